@@ -1,0 +1,213 @@
+//! The application: wires the stages, the HTTP face and the signals of the operating system together.
+
+use crate::config::Config;
+use crate::flow::dispatch::{Dispatcher, Shared};
+use crate::flow::setting::{Setting, transports};
+use crate::flow::spill::Spill;
+use crate::flow::{sweep, worker};
+use crate::http::{Api, router};
+use crate::store::open::Connections;
+use crate::store::{Clock, Store, StoreError, nodes};
+use crate::template::{Page, TemplateError, Templates};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// How many loops share the slots of a stream: enough to keep two cores busy.
+const GROUPS: usize = 2;
+/// How long a loop rests after a failure of the database.
+const REST: Duration = Duration::from_secs(1);
+
+/// Why the application cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The templates.
+    #[error("the templates cannot be loaded: {0}")]
+    Template(#[from] TemplateError),
+    /// The address to listen on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+impl AppError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Store(e) => e.hint(),
+            Self::Template(_) => "mend the template named".to_owned(),
+            Self::Listen { .. } => "choose another `http.listen`, or stop what listens there".to_owned(),
+        }
+    }
+}
+
+/// Opens the database of a configuration and brings it up to date.
+///
+/// # Errors
+/// When it cannot be reached or is not fit.
+pub async fn open(config: &Config) -> Result<Store, StoreError> {
+    let connections = Connections { sqlite_readers: config.database.readers, postgres: config.database.connections };
+    Store::open(config.database.url.expose(), connections, Clock::Database).await
+}
+
+/// Serves until it is told to stop: the first signal ends the taking of work and lets attempts finish, the second
+/// leaves the rest to their leases.
+///
+/// # Errors
+/// When it cannot start; once started it survives a database that goes away and comes back.
+pub async fn serve(config: &Config) -> Result<(), AppError> {
+    let store = open(config).await?;
+    let node = nodes::take(&store, &config.dispatch.node).await?;
+    let page = Page {
+        name: config.page.name.clone(),
+        support_url: config.page.support_url.clone(),
+        public_url: Some(config.page.public_url.clone()),
+    };
+    let shared = Shared {
+        store: store.clone(),
+        setting: Arc::new(Setting::of(config)),
+        templates: Arc::new(Templates::embedded(&page)?),
+        owner: node.owner.clone(),
+        spill: Spill::new(config.dispatch.spill_file.clone()),
+        dialogue: config.dispatch.dialogue.to_std(),
+    };
+    // Outcomes that could not be recorded go first: what they decide must not be taken for lost.
+    shared.spill.merge(&store, &node.owner).await?;
+    if let Some(dead) = &node.dead {
+        while sweep::reap(&store, &shared.setting, Some(dead)).await? {}
+    }
+    let listener = tokio::net::TcpListener::bind(config.http.listen)
+        .await
+        .map_err(|source| AppError::Listen { address: config.http.listen, source })?;
+    let address = listener.local_addr().unwrap_or(config.http.listen);
+    tracing::info!(node = node.owner, "serving on http://{address} with {}", store.kind());
+
+    let stop = CancellationToken::new();
+    let (wake, woken) = watch::channel(());
+    let poll = config.dispatch.poll.to_std();
+    let mut loops = tokio::task::JoinSet::new();
+    loops.spawn(plan_loop(shared.clone(), wake.clone(), woken.clone(), poll, stop.clone()));
+    loops.spawn(recover_loop(shared.clone(), wake.clone(), woken.clone(), poll, stop.clone()));
+    for dispatcher in worker::dispatchers(&shared, &transports(config), GROUPS) {
+        loops.spawn(dispatch_loop(dispatcher, woken.clone(), poll, stop.clone()));
+    }
+    let api = Api { store, settings: shared.setting.ingest(), max_body_bytes: config.http.max_body_bytes };
+    let routes = router(api).layer(axum::middleware::map_response(move |response: axum::response::Response| {
+        // Something may have been taken in; a wake-up is a courtesy, the poll is the truth.
+        wake.send_replace(());
+        std::future::ready(response)
+    }));
+    let stopping = stop.clone();
+    let served = axum::serve(listener, routes).with_graceful_shutdown(async move { stopping.cancelled().await });
+    tokio::spawn(watch_signals(stop));
+    if let Err(e) = served.await {
+        tracing::error!(error = %e, "the HTTP face ended: {e}");
+    }
+    while loops.join_next().await.is_some() {}
+    tracing::info!("stopped; nothing is on the wire");
+    Ok(())
+}
+
+async fn watch_signals(stop: CancellationToken) {
+    wait_for_signal().await;
+    tracing::info!("stopping: no new work is taken, what is on the wire is finished; once more to stop at once");
+    stop.cancel();
+    wait_for_signal().await;
+    tracing::warn!("stopped at once: what was on the wire comes back when its lease ends");
+    std::process::exit(1);
+}
+
+async fn wait_for_signal() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let terminate = signal(SignalKind::terminate());
+        if let Ok(mut terminate) = terminate {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+            return;
+        }
+    }
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn rest(woken: &mut watch::Receiver<()>, failed: bool, poll: Duration, stop: &CancellationToken) {
+    if failed {
+        tokio::select! { () = tokio::time::sleep(REST) => {} () = stop.cancelled() => {} }
+        return;
+    }
+    tokio::select! {
+        _ = woken.changed() => {}
+        () = tokio::time::sleep(poll) => {}
+        () = stop.cancelled() => {}
+    }
+}
+
+async fn plan_loop(
+    shared: Shared,
+    wake: watch::Sender<()>,
+    mut woken: watch::Receiver<()>,
+    poll: Duration,
+    stop: CancellationToken,
+) {
+    while !stop.is_cancelled() {
+        let planned = worker::plan_all(&shared).await;
+        let failed = told("planning", &planned);
+        if planned.unwrap_or(false) {
+            wake.send_replace(());
+            woken.mark_unchanged();
+        }
+        rest(&mut woken, failed, poll, &stop).await;
+    }
+}
+
+async fn recover_loop(
+    shared: Shared,
+    wake: watch::Sender<()>,
+    mut woken: watch::Receiver<()>,
+    poll: Duration,
+    stop: CancellationToken,
+) {
+    while !stop.is_cancelled() {
+        let recovered = worker::recover_all(&shared).await;
+        let failed = told("the sweep", &recovered);
+        if recovered.unwrap_or(false) {
+            wake.send_replace(());
+            woken.mark_unchanged();
+        }
+        rest(&mut woken, failed, poll, &stop).await;
+    }
+}
+
+async fn dispatch_loop(
+    mut dispatcher: Dispatcher,
+    mut woken: watch::Receiver<()>,
+    poll: Duration,
+    stop: CancellationToken,
+) {
+    while !stop.is_cancelled() {
+        let drained = dispatcher.drain(|| stop.is_cancelled()).await;
+        let failed = told("dispatching", &drained);
+        rest(&mut woken, failed, poll, &stop).await;
+    }
+}
+
+fn told<T>(what: &str, result: &Result<T, StoreError>) -> bool {
+    if let Err(e) = result {
+        tracing::error!(error = %e, "{what} failed, and is tried again: {e}; {}", e.hint());
+    }
+    result.is_err()
+}

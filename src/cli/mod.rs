@@ -1,0 +1,214 @@
+//! The CLI: one file a command. Data goes to standard output, everything else to standard error.
+//! All but `serve` work on the same database beside a running `serve`.
+
+mod audit;
+mod demo;
+mod enqueue;
+mod failure;
+mod hold;
+mod key;
+mod migrate;
+pub mod output;
+mod put;
+mod show;
+mod sight;
+mod signal;
+
+pub use failure::Failure;
+
+use crate::config::Config;
+use crate::domain::class::Class;
+use crate::flow::ingest::{Caller, Settings};
+use crate::store::open::Connections;
+use crate::store::{Clock, Store};
+use clap::{CommandFactory, Parser, Subcommand};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::process::ExitCode;
+
+const TEMPLATE: &str = "\
+{about}
+
+Examples:
+  allclear demo                                   see it work, on this machine alone
+  allclear put component imap --name 'Mail sync'
+  allclear put subscriber jo --address jo@example.com --zone Europe/Vienna
+  allclear put connection inbox-1 --component imap --name jo@example.com --subscriber jo
+  allclear signal --connection inbox-1 --what failed --fault permanent
+  allclear show jo@example.com                    what was sent to a customer, what not, and why
+  allclear stop --reason 'wrong wave'             nothing leaves until `allclear resume`
+  allclear serve                                  take in over HTTP, and dispatch
+
+{usage-heading} {usage}
+
+{all-args}
+
+Exit codes: 0 done, 1 failed, 2 wrong use or input, 3 not found, 4 conflict, 5 done in part,
+6 problems found, 75 try again later.
+";
+
+/// Sends customer notifications, and does not send what has stopped being true.
+#[derive(Parser, Debug)]
+#[command(name = "allclear", version, about, help_template = TEMPLATE, max_term_width = 100)]
+pub struct Cli {
+    /// The configuration file [default: allclear.toml, if it is there]
+    #[arg(long, global = true, value_name = "PATH")]
+    config: Option<PathBuf>,
+    /// Write one JSON document to standard output
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Take in over HTTP, plan, and dispatch
+    Serve,
+    /// Enqueue a notice (JSON)
+    Enqueue(enqueue::Args),
+    /// Say what happened to a connection or a component
+    Signal(signal::Args),
+    /// Put a component, connection, subscriber or subscription
+    #[command(subcommand)]
+    Put(put::Args),
+    /// Show what was sent and not, and why: of a customer, connection, incident, or by id
+    Show(show::Args),
+    /// Keep mail back: all, of a class, or of a component; without options list what is kept
+    Hold(hold::HoldArgs),
+    /// Let mail go again
+    Release(hold::ReleaseArgs),
+    /// Stop all mail, corrections included
+    Stop(hold::Why),
+    /// End the stop
+    Resume(hold::Why),
+    /// Check the promises on the live database; exits 6 with what is broken
+    Audit,
+    /// Bring the database's schema up to date
+    Migrate,
+    /// Make, list and revoke API keys
+    #[command(subcommand)]
+    Key(key::Args),
+    /// Replay a mass disconnection on this machine, with and without the checks
+    Demo(demo::Args),
+}
+
+/// What commands share.
+struct Context {
+    config: Config,
+    json: bool,
+}
+
+impl Context {
+    async fn store(&self) -> Result<Store, Failure> {
+        let database = &self.config.database;
+        let connections = Connections { sqlite_readers: database.readers, postgres: database.connections };
+        Ok(Store::open(database.url.expose(), connections, Clock::Database).await?)
+    }
+
+    fn settings(&self) -> Settings {
+        Settings {
+            dwell: self.config.limits(Class::ActionRequired).dwell,
+            confirm_within: self.config.recovery.confirm_within,
+        }
+    }
+
+    /// Writes a JSON document, or the text.
+    fn answer<T: serde::Serialize>(&self, value: &T, text: impl FnOnce() -> String) -> Result<(), Failure> {
+        if self.json { output::json(value) } else { output::text(&text()) }
+    }
+}
+
+/// Whoever has this machine's shell may say anything; what they do is recorded under their name.
+fn caller() -> Caller {
+    Caller { source: "cli".to_owned(), may_cover: true }
+}
+
+fn who() -> String {
+    let user = std::env::var("USER").ok().filter(|user| !user.is_empty() && user.len() <= 100);
+    format!("cli:{}", output::printable(&user.unwrap_or_else(|| "unknown".to_owned())))
+}
+
+/// The content of a file, or of standard input for `-`; at most the largest body and one byte more.
+fn input(path: &Path, most: usize) -> Result<Vec<u8>, Failure> {
+    let unreadable = |e: std::io::Error| {
+        let what = format!("{} cannot be read: {e}", path.display());
+        Failure::new(failure::USAGE, what, "name a file this program may read, or - for standard input")
+    };
+    let from: Box<dyn Read> = match path.to_str() {
+        Some("-") => Box::new(std::io::stdin()),
+        _ => Box::new(std::fs::File::open(path).map_err(unreadable)?),
+    };
+    let mut body = Vec::new();
+    from.take(u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1)).read_to_end(&mut body).map_err(unreadable)?;
+    if body.len() > most {
+        let what = format!("{} is larger than {most} bytes", path.display());
+        return Err(Failure::new(failure::USAGE, what, "send less at once, or raise http.max_body_bytes"));
+    }
+    Ok(body)
+}
+
+/// What `serve` runs: the application lies above this layer, so it is passed in. A failure comes with its hint.
+pub type Serve = fn(Config) -> Pin<Box<dyn Future<Output = Result<(), (String, String)>>>>;
+
+/// Runs the program.
+#[must_use]
+pub fn main(serve: Serve) -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A closed terminal is nothing to report to a closed terminal.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(failure::USAGE));
+        }
+    };
+    let Some(command) = cli.command else {
+        let shown = output::text(&Cli::command().render_help().to_string());
+        return shown.map_or_else(|e| ExitCode::from(e.code), |()| ExitCode::SUCCESS);
+    };
+    // A short command speaks for itself; a log of it is there for who asks.
+    if matches!(command, Command::Serve) || std::env::var_os(crate::telemetry::LEVEL_VARIABLE).is_some() {
+        crate::telemetry::init();
+    }
+    let done = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| {
+            Failure::new(failure::FAILURE, format!("no threads can be started: {e}"), "check the limits of processes")
+        })
+        .and_then(|runtime| runtime.block_on(run(command, cli.config.as_deref(), cli.json, serve)));
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(failed) => {
+            failed.tell();
+            ExitCode::from(failed.code)
+        }
+    }
+}
+
+async fn run(command: Command, config: Option<&Path>, json: bool, serve: Serve) -> Result<u8, Failure> {
+    // The demo brings its own everything: a broken configuration must not stand in its way.
+    if let Command::Demo(args) = &command {
+        return demo::run(args).await;
+    }
+    let context = Context { config: Config::load(config, std::env::vars())?, json };
+    match command {
+        Command::Serve => match serve(context.config).await {
+            Ok(()) => Ok(0),
+            Err((what, hint)) => Err(Failure::new(failure::FAILURE, what, hint)),
+        },
+        Command::Enqueue(args) => enqueue::run(&context, &args).await,
+        Command::Signal(args) => signal::run(&context, args).await,
+        Command::Put(args) => put::run(&context, args).await,
+        Command::Show(args) => show::run(&context, &args).await,
+        Command::Hold(args) => hold::hold(&context, args).await,
+        Command::Release(args) => hold::release(&context, &args).await,
+        Command::Stop(why) => hold::stop(&context, &why).await,
+        Command::Resume(why) => hold::resume(&context, &why).await,
+        Command::Audit => audit::run(&context).await,
+        Command::Migrate => migrate::run(&context).await,
+        Command::Key(args) => key::run(&context, args).await,
+        Command::Demo(args) => demo::run(&args).await,
+    }
+}

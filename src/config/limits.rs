@@ -1,0 +1,41 @@
+//! `[limits.<class>]`: what differs from the limits a class has by default.
+
+use std::collections::BTreeMap;
+
+use super::ConfigError;
+use super::check::Check;
+use super::raw::{self, Whole};
+use crate::domain::class::{Class, Limits};
+use crate::domain::time::Span;
+
+pub(super) fn check(check: &Check, raw: BTreeMap<String, raw::Limits>) -> Result<BTreeMap<Class, Limits>, ConfigError> {
+    let mut all: BTreeMap<_, _> = Class::ALL.iter().map(|&class| (class, Limits::of(class))).collect();
+    for (name, given) in raw {
+        let section = format!("limits.{name}");
+        let class: Class = name
+            .parse()
+            .map_err(|what: String| check.error(&section, what, "Name the section after one of the classes."))?;
+        if class == Class::Correction {
+            let hint = "Take the section out: a correction is never held and never too old.";
+            return Err(check.error(&section, "corrections have no limits", hint));
+        }
+        let span = |key: &str, given, default: Span| -> Result<Span, ConfigError> {
+            let default = u64::try_from(default.as_seconds()).unwrap_or(0);
+            check.seconds(&format!("{section}.{key}"), given, default, 0)
+        };
+        let optional = |key: &str, given: Option<Whole>, default| match given {
+            None => Ok(default),
+            given => span(key, given, Span::ZERO).map(Some),
+        };
+        let base = Limits::of(class);
+        let limits = Limits {
+            dwell: span("dwell_seconds", given.dwell_seconds, base.dwell)?,
+            stable_for: span("stable_for_seconds", given.stable_for_seconds, base.stable_for)?,
+            gap: span("gap_seconds", given.gap_seconds, base.gap)?,
+            longest_hold: optional("longest_hold_seconds", given.longest_hold_seconds, base.longest_hold)?,
+            greatest_age: optional("greatest_age_seconds", given.greatest_age_seconds, base.greatest_age)?,
+        };
+        all.insert(class, limits);
+    }
+    Ok(all)
+}

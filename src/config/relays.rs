@@ -1,0 +1,99 @@
+//! `[relays.<name>]`: where mail is handed over.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::check::Check;
+use super::raw::{self, Transport};
+use super::{ConfigError, Login, Mail, Phases, Relay, Smtp, Tls};
+
+/// The relay of a configuration that names none: a folder beside it.
+pub(super) const DEFAULT: &str = "default";
+
+pub(super) fn check(
+    check: &Check,
+    raw: BTreeMap<String, raw::Relay>,
+    mail: &Mail,
+) -> Result<BTreeMap<String, Relay>, ConfigError> {
+    if raw.is_empty() {
+        return Ok(BTreeMap::from([(DEFAULT.to_owned(), Relay::Maildir(PathBuf::from("./maildir")))]));
+    }
+    raw.into_iter().map(|(name, raw)| Ok((name.clone(), relay(check, &name, raw, mail)?))).collect()
+}
+
+fn relay(check: &Check, name: &str, raw: raw::Relay, mail: &Mail) -> Result<Relay, ConfigError> {
+    let key = |key: &str| format!("relays.{name}.{key}");
+    match raw.transport {
+        None => Err(check.error(&key("transport"), "is missing", "Write transport = \"smtp\" or \"maildir\".")),
+        Some(Transport::Smtp) => {
+            if raw.path.is_some() {
+                return Err(check.error(&key("path"), "belongs to the maildir transport", "Take it out."));
+            }
+            smtp(check, name, raw, mail).map(Relay::Smtp)
+        }
+        Some(Transport::Maildir) => {
+            if raw.host.is_some() {
+                return Err(check.error(&key("host"), "belongs to the smtp transport", "Take it out."));
+            }
+            Ok(Relay::Maildir(raw.path.map_or_else(|| PathBuf::from("./maildir"), |path| path.relative())))
+        }
+    }
+}
+
+fn smtp(check: &Check, name: &str, raw: raw::Relay, mail: &Mail) -> Result<Smtp, ConfigError> {
+    let key = |key: &str| format!("relays.{name}.{key}");
+    let phase = |k: &str, given, default| check.seconds(&key(k), given, default, 1);
+    let host = check
+        .text(&key("host"), raw.host)?
+        .ok_or_else(|| check.error(&key("host"), "is missing", "Write the relay's host name or address."))?;
+    let tls = raw.tls.unwrap_or(Tls::Starttls);
+    let usual_port = match tls {
+        Tls::Starttls => 587,
+        Tls::Implicit => 465,
+        Tls::None => 25,
+    };
+    let login = match (check.text(&key("user"), raw.user)?, raw.password_file) {
+        (None, None) => None,
+        (Some(user), Some(file)) => Some(Login { user, password: check.secret(&key("password_file"), &file)? }),
+        (Some(_), None) => {
+            let hint = "Put the password into a file and name it in password_file.";
+            return Err(check.error(&key("user"), "has no password_file", hint));
+        }
+        (None, Some(_)) => {
+            let hint = "Write the user the password belongs to.";
+            return Err(check.error(&key("password_file"), "has no user", hint));
+        }
+    };
+    if login.is_some() && tls == Tls::None && !is_here(&host) {
+        let hint = "Use tls = \"starttls\" or \"implicit\"; only a relay on this machine gets a password without.";
+        return Err(check.error(&key("tls"), "the password would cross the network in the clear", hint));
+    }
+    Ok(Smtp {
+        host,
+        port: check.number(&key("port"), raw.port, usual_port, 1..=65_535)?,
+        tls,
+        login,
+        ca_file: raw.ca_file.map(|file| file.relative()),
+        hello_name: check.text(&key("hello_name"), raw.hello_name)?.unwrap_or_else(|| mail.domain.clone()),
+        messages_per_session: check.number(
+            &key("messages_per_session"),
+            raw.messages_per_session,
+            100,
+            1..=1_000_000,
+        )?,
+        session_age: phase("session_age_seconds", raw.session_age_seconds, 300)?,
+        phases: Phases {
+            connect: phase("connect_seconds", raw.connect_seconds, 30)?,
+            greeting: phase("greeting_seconds", raw.greeting_seconds, 300)?,
+            command: phase("command_seconds", raw.command_seconds, 300)?,
+            data: phase("data_seconds", raw.data_seconds, 120)?,
+            block: phase("block_seconds", raw.block_seconds, 180)?,
+            end: phase("end_seconds", raw.end_seconds, 600)?,
+        },
+    })
+}
+
+fn is_here(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || address.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}

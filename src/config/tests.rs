@@ -1,0 +1,207 @@
+//! What a configuration may and may not say.
+
+use std::fs;
+use std::path::Path;
+
+use super::*;
+
+fn env(pairs: &[(&str, &str)]) -> std::vec::IntoIter<(String, String)> {
+    pairs.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect::<Vec<_>>().into_iter()
+}
+
+fn with(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    check::load(None, env(pairs))
+}
+
+/// Loads a file of this text; beside it lies `secret`, which holds `hunter2`.
+fn file(text: &str, pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("allclear.toml");
+    fs::write(&path, text).unwrap();
+    fs::write(folder.path().join("secret"), "hunter2\n").unwrap();
+    Config::load(Some(&path), env(pairs))
+}
+
+fn refused(text: &str) -> (String, String, String) {
+    let error = file(text, &[]).unwrap_err();
+    (error.key().unwrap_or_default().to_owned(), error.to_string(), error.hint())
+}
+
+#[test]
+fn nothing_at_all_is_enough_for_a_first_run() {
+    let config = with(&[]).unwrap();
+    assert_eq!(config.database.url.expose(), "sqlite:allclear.db");
+    assert_eq!(config.http.listen.to_string(), "127.0.0.1:8025");
+    assert_eq!(config.page.public_url, "http://127.0.0.1:8025");
+    assert!(matches!(&config.relays["default"], Relay::Maildir(path) if path == Path::new("./maildir")));
+    assert_eq!(config.stream(Class::Correction).unwrap().0, "account");
+    assert_eq!(config.stream(Class::PostMortem).unwrap().0, "incidents");
+    assert_eq!(config.streams["incidents"].from.to_string(), "\"Status\" <status@localhost>");
+    assert_eq!(config.dispatch.lease, Span::minutes(13));
+    assert_eq!(config.recovery.unconfirmed, Unconfirmed::Ask);
+    for &class in Class::ALL {
+        assert_eq!(config.limits(class), Limits::of(class));
+    }
+}
+
+#[test]
+fn a_file_sets_what_it_names() {
+    let config = file(
+        r#"
+        [relays.main]
+        transport = "smtp"
+        host = "relay.acme.example"
+        tls = "implicit"
+        user = "acme"
+        password_file = "secret"
+        end_seconds = 400
+        [streams.account]
+        from = "Acme, Inc. <care@acme.example>"
+        slots = 2
+        [streams.late]
+        from = "late@acme.example"
+        classes = ["post_mortem"]
+        [limits.action_required]
+        dwell_seconds = 60
+        "#,
+        &[],
+    )
+    .unwrap();
+    let Relay::Smtp(relay) = &config.relays["main"] else { panic!("not SMTP") };
+    assert_eq!((relay.port, relay.tls, relay.phases.end), (465, Tls::Implicit, Span::seconds(400)));
+    assert_eq!(relay.login.as_ref().unwrap().password.expose(), "hunter2");
+    assert_eq!((config.mail.domain.as_str(), relay.hello_name.as_str()), ("acme.example", "acme.example"));
+    let account = &config.streams["account"];
+    assert_eq!((account.slots, account.relay.as_str()), (2, "main"));
+    assert_eq!(account.from.to_string(), "\"Acme, Inc.\" <care@acme.example>");
+    assert_eq!(config.stream(Class::PostMortem).unwrap().0, "late");
+    assert_eq!(config.stream(Class::Free).unwrap().0, "incidents");
+    let limits = config.limits(Class::ActionRequired);
+    assert_eq!((limits.dwell, limits.longest_hold), (Span::minutes(1), Some(Span::hours(12))));
+    assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
+fn the_environment_wins_over_the_file() {
+    let pairs = [
+        ("ALLCLEAR_HTTP__LISTEN", "127.0.0.1:9000"),
+        ("ALLCLEAR_PAGE__NAME", "42"),
+        ("ALLCLEAR_DISPATCH__POLL_MILLISECONDS", "20"),
+        ("ALLCLEAR_STREAMS__LATE__CLASSES", "post_mortem, free"),
+        ("HOSTNAME", "node-a"),
+    ];
+    let config = file("[http]\nlisten = \"127.0.0.1:8000\"\nmax_body_bytes = 2048", &pairs).unwrap();
+    assert_eq!((config.http.listen.port(), config.http.max_body_bytes), (9000, 2048));
+    assert_eq!((config.page.name.as_str(), config.dispatch.node.as_str()), ("42", "node-a"));
+    assert_eq!(config.dispatch.poll, Span::millis(20));
+    assert_eq!(config.streams["late"].classes, [Class::PostMortem, Class::Free]);
+}
+
+#[test]
+fn variables_of_others_are_left_alone() {
+    let others = ["ALLCLEAR_TEST_POSTGRES", "ALLCLEAR_TEST_HTTP__X", "ALLCLEAR_CONFIG", "ALLCLEAR_LOG"];
+    let mut pairs = others.map(|name| (name, "x")).to_vec();
+    pairs.extend([("ALLCLEAR_PORT_8025_TCP", "x"), ("PATH", "x")]);
+    assert!(with(&pairs).is_ok());
+}
+
+#[test]
+fn a_variable_that_names_nothing_is_refused_by_its_name() {
+    for name in ["ALLCLEAR_DATABSE__URL", "ALLCLEAR_DATABASE_URL", "ALLCLEAR_HTTP__LISTN", "ALLCLEAR_HTTP__"] {
+        let error = with(&[(name, "x")]).unwrap_err();
+        assert!(error.to_string().contains(name), "{error}");
+        assert!(!error.hint().is_empty());
+    }
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_its_name_and_file() {
+    let (key, text, hint) = refused("[dispatch]\nlease = 3");
+    assert_eq!(key, "dispatch.lease");
+    assert!(text.contains("allclear.toml"), "{text}");
+    assert!(hint.contains("lease_seconds"), "{hint}");
+    assert_eq!(refused("[dispach]\nlease_seconds = 3").0, "dispach");
+    assert_eq!(refused("[relays.main]\nhots = \"x\"").0, "relays.main.hots");
+}
+
+#[test]
+fn a_wrong_type_is_refused_with_its_name_and_file() {
+    for text in ["slots = \"many\"", "slots = -1", "slots = 1.5", "slots = true"] {
+        let (key, text, _) = refused(&format!("[streams.account]\n{text}"));
+        assert_eq!(key, "streams.account.slots", "{text}");
+        assert!(text.contains("allclear.toml") && text.contains("whole number"), "{text}");
+    }
+    assert_eq!(refused("[relays.main]\ntls = \"maybe\"").0, "relays.main.tls");
+    let error = with(&[("ALLCLEAR_PLAN__PAGE_SIZE", "many")]).unwrap_err();
+    assert!(error.to_string().contains("ALLCLEAR_PLAN__PAGE_SIZE"), "{error}");
+}
+
+#[test]
+fn a_password_in_the_file_is_refused_and_not_repeated() {
+    for section in ["relays.main", "database"] {
+        let (key, text, hint) = refused(&format!("[{section}]\npassword = \"hunter2\""));
+        assert_eq!(key, format!("{section}.password"));
+        assert!(hint.contains("password_file") && hint.contains("url_file"), "{hint}");
+        assert!(!text.contains("hunter2"));
+    }
+    let (_, text, _) = refused("[relays.main]\npassword = \"hunter2");
+    assert!(text.contains("allclear.toml") && !text.contains("hunter2"), "{text}");
+}
+
+#[test]
+fn each_class_is_in_exactly_one_stream() {
+    let (key, text, _) = refused("[streams.a]\nclasses = [\"free\"]\n[streams.b]\nclasses = [\"free\"]");
+    assert_eq!(key, "streams.b.classes");
+    assert!(text.contains("`free`"), "{text}");
+    let (_, text, _) = refused("[streams.account]\nclasses = [\"action_required\"]");
+    assert!(text.contains("`correction` is in no stream"), "{text}");
+    assert_eq!(refused("[streams.a]\nslots = 1").0, "streams.a.classes");
+    assert_eq!(refused("[streams.a]\nclasses = [\"spam\"]").0, "streams.a.classes");
+}
+
+#[test]
+fn values_out_of_range_are_refused() {
+    assert_eq!(refused("[streams.account]\nslots = 0").0, "streams.account.slots");
+    assert_eq!(refused("[dispatch]\nlease_seconds = 720").0, "dispatch.lease_seconds");
+    assert_eq!(refused("[dispatch]\nretry_cap_seconds = 5").0, "dispatch.retry_cap_seconds");
+    assert_eq!(refused("[plan]\npage_size = 0").0, "plan.page_size");
+    assert_eq!(refused("[limits.correction]\ngreatest_age_seconds = 5").0, "limits.correction");
+    assert_eq!(refused("[limits.free]\ndwell_seconds = 9223372036854775807").0, "limits.free.dwell_seconds");
+    assert_eq!(refused("[http]\nlisten = \"8025\"").0, "http.listen");
+    assert_eq!(refused("[database]\nurl = \"mysql://x\"").0, "database.url");
+    assert_eq!(refused("[page]\nsupport_url = \"javascript:x\"").0, "page.support_url");
+}
+
+#[test]
+fn a_sender_needs_an_address_on_one_line() {
+    for from in ["Acme Status", "Acme <status>", "a@b@c", "", "x@y.example, z@y.example", "a@b\\nBcc: c@d"] {
+        assert_eq!(refused(&format!("[streams.account]\nfrom = \"{from}\"")).0, "streams.account.from", "{from}");
+    }
+}
+
+#[test]
+fn a_relay_is_complete_and_keeps_its_password_off_the_wire() {
+    let smtp = "[relays.main]\ntransport = \"smtp\"\n";
+    assert_eq!(refused("[relays.main]\nhost = \"x\"").0, "relays.main.transport");
+    assert_eq!(refused(smtp).0, "relays.main.host");
+    let login = format!("{smtp}host = \"x\"\nuser = \"u\"\n");
+    assert_eq!(refused(&login).0, "relays.main.user");
+    assert_eq!(refused(&format!("{login}password_file = \"none\"")).0, "relays.main.password_file");
+    let plain = format!("{login}password_file = \"secret\"\ntls = \"none\"");
+    assert_eq!(refused(&plain).0, "relays.main.tls");
+    assert!(file(&plain.replace("\"x\"", "\"127.0.0.1\""), &[]).is_ok());
+    assert_eq!(refused("[streams.account]\nrelay = \"other\"").0, "streams.account.relay");
+}
+
+#[test]
+fn the_database_url_comes_from_its_file_beside_the_configuration() {
+    let (key, text, _) = refused("[database]\nurl_file = \"secret\"");
+    assert_eq!(key, "database.url_file", "{text}");
+    assert!(!text.contains("hunter2"), "{text}");
+}
+
+#[test]
+fn a_file_that_is_named_must_be_there() {
+    let error = Config::load(Some(Path::new("no-such-folder/allclear.toml")), env(&[])).unwrap_err();
+    assert!(error.to_string().contains("no-such-folder"), "{error}");
+}

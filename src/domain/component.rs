@@ -1,0 +1,201 @@
+//! A component: a part of the platform whose outages are episodes, and what a signal does to it.
+
+use super::connection::{Covering, What};
+use super::delivery::Reason;
+use super::time::Timestamp;
+
+/// What is known of a component.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Component {
+    /// How many outages it had.
+    pub episode: i64,
+    /// Since when it is down, if it is.
+    pub down_since: Option<Timestamp>,
+    /// When its newest ended outage ended.
+    pub up_since: Option<Timestamp>,
+    /// When its newest outage began.
+    pub last_since: Option<Timestamp>,
+    /// The newest outage's connections are declared well.
+    pub last_covered: bool,
+}
+
+/// What a source said of a component.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// What happened.
+    pub what: What,
+    /// When it was observed, never later than received.
+    pub observed_at: Timestamp,
+    /// Of a recovery: the connections are well too (`connections: "all"`).
+    pub covers: bool,
+    /// Of a covering recovery: which failures it covers, from when on.
+    pub since: Option<Timestamp>,
+    /// The source's sequence number is newer than any before: it beats time.
+    pub newest_in_sequence: bool,
+    /// The source's sequence number is not newer than one seen before.
+    pub out_of_sequence: bool,
+}
+
+/// What a signal did to a component.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// A new outage began.
+    Opened {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// The open outage ended, or an ended one was declared to cover its connections.
+    Ended {
+        /// The outage's number.
+        n: i64,
+        /// Since when it was down.
+        since: Timestamp,
+        /// When it ended.
+        at: Timestamp,
+        /// The connections declared well by it.
+        covering: Option<Covering>,
+        /// The outage was open until now.
+        was_open: bool,
+    },
+    /// Nothing new.
+    Repeated,
+    /// It is being brought back.
+    Recovering,
+    /// Recorded, not acted on: newer news was here first.
+    StaleAtBirth(Reason),
+    /// A covering recovery without `since`, and no outage to take it from.
+    NothingToCover,
+}
+
+impl Component {
+    /// Takes a signal in.
+    pub fn hear(&mut self, said: Said) -> Effect {
+        if said.out_of_sequence {
+            return Effect::StaleAtBirth(Reason::ReplacedByNewer);
+        }
+        match said.what {
+            What::Failed | What::RecoveryFailed => self.fail(said),
+            What::Recovering => Effect::Recovering,
+            What::Recovered => self.recover(said),
+        }
+    }
+
+    fn fail(&mut self, said: Said) -> Effect {
+        if self.down_since.is_some() {
+            return Effect::Repeated;
+        }
+        if self.up_since.is_some_and(|up| said.observed_at <= up) && !said.newest_in_sequence {
+            return Effect::StaleAtBirth(Reason::Recovered);
+        }
+        self.episode += 1;
+        self.down_since = Some(said.observed_at);
+        self.last_since = self.down_since;
+        self.last_covered = false;
+        Effect::Opened { since: said.observed_at }
+    }
+
+    fn recover(&mut self, said: Said) -> Effect {
+        match (self.down_since, said.covers) {
+            (Some(since), _) if said.observed_at < since && !said.newest_in_sequence => {
+                Effect::StaleAtBirth(Reason::ReplacedByNewer)
+            }
+            (Some(since), covers) => {
+                self.down_since = None;
+                self.end(since, said, covers, true)
+            }
+            (None, false) => Effect::Repeated,
+            (None, true) => self.cover_what_ended(said),
+        }
+    }
+
+    /// The component was back before, or was never reported down: its connections are declared well now.
+    fn cover_what_ended(&mut self, said: Said) -> Effect {
+        match (self.last_since, said.since) {
+            (Some(last), _) if !self.last_covered => self.end(last, said, true, false),
+            (_, Some(since)) => {
+                self.episode += 1;
+                self.last_since = Some(since);
+                self.end(since, said, true, false)
+            }
+            (Some(_), None) => Effect::Repeated,
+            (None, None) => Effect::NothingToCover,
+        }
+    }
+
+    fn end(&mut self, since: Timestamp, said: Said, covers: bool, was_open: bool) -> Effect {
+        let at = said.observed_at.max(since);
+        if was_open || self.up_since.is_none() {
+            self.up_since = Some(at);
+        }
+        self.last_covered = covers;
+        let covering = covers.then(|| Covering { from: said.since.unwrap_or(since), until: at });
+        Effect::Ended { n: self.episode, since, at, covering, was_open }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(what: What, at: i64) -> Said {
+        Said {
+            what,
+            observed_at: Timestamp(at),
+            covers: false,
+            since: None,
+            newest_in_sequence: false,
+            out_of_sequence: false,
+        }
+    }
+
+    fn covering(at: i64, since: Option<i64>) -> Said {
+        Said { covers: true, since: since.map(Timestamp), ..said(What::Recovered, at) }
+    }
+
+    #[test]
+    fn a_plain_recovery_ends_the_outage_and_covers_nothing() {
+        let mut c = Component::default();
+        assert_eq!(c.hear(said(What::Failed, 10)), Effect::Opened { since: Timestamp(10) });
+        assert_eq!(c.hear(said(What::Failed, 11)), Effect::Repeated);
+        let ended = c.hear(said(What::Recovered, 20));
+        assert!(matches!(ended, Effect::Ended { n: 1, covering: None, was_open: true, .. }));
+    }
+
+    #[test]
+    fn a_covering_recovery_after_a_plain_one_covers_up_to_its_own_time() {
+        let mut c = Component::default();
+        c.hear(said(What::Failed, 10));
+        c.hear(said(What::Recovered, 20));
+        let Effect::Ended { n: 1, covering: Some(covering), was_open: false, .. } = c.hear(covering(50, None)) else {
+            panic!("not covered");
+        };
+        assert!(covering.covers(Timestamp(10)) && covering.covers(Timestamp(45)));
+        assert!(!covering.covers(Timestamp(9)) && !covering.covers(Timestamp(51)));
+        assert_eq!(c.up_since, Some(Timestamp(20)));
+    }
+
+    #[test]
+    fn a_covering_recovery_of_an_outage_never_reported_needs_since() {
+        assert_eq!(Component::default().hear(covering(50, None)), Effect::NothingToCover);
+        let mut c = Component::default();
+        assert!(matches!(c.hear(covering(50, Some(10))), Effect::Ended { n: 1, covering: Some(_), .. }));
+    }
+
+    #[test]
+    fn a_down_older_than_a_recorded_up_opens_nothing() {
+        let mut c = Component::default();
+        c.hear(said(What::Failed, 10));
+        c.hear(said(What::Recovered, 20));
+        assert_eq!(c.hear(said(What::Failed, 15)), Effect::StaleAtBirth(Reason::Recovered));
+        assert_eq!(c.hear(said(What::Failed, 21)), Effect::Opened { since: Timestamp(21) });
+        assert_eq!(c.episode, 2);
+    }
+
+    #[test]
+    fn a_recovery_observed_before_the_outage_ends_nothing() {
+        let mut c = Component::default();
+        c.hear(said(What::Failed, 10));
+        assert!(matches!(c.hear(said(What::Recovered, 5)), Effect::StaleAtBirth(_)));
+        assert!(c.down_since.is_some());
+    }
+}

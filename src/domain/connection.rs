@@ -1,0 +1,325 @@
+//! A connection: a customer's link through a component that can break by itself, and what a signal does to it.
+
+use super::delivery::Reason;
+use super::time::{Span, Timestamp};
+
+names!(
+    /// What kind of fault a connection has.
+    Fault {
+        /// It works, as far as we know.
+        None = "none",
+        /// Heals by itself; mails nobody.
+        Recoverable = "recoverable",
+        /// Does not heal by itself, says the source.
+        Permanent = "permanent",
+    }
+);
+
+names!(
+    /// Who made it well again. All withdraw what was not sent; only `customer` gets no correction.
+    By {
+        /// We reconnected it.
+        Automatic = "automatic",
+        /// The customer did it by hand.
+        Customer = "customer",
+        /// The source cannot tell.
+        Unknown = "unknown",
+    }
+);
+
+names!(
+    /// What a signal says happened.
+    What {
+        /// It broke.
+        Failed = "failed",
+        /// It is being brought back.
+        Recovering = "recovering",
+        /// It works again.
+        Recovered = "recovered",
+        /// Bringing it back failed: the fault is its own.
+        RecoveryFailed = "recovery_failed",
+    }
+);
+
+/// A span of time in which every failure of a component's connections is declared well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Covering {
+    /// The first failure covered.
+    pub from: Timestamp,
+    /// The last failure covered.
+    pub until: Timestamp,
+}
+
+impl Covering {
+    /// Whether a failure at this time is covered.
+    #[must_use]
+    pub fn covers(&self, failed_at: Timestamp) -> bool {
+        self.from <= failed_at && failed_at <= self.until
+    }
+}
+
+/// What is known of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// How often it broke.
+    pub episode: i64,
+    /// Up to which outage it is recorded as recovered.
+    pub cleared: i64,
+    /// The newest outage proven to be its own fault.
+    pub own_fault: i64,
+    /// The newest outage for which mail was planned.
+    pub asked: i64,
+    /// What kind of fault it has now.
+    pub fault: Fault,
+    /// When the newest outage was observed.
+    pub failed_at: Option<Timestamp>,
+    /// When it truly broke: the time to tell the customer.
+    pub broken_since: Option<Timestamp>,
+    /// It was seen well at this time; what failed before is old news.
+    pub well_as_of: Option<Timestamp>,
+    /// Who cleared the newest cleared outage.
+    pub cleared_by: Option<By>,
+    /// It is being brought back.
+    pub recovering: bool,
+}
+
+/// What a source said of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// What happened.
+    pub what: What,
+    /// Of a failure: its kind.
+    pub fault: Fault,
+    /// Of a recovery: who did it.
+    pub by: By,
+    /// When it was observed, never later than received.
+    pub observed_at: Timestamp,
+    /// The source's sequence number is newer than any before: it beats time.
+    pub newest_in_sequence: bool,
+    /// The source's sequence number is not newer than one seen before.
+    pub out_of_sequence: bool,
+}
+
+/// What a signal did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// An outage began or became permanent; `ask` when mail is to be planned.
+    Broke {
+        /// Mail is to be planned for this outage.
+        ask: bool,
+    },
+    /// The outage is proven to be the connection's own fault.
+    OwnFault,
+    /// The outage ended.
+    Cleared,
+    /// Nothing new.
+    Repeated,
+    /// It is being brought back.
+    Recovering,
+    /// Recorded, not acted on: newer news was here first.
+    StaleAtBirth(Reason),
+}
+
+impl Connection {
+    /// Whether the newest outage is over, by its own signal or by a covering recovery.
+    #[must_use]
+    pub fn is_well(&self, coverings: &[Covering]) -> bool {
+        let covered = self.failed_at.is_some_and(|at| coverings.iter().any(|c| c.covers(at)));
+        self.cleared >= self.episode || (covered && self.own_fault < self.episode)
+    }
+
+    /// Takes a signal in. `coverings` are the covering recoveries of the connection's component.
+    pub fn hear(&mut self, said: Said, coverings: &[Covering]) -> Effect {
+        if said.out_of_sequence {
+            return Effect::StaleAtBirth(Reason::ReplacedByNewer);
+        }
+        match said.what {
+            What::Failed => self.fail(said, coverings),
+            What::Recovering => {
+                self.recovering = !self.is_well(coverings);
+                Effect::Recovering
+            }
+            What::Recovered => self.recover(said),
+            What::RecoveryFailed => self.fail_to_recover(said, coverings),
+        }
+    }
+
+    fn fail(&mut self, said: Said, coverings: &[Covering]) -> Effect {
+        if let Some(reason) = self.old_news(said, coverings) {
+            return Effect::StaleAtBirth(reason);
+        }
+        if self.is_well(coverings) {
+            self.open(said.observed_at, said.fault);
+        } else if said.fault == Fault::Permanent && self.fault == Fault::Recoverable {
+            self.fault = Fault::Permanent;
+        } else {
+            return Effect::Repeated;
+        }
+        let ask = said.fault == Fault::Permanent && self.asked < self.episode;
+        if ask {
+            self.asked = self.episode;
+        }
+        Effect::Broke { ask }
+    }
+
+    fn recover(&mut self, said: Said) -> Effect {
+        self.recovering = false;
+        let ends = self.failed_at.is_none_or(|at| at <= said.observed_at) || said.newest_in_sequence;
+        self.well_as_of = self.well_as_of.max(Some(said.observed_at));
+        if self.cleared >= self.episode {
+            return Effect::Repeated;
+        }
+        if !ends {
+            return Effect::StaleAtBirth(Reason::ReplacedByNewer);
+        }
+        self.cleared = self.episode;
+        self.cleared_by = Some(said.by);
+        self.fault = Fault::None;
+        Effect::Cleared
+    }
+
+    fn fail_to_recover(&mut self, said: Said, coverings: &[Covering]) -> Effect {
+        if self.well_as_of.is_some_and(|well| said.observed_at <= well) && !said.newest_in_sequence {
+            return Effect::StaleAtBirth(Reason::Recovered);
+        }
+        if self.cleared >= self.episode || (self.is_well(coverings) && self.own_fault < self.episode) {
+            self.open(said.observed_at, Fault::Permanent);
+        } else if self.own_fault >= self.episode {
+            return Effect::Repeated;
+        }
+        self.recovering = false;
+        self.fault = Fault::Permanent;
+        self.own_fault = self.episode;
+        self.asked = self.episode;
+        Effect::OwnFault
+    }
+
+    /// Opens a new outage that nobody signalled: the deadline of a covering recovery passed in silence.
+    /// The customer is told since when it has truly been broken.
+    pub fn left_unconfirmed(&mut self, now: Timestamp) {
+        let since = self.broken_since;
+        self.open(now, Fault::Permanent);
+        self.broken_since = since;
+        self.asked = self.episode;
+    }
+
+    fn open(&mut self, at: Timestamp, fault: Fault) {
+        // A newer sequence beats time: the outage must still lie after what was known to be well.
+        let at = self.well_as_of.map_or(at, |well| at.max(well + Span(1)));
+        self.episode += 1;
+        self.failed_at = Some(at);
+        self.broken_since = Some(at);
+        self.fault = fault;
+        self.recovering = false;
+    }
+
+    fn old_news(&self, said: Said, coverings: &[Covering]) -> Option<Reason> {
+        if self.well_as_of.is_some_and(|well| said.observed_at <= well) && !said.newest_in_sequence {
+            return Some(Reason::Recovered);
+        }
+        coverings.iter().any(|c| c.covers(said.observed_at)).then_some(Reason::CoveredByRecovery)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn new() -> Connection {
+        Connection {
+            episode: 0,
+            cleared: 0,
+            own_fault: 0,
+            asked: 0,
+            fault: Fault::None,
+            failed_at: None,
+            broken_since: None,
+            well_as_of: None,
+            cleared_by: None,
+            recovering: false,
+        }
+    }
+
+    fn said(what: What, at: i64) -> Said {
+        Said {
+            what,
+            fault: Fault::Permanent,
+            by: By::Automatic,
+            observed_at: Timestamp(at),
+            newest_in_sequence: false,
+            out_of_sequence: false,
+        }
+    }
+
+    #[test]
+    fn a_permanent_failure_asks_once() {
+        let mut c = new();
+        assert_eq!(c.hear(said(What::Failed, 10), &[]), Effect::Broke { ask: true });
+        assert_eq!(c.hear(said(What::Failed, 11), &[]), Effect::Repeated);
+    }
+
+    #[test]
+    fn a_recoverable_failure_asks_when_it_turns_permanent() {
+        let mut c = new();
+        let soft = Said { fault: Fault::Recoverable, ..said(What::Failed, 10) };
+        assert_eq!(c.hear(soft, &[]), Effect::Broke { ask: false });
+        assert_eq!(c.hear(said(What::Failed, 12), &[]), Effect::Broke { ask: true });
+        assert_eq!(c.episode, 1);
+    }
+
+    #[test]
+    fn a_failure_observed_before_the_recovery_is_stale_at_birth() {
+        let mut c = new();
+        c.hear(said(What::Failed, 10), &[]);
+        assert_eq!(c.hear(said(What::Recovered, 20), &[]), Effect::Cleared);
+        assert_eq!(c.hear(said(What::Failed, 20), &[]), Effect::StaleAtBirth(Reason::Recovered));
+        assert_eq!(c.hear(said(What::Failed, 21), &[]), Effect::Broke { ask: true });
+        assert_eq!(c.episode, 2);
+    }
+
+    #[test]
+    fn a_recovery_ends_only_what_began_before_it() {
+        let mut c = new();
+        c.hear(said(What::Failed, 30), &[]);
+        assert!(matches!(c.hear(said(What::Recovered, 20), &[]), Effect::StaleAtBirth(_)));
+        assert!(!c.is_well(&[]));
+    }
+
+    #[test]
+    fn a_newer_sequence_beats_time() {
+        let mut c = new();
+        c.hear(said(What::Failed, 30), &[]);
+        let late = Said { newest_in_sequence: true, ..said(What::Recovered, 20) };
+        assert_eq!(c.hear(late, &[]), Effect::Cleared);
+        let again = Said { newest_in_sequence: true, ..said(What::Failed, 5) };
+        assert_eq!(c.hear(again, &[]), Effect::Broke { ask: true });
+        let old = Said { out_of_sequence: true, ..said(What::Recovered, 99) };
+        assert!(matches!(c.hear(old, &[]), Effect::StaleAtBirth(_)));
+    }
+
+    #[test]
+    fn a_failed_recovery_cuts_a_broken_connection_from_its_component() {
+        let mut c = new();
+        c.hear(said(What::Failed, 10), &[]);
+        assert_eq!(c.hear(said(What::RecoveryFailed, 20), &[]), Effect::OwnFault);
+        assert!(!c.is_well(&[Covering { from: Timestamp(0), until: Timestamp(50) }]));
+        assert_eq!(c.hear(said(What::RecoveryFailed, 21), &[]), Effect::Repeated);
+    }
+
+    #[test]
+    fn a_failed_recovery_after_a_covering_one_is_a_new_outage() {
+        let mut c = new();
+        c.hear(said(What::Failed, 10), &[]);
+        let covering = [Covering { from: Timestamp(0), until: Timestamp(50) }];
+        assert_eq!(c.hear(said(What::RecoveryFailed, 60), &covering), Effect::OwnFault);
+        assert_eq!((c.episode, c.own_fault), (2, 2));
+    }
+
+    #[test]
+    fn a_failure_inside_a_covered_outage_is_stale_at_birth_and_one_after_it_is_new() {
+        let mut c = new();
+        let covering = [Covering { from: Timestamp(0), until: Timestamp(50) }];
+        assert_eq!(c.hear(said(What::Failed, 40), &covering), Effect::StaleAtBirth(Reason::CoveredByRecovery));
+        assert_eq!(c.hear(said(What::Failed, 51), &covering), Effect::Broke { ask: true });
+    }
+}

@@ -1,0 +1,114 @@
+//! A delivery: one mail to one subscriber, its states, and the reasons anybody can be given.
+
+names!(
+    /// Where a delivery stands. "Held" is a view (a hold is a row of its own), never a state.
+    State {
+        /// Waits for its time; `reason` says why if it has been looked at.
+        Queued = "queued",
+        /// Claimed, with a lease: it may be on the wire.
+        Sending = "sending",
+        /// The relay answered 250 to the final dot.
+        Accepted = "accepted",
+        /// The relay refused it for good.
+        Failed = "failed",
+        /// Body bytes were written and no reply was read, or its worker vanished.
+        Unknown = "unknown",
+        /// Stopped being true before it left.
+        Withdrawn = "withdrawn",
+        /// Replaced by a newer mail of its thread.
+        Folded = "folded",
+        /// The address takes no mail of this class.
+        Suppressed = "suppressed",
+        /// What it would have taken back or ended was never told.
+        Cancelled = "cancelled",
+        /// Waits for a person.
+        Parked = "parked",
+    }
+);
+
+names!(
+    /// Why a delivery waits, or why it ended without being mailed. Log, journal, API and screen use these names.
+    Reason {
+        /// Waits in case the fault heals at once.
+        Dwell = "dwell",
+        /// The component is down: the customer could not act.
+        ComponentDown = "component_down",
+        /// The component is back and is reconnecting; this connection has not been heard of yet.
+        AwaitingReconnection = "awaiting_reconnection",
+        /// An operator or a surge holds it.
+        Held = "held",
+        /// Everything is stopped.
+        Stopped = "stopped",
+        /// The thread got a mail a moment ago.
+        ThreadGap = "thread_gap",
+        /// Good news waits until it has been true for a while.
+        StableFor = "stable_for",
+        /// A component it names is down again.
+        ComponentOpenAgain = "component_open_again",
+        /// The incident was opened again.
+        IncidentOpenAgain = "incident_open_again",
+        /// The connection it names is broken again.
+        ConnectionOpenAgain = "connection_open_again",
+        /// The mail it takes back or ends is still on its way.
+        OriginalUndecided = "original_undecided",
+        /// The relay said "later", or the session broke before anything was handed over.
+        Retry = "retry",
+        /// The connection recovered.
+        Recovered = "recovered",
+        /// A recovery of the component covers this connection.
+        CoveredByRecovery = "covered_by_recovery",
+        /// The incident is resolved.
+        IncidentResolved = "incident_resolved",
+        /// A newer mail of the thread says what is owed now.
+        ReplacedByNewer = "replaced_by_newer",
+        /// The thread has had its end.
+        EndedAlready = "ended_already",
+        /// This subscriber was never told of the problem.
+        NeverTold = "never_told",
+        /// The mail it would take back never left.
+        NeverMailed = "never_mailed",
+        /// The address is suppressed for this class.
+        Suppressed = "suppressed",
+        /// Older than its class allows.
+        TooOld = "too_old",
+        /// The relay refused it.
+        Refused = "refused",
+        /// Nobody can know whether the relay took it.
+        Ambiguous = "ambiguous",
+        /// Its worker vanished again and again while holding it.
+        ReapedOften = "reaped_often",
+        /// It could not be rendered or built.
+        TemplateFault = "template_fault",
+        /// Its items moved to another delivery.
+        ItemsMoved = "items_moved",
+    }
+);
+
+names!(
+    /// How one try to hand a delivery to the relay ended.
+    HandOver {
+        /// 250 after the final dot.
+        Accepted = "accepted",
+        /// 4xx.
+        Deferred = "deferred",
+        /// 5xx.
+        Refused = "refused",
+        /// Nothing left: the session was lost before the relay said 354.
+        NotHandedOver = "not_handed_over",
+        /// Body bytes were written and no reply was read.
+        Unknown = "unknown",
+    }
+);
+
+/// A try's outcome with the relay's words.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Outcome {
+    /// How it ended.
+    pub hand_over: HandOver,
+    /// The reply code (RFC 5321), when there was a reply.
+    pub code: Option<u16>,
+    /// The enhanced status code (RFC 3463), when the reply had one.
+    pub enhanced: Option<String>,
+    /// The relay's words, or what happened to the session.
+    pub words: String,
+}

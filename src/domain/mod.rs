@@ -1,0 +1,15 @@
+//! The words of the field and the rules about them. No I/O, no async, no clock:
+//! every decision takes data and a time, and returns a verdict with a named reason.
+
+#[macro_use]
+pub mod class;
+pub mod address;
+pub mod component;
+pub mod connection;
+pub mod delivery;
+pub mod hold;
+pub mod id;
+pub mod incident;
+pub mod key;
+pub mod time;
+pub mod truth;

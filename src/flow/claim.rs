@@ -1,0 +1,230 @@
+//! The claim: takes what is due for slots whose session is open and idle, asks the gate, freezes what may leave.
+
+use super::compose::{self, Frozen, Payloads};
+use super::gate::{Split, Verdict, gate};
+use super::look::{Seen, views};
+use super::setting::{Setting, Stream};
+use crate::domain::class::Class;
+use crate::domain::delivery::{Reason, State};
+use crate::domain::id::DeliveryId;
+use crate::domain::time::{Span, Timestamp};
+use crate::store::queue::{Armed, Due, Hold, ItemKey, Lane};
+use crate::store::{StoreError, Tx, queue, view};
+use std::collections::{HashMap, HashSet};
+
+/// A lease ran out twice with this mail: it is claimed alone, in case it is what ends its workers.
+const CLAIMED_ALONE: i64 = 2;
+
+/// A delivery that was armed.
+#[derive(Clone, Debug)]
+pub struct Claimed {
+    /// Its id.
+    pub id: DeliveryId,
+    /// The claim.
+    pub token: i64,
+    /// How often a relay had answered "later".
+    pub tries: i64,
+    /// What was frozen.
+    pub frozen: Frozen,
+}
+
+/// Asks the gate; a dispatcher without a gate (only in the demonstration) sends whatever is due.
+#[must_use]
+pub fn decide(seen: &Seen, setting: &Setting, now: Timestamp) -> Verdict {
+    if setting.gate {
+        gate(&seen.gate, &setting.limits(seen.row.class), now)
+    } else {
+        Verdict::Send(Split { keep: (0..seen.items.len()).collect(), ..Split::default() })
+    }
+}
+
+/// The lanes of a stream in which something may leave now, urgent classes first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn open_lanes(tx: &mut Tx, setting: &Setting, stream: &Stream) -> Result<Vec<Lane>, StoreError> {
+    let now = tx.now();
+    let holds = queue::holds(tx).await?;
+    let mut lanes = queue::lanes(tx).await?;
+    lanes.retain(|lane| {
+        stream.classes.contains(&lane.class)
+            && lane.next_due.is_some_and(|due| due <= now)
+            && (!setting.gate || is_open(lane, &holds, setting, now))
+    });
+    lanes.sort_by_key(|lane| (lane.class, lane.next_due));
+    Ok(lanes)
+}
+
+/// A held lane is skipped as a whole, so that what waits in it costs nothing; the look still asks for every mail.
+fn is_open(lane: &Lane, holds: &[Hold], setting: &Setting, now: Timestamp) -> bool {
+    let held = holds.iter().any(|hold| match (hold.scope.as_str(), hold.cause.as_str()) {
+        (_, "stop") => true,
+        _ if lane.class == Class::Correction => false,
+        ("everything", _) => true,
+        ("class", _) => hold.class == Some(lane.class),
+        _ => lane.fence_kind == "component" && hold.component_id.is_some_and(|c| c.0 == lane.fence_id),
+    });
+    let limits = setting.limits(lane.class);
+    let held_enough = match (limits.longest_hold, lane.next_due) {
+        (Some(longest), Some(due)) => now - due >= Span(longest.0 - limits.dwell.0),
+        _ => false,
+    };
+    !held && (lane.down_since.is_none() || lane.class != Class::ActionRequired || held_enough)
+}
+
+/// Claims up to `most` deliveries from these lanes. Nothing is on the wire before the caller has committed.
+///
+/// # Errors
+/// When the database fails, or another node was first ([`StoreError::is_conflict`]).
+pub async fn claim(
+    tx: &mut Tx,
+    setting: &Setting,
+    owner: &str,
+    template_set: &str,
+    lanes: &mut Vec<Lane>,
+    most: usize,
+) -> Result<Vec<Claimed>, StoreError> {
+    let due = fair_share(tx, lanes, most).await?;
+    if due.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<DeliveryId> = due.iter().map(|d| d.id).collect();
+    let seen = views(tx, &ids).await?;
+    let payloads = payloads(tx, &seen).await?;
+    let still_open = still_open(tx, &seen).await?;
+    let now = tx.now();
+    let mut sorted = Sorted::default();
+    for id in ids {
+        let Some(one) = seen.get(&id) else { continue };
+        match decide(one, setting, now) {
+            Verdict::Send(split) => {
+                let open = still_open.get(&id).map_or(&[][..], Vec::as_slice);
+                match compose::freeze(one, &split.keep, open, &payloads, setting, now) {
+                    Ok(frozen) => sorted.send.push((one, split, frozen)),
+                    Err(e) => {
+                        tracing::error!(delivery = %id, "delivery {id} cannot be composed: {e}");
+                        sorted.decided.push((id, State::Parked, Reason::TemplateFault));
+                    }
+                }
+            }
+            Verdict::Wait(until, reason) => sorted.put_off.push((id, until, reason)),
+            Verdict::Withdraw(reason) => sorted.decided.push((id, State::Withdrawn, reason)),
+            Verdict::Suppress => sorted.decided.push((id, State::Suppressed, Reason::Suppressed)),
+            Verdict::Cancel(reason) => sorted.decided.push((id, State::Cancelled, reason)),
+            Verdict::Park(reason) => sorted.decided.push((id, State::Parked, reason)),
+        }
+    }
+    sorted.store(tx, setting, owner, template_set).await
+}
+
+/// Takes a fair share of each lane until there is enough, and forgets lanes that are empty.
+async fn fair_share(tx: &mut Tx, lanes: &mut Vec<Lane>, most: usize) -> Result<Vec<Due>, StoreError> {
+    let mut taken: Vec<Due> = Vec::new();
+    let mut threads = HashSet::new();
+    while !lanes.is_empty() && taken.len() < most {
+        let lane = lanes.remove(0);
+        let share = (most - taken.len()).div_ceil(lanes.len() + 1).max(1);
+        let found = queue::due(tx, lane.id, i64::try_from(share).unwrap_or(i64::MAX)).await?;
+        if found.len() == share {
+            // There may be more: it goes behind the other lanes of its class.
+            let behind = lanes.iter().take_while(|l| l.class <= lane.class).count();
+            lanes.insert(behind, lane);
+        }
+        let fresh = found.into_iter().filter(|d| threads.insert(d.thread_id)).collect::<Vec<_>>();
+        if fresh.is_empty() && taken.is_empty() {
+            continue;
+        }
+        if let Some(suspect) = fresh.iter().find(|d| d.reaps >= CLAIMED_ALONE) {
+            return Ok(vec![*suspect]);
+        }
+        let full = fresh.len() < share;
+        taken.extend(fresh);
+        // One pass over the lanes is enough for one claim; the next goes on where this one ended.
+        if !full {
+            break;
+        }
+    }
+    taken.truncate(most);
+    Ok(taken)
+}
+
+async fn payloads(tx: &mut Tx, seen: &HashMap<DeliveryId, Seen>) -> Result<Payloads, StoreError> {
+    let notices: HashSet<_> = seen.values().filter_map(|s| s.row.notice_id).collect();
+    if notices.is_empty() {
+        return Ok(Payloads::new());
+    }
+    Ok(view::payloads(tx, &notices.into_iter().collect::<Vec<_>>()).await?.into_iter().collect())
+}
+
+async fn still_open(
+    tx: &mut Tx,
+    seen: &HashMap<DeliveryId, Seen>,
+) -> Result<HashMap<DeliveryId, Vec<String>>, StoreError> {
+    let corrections: Vec<_> = seen.values().filter(|s| s.row.class == Class::Correction).map(|s| s.row.id).collect();
+    let mut open: HashMap<DeliveryId, Vec<String>> = HashMap::new();
+    if !corrections.is_empty() {
+        for (id, name) in view::still_open(tx, &corrections).await? {
+            open.entry(id).or_default().push(name);
+        }
+    }
+    Ok(open)
+}
+
+#[derive(Default)]
+struct Sorted<'a> {
+    send: Vec<(&'a Seen, Split, Frozen)>,
+    put_off: Vec<(DeliveryId, Timestamp, Reason)>,
+    decided: Vec<(DeliveryId, State, Reason)>,
+}
+
+impl Sorted<'_> {
+    async fn store(
+        self,
+        tx: &mut Tx,
+        setting: &Setting,
+        owner: &str,
+        template_set: &str,
+    ) -> Result<Vec<Claimed>, StoreError> {
+        let now = tx.now();
+        if !self.put_off.is_empty() {
+            queue::put_off(tx, &self.put_off).await?;
+        }
+        if !self.decided.is_empty() {
+            queue::decide(tx, &self.decided).await?;
+        }
+        let (mut armed, mut claimed) = (Vec::new(), Vec::new());
+        for (seen, split, frozen) in self.send {
+            part(tx, seen, &split, now).await?;
+            armed.push(Armed {
+                id: seen.row.id,
+                message_id: frozen.message_id.clone(),
+                template_set: template_set.to_owned(),
+                address: frozen.to.clone(),
+                context: serde_json::to_string(&frozen).unwrap_or_default(),
+            });
+            claimed.push(Claimed { id: seen.row.id, token: seen.row.token + 1, tries: seen.row.tries, frozen });
+        }
+        if !armed.is_empty() {
+            queue::arm(tx, owner, now + setting.lease, &armed).await?;
+        }
+        Ok(claimed)
+    }
+}
+
+/// Parts a mail's items: what is untrue leaves it, what must wait gets a delivery of its own.
+///
+/// # Errors
+/// When the database fails.
+pub async fn part(tx: &mut Tx, seen: &Seen, split: &Split, now: Timestamp) -> Result<(), StoreError> {
+    let key = |position: &usize| {
+        seen.items.get(*position).map(|item| ItemKey {
+            delivery: item.delivery_id,
+            subject: item.connection_id.map_or(item.component_id.0, |c| c.0),
+            episode: item.episode,
+        })
+    };
+    let dropped: Vec<_> = split.dropped.iter().filter_map(|(i, why)| key(i).map(|k| (k, *why))).collect();
+    queue::drop_items(tx, &dropped).await?;
+    let later: Vec<_> = split.later.iter().filter_map(key).collect();
+    queue::split(tx, seen.row.id, &later, now + Span::seconds(1), Reason::ItemsMoved).await
+}

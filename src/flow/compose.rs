@@ -1,0 +1,278 @@
+//! Composing: what the claim freezes of a mail, so that a repeat is the same bytes whatever has changed since.
+
+use super::intake::{ActionIn, FreeIn, IncidentIn};
+use super::look::Seen;
+use super::setting::Setting;
+use crate::domain::class::Class;
+use crate::domain::id::NoticeId;
+use crate::domain::incident::{ComponentStatus, Impact};
+use crate::domain::time::{Span, Timestamp};
+use crate::mail::Letter;
+use crate::template::context::{
+    ActionRequiredMail, AllClearMail, ComponentLine, ConnectionLine, CorrectedLine, CorrectionMail, FreeMail,
+    IncidentMail, Mail, PostMortemMail,
+};
+use crate::template::{Reader, Templates};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+
+/// From then on a mail says that it is late.
+const LATE: Span = Span::minutes(30);
+
+/// All that rendering and building a mail needs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Frozen {
+    /// Its content.
+    pub mail: Mail,
+    /// For whom it is written.
+    pub name: Option<String>,
+    /// The language of the reader.
+    pub locale: String,
+    /// The time zone of the reader.
+    pub zone: String,
+    /// The Date header.
+    pub date: Timestamp,
+    /// The From header.
+    pub from: String,
+    /// The Reply-To header.
+    pub reply_to: Option<String>,
+    /// The address.
+    pub to: String,
+    /// The thread's subject.
+    pub subject: String,
+    /// The Message-ID, without angle brackets.
+    pub message_id: String,
+    /// The thread's root and its last mail.
+    pub references: Vec<String>,
+    /// An opaque id that support can search by.
+    pub reference: String,
+    /// When it loses its value (RFC 10080).
+    pub expires: Option<Timestamp>,
+}
+
+/// A mail cannot be composed, rendered or built.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ComposeError(pub String);
+
+/// What notices said, by id, as JSON.
+pub type Payloads = HashMap<NoticeId, String>;
+
+/// Composes the mail of a delivery, with the items at these positions.
+///
+/// # Errors
+/// When a notice cannot be read back, or something that the class needs is missing.
+pub fn freeze(
+    seen: &Seen,
+    keep: &[usize],
+    still_open: &[String],
+    payloads: &Payloads,
+    setting: &Setting,
+    now: Timestamp,
+) -> Result<Frozen, ComposeError> {
+    let row = &seen.row;
+    let mail = content(seen, keep, still_open, payloads, setting, now)?;
+    let stream = setting.stream(row.class).ok_or_else(|| ComposeError(format!("no stream carries {}", row.class)))?;
+    let message_id = row
+        .message_id
+        .clone()
+        .unwrap_or_else(|| format!("{}.{}@{}", row.id.0.simple(), row.thread_id.0.simple(), setting.domain));
+    let last = row.last_message_id.clone().filter(|last| *last != message_id);
+    let expires = (row.class == Class::ActionRequired).then(|| now + Span::hours(72));
+    Ok(Frozen {
+        mail,
+        name: row.name.clone(),
+        locale: row.locale.clone(),
+        zone: row.zone.clone(),
+        date: Timestamp(now.0 - now.0.rem_euclid(1_000_000)),
+        from: row.sender.clone(),
+        reply_to: stream.reply_to.clone(),
+        to: row.address.clone(),
+        subject: row.subject.clone(),
+        references: std::iter::once(row.root.clone()).chain(last).collect(),
+        message_id,
+        reference: row.id.to_string(),
+        expires,
+    })
+}
+
+/// Renders and builds the bytes of a frozen mail.
+///
+/// # Errors
+/// When a template or the builder refuses it.
+pub fn bytes(frozen: &Frozen, templates: &Templates) -> Result<Vec<u8>, ComposeError> {
+    let reader = Reader { name: frozen.name.clone(), locale: frozen.locale.clone(), zone: frozen.zone.clone() };
+    let rendered = templates.render(&frozen.mail, &reader).map_err(|e| ComposeError(e.to_string()))?;
+    let letter = Letter {
+        message_id: frozen.message_id.clone(),
+        date: frozen.date,
+        from: frozen.from.clone(),
+        reply_to: frozen.reply_to.clone(),
+        to: frozen.to.clone(),
+        subject: frozen.subject.clone(),
+        in_reply_to: frozen.references.last().cloned(),
+        references: frozen.references.clone(),
+        // The built-in texts are English; `locale` is what the reader asked for.
+        language: "en".to_owned(),
+        reference: frozen.reference.clone(),
+        expires: frozen.expires,
+        text: rendered.text,
+        html: rendered.html,
+    };
+    crate::mail::build(&letter).map_err(|e| ComposeError(e.to_string()))
+}
+
+fn content(
+    seen: &Seen,
+    keep: &[usize],
+    still_open: &[String],
+    payloads: &Payloads,
+    setting: &Setting,
+    now: Timestamp,
+) -> Result<Mail, ComposeError> {
+    let payload = seen.row.notice_id.and_then(|id| payloads.get(&id)).map(String::as_str);
+    match seen.row.class {
+        Class::ActionRequired => Ok(Mail::ActionRequired(action_required(seen, keep, read_some(payload)?, setting))),
+        Class::Correction => Ok(Mail::Correction(correction(seen, keep, still_open, setting))),
+        Class::IncidentUpdate | Class::IncidentEnd => Ok(Mail::Incident(incident(seen, read(payload)?, setting, now)?)),
+        Class::PostMortem => Ok(Mail::PostMortem(post_mortem(seen, read(payload)?, setting)?)),
+        Class::AllClear => Ok(Mail::AllClear(all_clear(seen, setting)?)),
+        Class::Free => {
+            let said: FreeIn = read(payload)?;
+            Ok(Mail::Free(FreeMail {
+                subject: said.subject,
+                body: said.body,
+                link: said.link,
+                support_link: said.support_link.or_else(|| setting.support_url.clone()),
+            }))
+        }
+    }
+}
+
+fn read<T: serde::de::DeserializeOwned>(payload: Option<&str>) -> Result<T, ComposeError> {
+    read_some(payload)?.ok_or_else(|| ComposeError("its notice is missing".to_owned()))
+}
+
+fn read_some<T: serde::de::DeserializeOwned>(payload: Option<&str>) -> Result<Option<T>, ComposeError> {
+    payload
+        .map(|text| {
+            serde_json::from_str(text).map_err(|e| ComposeError(format!("its notice cannot be read back: {e}")))
+        })
+        .transpose()
+}
+
+fn kept<'a>(seen: &'a Seen, keep: &'a [usize]) -> impl Iterator<Item = &'a crate::store::view::ItemView> {
+    keep.iter().filter_map(|position| seen.items.get(*position))
+}
+
+fn action_required(seen: &Seen, keep: &[usize], said: Option<ActionIn>, setting: &Setting) -> ActionRequiredMail {
+    let component = seen.items.first().map(|i| i.component_name.clone()).unwrap_or_default();
+    let connections: Vec<_> = kept(seen, keep)
+        .map(|item| ConnectionLine {
+            name: item.name.clone().unwrap_or_default(),
+            failed_at: item.broken_since.or(item.failed_at).unwrap_or_default(),
+        })
+        .collect();
+    let link = kept(seen, keep).find_map(|item| item.link.clone());
+    let said_link = said.as_ref().and_then(|s| s.link.clone());
+    let support = said.as_ref().and_then(|s| s.support_link.clone()).or_else(|| setting.support_url.clone());
+    let (happened, did, todo) = match said {
+        Some(s) => (Some(s.what_happened), s.what_we_did, Some(s.what_to_do)),
+        None => (None, None, None),
+    };
+    ActionRequiredMail {
+        again: seen.row.last_class == Some(Class::Correction),
+        what_happened: happened.unwrap_or_else(|| {
+            format!("{component} no longer accepts the saved sign-in, so nothing is being synchronised.")
+        }),
+        what_we_did: did.unwrap_or_else(|| "We tried to reconnect automatically; that needs you now.".to_owned()),
+        what_to_do: todo.unwrap_or_else(|| "Reconnect by signing in again.".to_owned()),
+        link: said_link.or(link).or_else(|| setting.public_url.clone()),
+        support_link: support,
+        connections,
+        component,
+    }
+}
+
+fn correction(seen: &Seen, keep: &[usize], still_open: &[String], setting: &Setting) -> CorrectionMail {
+    let mut connections: Vec<CorrectedLine> = Vec::new();
+    for item in kept(seen, keep) {
+        let name = item.name.clone().unwrap_or_default();
+        // Two mails about one connection are taken back in one line.
+        if connections.iter().all(|line| line.name != name) {
+            let recovered_at = item.well_as_of.or(item.component_up_since()).unwrap_or(seen.row.created_at);
+            connections.push(CorrectedLine { name, recovered_at });
+        }
+    }
+    CorrectionMail {
+        component: seen.items.first().map(|i| i.component_name.clone()).unwrap_or_default(),
+        connections,
+        asked_at: kept(seen, keep).filter_map(|i| i.original_claimed_at).max().unwrap_or(seen.row.created_at),
+        maybe: kept(seen, keep).any(crate::store::view::ItemView::is_original_uncertain),
+        still_open: still_open.to_vec(),
+        link: setting.public_url.clone(),
+        support_link: setting.support_url.clone(),
+    }
+}
+
+fn needed<T>(value: Option<T>, what: &str) -> Result<T, ComposeError> {
+    value.ok_or_else(|| ComposeError(format!("its incident has no {what}")))
+}
+
+fn component_lines(seen: &Seen) -> Vec<ComponentLine> {
+    seen.items
+        .iter()
+        .map(|item| ComponentLine {
+            name: item.component_name.clone(),
+            status: item.status.unwrap_or(ComponentStatus::Operational),
+        })
+        .collect()
+}
+
+fn incident(seen: &Seen, said: IncidentIn, setting: &Setting, now: Timestamp) -> Result<IncidentMail, ComposeError> {
+    let row = &seen.row;
+    let posted_at = needed(row.observed_at, "time")?;
+    let late = now - posted_at;
+    Ok(IncidentMail {
+        title: needed(row.title.clone(), "title")?,
+        reference: needed(row.incident_key.clone(), "key")?,
+        phase: said.phase,
+        impact: said.impact.or(row.impact).unwrap_or(Impact::Minor),
+        body: said.body,
+        components: component_lines(seen),
+        started_at: needed(row.started_at, "beginning")?,
+        ended_at: row.resolved_at.filter(|_| row.class == Class::IncidentEnd),
+        posted_at,
+        late_by: (late >= LATE).then(|| late.as_seconds()),
+        consequences: said.consequences,
+        not_affected: said.not_affected,
+        next_update_at: said.next_update_at,
+        link: said.link,
+        support_link: said.support_link.or_else(|| setting.support_url.clone()),
+    })
+}
+
+fn post_mortem(seen: &Seen, said: IncidentIn, setting: &Setting) -> Result<PostMortemMail, ComposeError> {
+    Ok(PostMortemMail {
+        title: needed(seen.row.title.clone(), "title")?,
+        reference: needed(seen.row.incident_key.clone(), "key")?,
+        body: said.body,
+        components: component_lines(seen),
+        started_at: needed(seen.row.started_at, "beginning")?,
+        ended_at: seen.row.resolved_at,
+        link: said.link,
+        support_link: said.support_link.or_else(|| setting.support_url.clone()),
+    })
+}
+
+fn all_clear(seen: &Seen, setting: &Setting) -> Result<AllClearMail, ComposeError> {
+    Ok(AllClearMail {
+        title: needed(seen.row.title.clone(), "title")?,
+        reference: needed(seen.row.incident_key.clone(), "key")?,
+        components: seen.items.iter().map(|i| i.component_name.clone()).collect(),
+        started_at: needed(seen.row.started_at, "beginning")?,
+        recovered_at: seen.items.iter().filter_map(|i| i.component_up_since()).max().unwrap_or(seen.row.created_at),
+        link: None,
+        support_link: setting.support_url.clone(),
+    })
+}

@@ -1,0 +1,235 @@
+//! Planning failures: one action-required mail per subscriber and component, listing its connections. What fails
+//! while a mail still waits joins it.
+
+use super::plan::{as_thread, new_thread, render_subject};
+use super::setting::Setting;
+use crate::domain::class::Class;
+use crate::domain::delivery::{Reason, State};
+use crate::domain::id::{ComponentId, ConnectionId, DeliveryId, LaneId, PlanId, SubscriberId, ThreadId};
+use crate::domain::time::{Span, Timestamp};
+use crate::store::plan::{Failure, Fence, Named, NewDelivery, NewItem, NewThread, Sibling, Thread};
+use crate::store::{Store, StoreError, Tx, plan as db};
+use crate::template::{Matter, Templates};
+use std::collections::{BTreeSet, HashMap};
+use uuid::Uuid;
+
+/// A thread about connections is continued for this long; mail programs do not group for longer.
+const CONTINUED: Span = Span::hours(7 * 24);
+
+/// Plans a page of failures after a cursor: the new cursor, and how many were decided (one whose mail is on the wire
+/// is left for later). `None` when there was nothing left.
+///
+/// # Errors
+/// When the database or a template fails; what was not committed is planned again.
+pub async fn failures(
+    store: &Store,
+    setting: &Setting,
+    templates: &Templates,
+    after: Uuid,
+) -> Result<Option<(Uuid, usize)>, StoreError> {
+    let mut tx = store.begin().await?;
+    let page = db::failures(&mut tx, after, setting.page).await?;
+    let Some(last) = page.last().map(|f| f.id.0) else { return Ok(None) };
+    let known = Known::load(&mut tx, setting, templates, &page).await?;
+    let planned = plan(&page, &known, setting.limits(Class::ActionRequired).dwell);
+    db::add_deliveries(&mut tx, &planned.deliveries, |class| setting.stream_name(class)).await?;
+    db::add_items(&mut tx, &planned.items).await?;
+    db::move_items(&mut tx, &planned.moves).await?;
+    db::finish(&mut tx, &planned.outcomes).await?;
+    tx.commit().await?;
+    Ok(Some((last, planned.outcomes.len())))
+}
+
+/// What the store knows about a page of failures.
+struct Known {
+    lanes: HashMap<ComponentId, LaneId>,
+    own_fault_lane: LaneId,
+    concerned: HashMap<PlanId, Vec<SubscriberId>>,
+    threads: HashMap<(ComponentId, SubscriberId), Thread>,
+    siblings: Vec<Sibling>,
+    named: Vec<Named>,
+}
+
+impl Known {
+    async fn load(tx: &mut Tx, setting: &Setting, templates: &Templates, page: &[Failure]) -> Result<Self, StoreError> {
+        let own_fault_lane = db::lane(tx, Class::ActionRequired, Fence::None).await?;
+        let mut lanes = HashMap::new();
+        for component in page.iter().map(|f| f.component_id).collect::<BTreeSet<_>>() {
+            lanes.insert(component, db::lane(tx, Class::ActionRequired, Fence::Component(component)).await?);
+        }
+        let mut concerned: HashMap<PlanId, Vec<SubscriberId>> = HashMap::new();
+        for (plan, subscriber) in db::concerned(tx, page).await? {
+            concerned.entry(plan).or_default().push(subscriber);
+        }
+        let threads = threads(tx, setting, templates, page, &concerned).await?;
+        let ids: Vec<ThreadId> = threads.values().map(|t| t.id).collect();
+        let siblings = db::siblings(tx, &ids).await?;
+        let connections: Vec<ConnectionId> = page.iter().map(|f| f.connection_id).collect();
+        let named = db::named(tx, &connections).await?;
+        Ok(Self { lanes, own_fault_lane, concerned, threads, siblings, named })
+    }
+}
+
+async fn threads(
+    tx: &mut Tx,
+    setting: &Setting,
+    templates: &Templates,
+    page: &[Failure],
+    concerned: &HashMap<PlanId, Vec<SubscriberId>>,
+) -> Result<HashMap<(ComponentId, SubscriberId), Thread>, StoreError> {
+    let now = tx.now();
+    let names: HashMap<ComponentId, &str> = page.iter().map(|f| (f.component_id, f.component_name.as_str())).collect();
+    let pairs: BTreeSet<(ComponentId, SubscriberId)> =
+        page.iter().flat_map(|f| concerned.get(&f.id).into_iter().flatten().map(|s| (f.component_id, *s))).collect();
+    let matters: Vec<_> = pairs.iter().map(|(c, s)| (c.0, *s)).collect();
+    // In the order of their numbers: the newest is what stays.
+    let newest: HashMap<_, _> = db::threads(tx, &matters)
+        .await?
+        .into_iter()
+        .map(|t| ((ComponentId(t.matter_id), t.subscriber_id), t))
+        .collect();
+    let mut threads = HashMap::new();
+    let mut new: Vec<NewThread> = Vec::new();
+    for pair in pairs {
+        let old = newest.get(&pair);
+        if let Some(thread) = old.filter(|t| is_continued(t, now)) {
+            threads.insert(pair, *thread);
+            continue;
+        }
+        let component = names.get(&pair.0).copied().unwrap_or_default().to_owned();
+        let subject = render_subject(templates, &Matter::Connections { component })?;
+        let ordinal = old.map_or(0, |t| t.ordinal + 1);
+        let thread = new_thread(setting, "connections", pair.0.0, pair.1, ordinal, Class::ActionRequired, &subject);
+        threads.insert(pair, as_thread(&thread));
+        new.push(thread);
+    }
+    db::add_threads(tx, &new).await?;
+    Ok(threads)
+}
+
+fn is_continued(thread: &Thread, now: Timestamp) -> bool {
+    thread.last_mailed_at.is_none_or(|last| now - last <= CONTINUED)
+}
+
+#[derive(Default)]
+struct Planned {
+    deliveries: Vec<NewDelivery>,
+    items: Vec<NewItem>,
+    moves: Vec<(DeliveryId, ConnectionId, DeliveryId)>,
+    outcomes: Vec<(PlanId, &'static str)>,
+}
+
+fn plan(page: &[Failure], known: &Known, dwell: Span) -> Planned {
+    let mut planned = Planned::default();
+    // The mail that waits in each thread and lane, and takes what fails meanwhile.
+    let mut waiting: HashMap<(ThreadId, LaneId), DeliveryId> = known
+        .siblings
+        .iter()
+        .filter(|s| s.class == Class::ActionRequired && s.state == State::Queued)
+        .map(|s| ((s.thread_id, s.lane_id), s.id))
+        .collect();
+    for failure in page {
+        if let Some(reason) = stale(failure) {
+            planned.outcomes.push((failure.id, reason.as_str()));
+            continue;
+        }
+        let own_fault = failure.own_fault_episode >= failure.episode;
+        let subscribers = known.concerned.get(&failure.id).map_or(&[][..], Vec::as_slice);
+        let places: Vec<_> = subscribers.iter().map(|s| (*s, place(failure, *s, own_fault, known))).collect();
+        if places.iter().any(|(_, place)| *place == Place::OnTheWire) {
+            // Decided when it comes back: left for the next round.
+            continue;
+        }
+        for (subscriber, place) in places {
+            let Some(thread) = known.threads.get(&(failure.component_id, subscriber)) else { continue };
+            let lane =
+                if own_fault { Some(known.own_fault_lane) } else { known.lanes.get(&failure.component_id).copied() };
+            let Some(lane) = lane else { continue };
+            if place == Place::Told {
+                continue;
+            }
+            let delivery = *waiting.entry((thread.id, lane)).or_insert_with(|| {
+                let dwell = if own_fault { Span::ZERO } else { dwell };
+                let due_at = failure.created_at + dwell;
+                let new = delivery(failure, subscriber, thread.id, lane, due_at, own_fault);
+                let id = new.id;
+                planned.deliveries.push(new);
+                id
+            });
+            match place {
+                Place::Waits(old) => planned.moves.push((old, failure.connection_id, delivery)),
+                _ => planned.items.push(item(failure, delivery)),
+            }
+        }
+        planned.outcomes.push((failure.id, if subscribers.is_empty() { "nobody" } else { "planned" }));
+    }
+    planned
+}
+
+/// Where a connection's outage already stands for a subscriber.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Nowhere,
+    Told,
+    OnTheWire,
+    Waits(DeliveryId),
+}
+
+fn place(failure: &Failure, subscriber: SubscriberId, own_fault: bool, known: &Known) -> Place {
+    let Some(thread) = known.threads.get(&(failure.component_id, subscriber)) else { return Place::Nowhere };
+    let named = known
+        .named
+        .iter()
+        .find(|n| n.thread_id == thread.id && n.connection_id == failure.connection_id && n.episode == failure.episode);
+    match named {
+        None => Place::Nowhere,
+        Some(n) if n.state == State::Sending && own_fault => Place::OnTheWire,
+        Some(n) if n.state == State::Queued && own_fault && n.lane_id != known.own_fault_lane => {
+            Place::Waits(n.delivery_id)
+        }
+        Some(_) => Place::Told,
+    }
+}
+
+fn stale(failure: &Failure) -> Option<Reason> {
+    let own_fault = failure.own_fault_episode >= failure.episode;
+    if failure.cleared >= failure.episode {
+        Some(Reason::Recovered)
+    } else if failure.covered && !own_fault {
+        Some(Reason::CoveredByRecovery)
+    } else {
+        None
+    }
+}
+
+fn delivery(
+    failure: &Failure,
+    subscriber: SubscriberId,
+    thread: ThreadId,
+    lane: LaneId,
+    due_at: Timestamp,
+    own_fault: bool,
+) -> NewDelivery {
+    NewDelivery {
+        id: DeliveryId::new(),
+        class: Class::ActionRequired,
+        lane,
+        cause: failure.id.0,
+        notice: failure.notice_id,
+        subscriber,
+        thread,
+        due_at,
+        reason: (!own_fault).then_some(Reason::Dwell.as_str()),
+        created_at: failure.created_at,
+    }
+}
+
+fn item(failure: &Failure, delivery: DeliveryId) -> NewItem {
+    NewItem {
+        delivery,
+        component: failure.component_id,
+        connection: Some((failure.connection_id, failure.episode, failure.component_episode, failure.failed_at)),
+        status: None,
+        corrects: None,
+    }
+}

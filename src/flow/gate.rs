@@ -1,0 +1,252 @@
+//! The gate decides about one delivery: send, wait until, withdraw, fold, suppress, cancel, park; always with
+//! a named reason. The claim and the last look both ask it, with data read at their own moment.
+
+use crate::domain::class::{Class, Limits};
+use crate::domain::delivery::Reason;
+use crate::domain::time::{Span, Timestamp};
+use crate::domain::truth::{Claim, Original};
+
+/// How long a mail waits before it is looked at again, where no event is sure to bring it back.
+const LOOK_AGAIN: Span = Span::seconds(30);
+
+/// One thing a delivery names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Item {
+    /// A broken connection.
+    Connection(Claim),
+    /// A connection about which an earlier mail is taken back.
+    Correction(Claim, Original),
+    /// A component.
+    Component {
+        /// It is down now.
+        down: bool,
+        /// When its newest ended outage ended.
+        up_since: Option<Timestamp>,
+    },
+}
+
+/// Holds in force that touch a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Holds {
+    /// The global stop.
+    pub stopped: bool,
+    /// An operator's hold on its class or component.
+    pub operator: bool,
+    /// A surge of its component.
+    pub surge: bool,
+}
+
+/// All that the gate may know about a delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    /// What the mail is for.
+    pub class: Class,
+    /// When what it says was said.
+    pub created_at: Timestamp,
+    /// Holds in force.
+    pub holds: Holds,
+    /// The address takes no mail of this class.
+    pub suppressed: bool,
+    /// The thread's subscriber was told, or may have been.
+    pub told: bool,
+    /// The thread's last mail.
+    pub last_mailed_at: Option<Timestamp>,
+    /// The thread has had its end.
+    pub ended: bool,
+    /// The incident is resolved; `None` where there is no incident.
+    pub resolved: Option<bool>,
+    /// It says that things got worse: does not wait for the thread's gap.
+    pub worse: bool,
+    /// What it names.
+    pub items: Vec<Item>,
+}
+
+/// What becomes of the items of a mail that may leave.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Split {
+    /// Leave now, by position.
+    pub keep: Vec<usize>,
+    /// Are still true and must wait: they move to a delivery of their own.
+    pub later: Vec<usize>,
+    /// Are no longer true, with the reason.
+    pub dropped: Vec<(usize, Reason)>,
+}
+
+/// The gate's decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It may leave, with these items.
+    Send(Split),
+    /// Not before this time.
+    Wait(Timestamp, Reason),
+    /// It is no longer true.
+    Withdraw(Reason),
+    /// The address takes no mail of this class.
+    Suppress,
+    /// What it would take back or end was never told.
+    Cancel(Reason),
+    /// A person must decide.
+    Park(Reason),
+}
+
+/// Decides about a delivery with what is known at `now`.
+#[must_use]
+pub fn gate(view: &View, limits: &Limits, now: Timestamp) -> Verdict {
+    let verdict = match view.class {
+        Class::ActionRequired => action_required(view, limits, now),
+        Class::Correction => correction(view, now),
+        Class::IncidentUpdate => incident_update(view, limits, now),
+        Class::IncidentEnd => incident_end(view, limits, now),
+        Class::AllClear => all_clear(view, limits, now),
+        Class::PostMortem | Class::Free => plain(view, limits, now),
+    };
+    if !matches!(verdict, Verdict::Send(_) | Verdict::Wait(..)) {
+        return verdict;
+    }
+    // What is untrue is withdrawn even under a stop; what is true then waits for its holds.
+    match held(view) {
+        Some(reason) => Verdict::Wait(now + LOOK_AGAIN, reason),
+        None if view.suppressed => Verdict::Suppress,
+        None => verdict,
+    }
+}
+
+fn held(view: &View) -> Option<Reason> {
+    if view.holds.stopped {
+        return Some(Reason::Stopped);
+    }
+    let own_fault = !view.items.is_empty()
+        && view.items.iter().all(|item| matches!(item, Item::Connection(claim) if claim.is_own_fault()));
+    let exempt = view.class == Class::Correction;
+    ((view.holds.operator && !exempt) || (view.holds.surge && !exempt && !own_fault)).then_some(Reason::Held)
+}
+
+fn everything(view: &View) -> Verdict {
+    Verdict::Send(Split { keep: (0..view.items.len()).collect(), ..Split::default() })
+}
+
+fn too_old(view: &View, limits: &Limits, now: Timestamp) -> bool {
+    limits.greatest_age.is_some_and(|age| now - view.created_at >= age)
+}
+
+fn action_required(view: &View, limits: &Limits, now: Timestamp) -> Verdict {
+    let mut split = Split::default();
+    let mut waiting = None;
+    // After the longest hold the customer is asked although the component has not been heard of:
+    // silence towards somebody who is truly broken is as bad as a stale alarm.
+    let held_enough = limits.longest_hold.is_some_and(|longest| now - view.created_at >= longest);
+    for (position, item) in view.items.iter().enumerate() {
+        let Item::Connection(claim) = item else { continue };
+        match (claim.stale(), claim.waits()) {
+            (Some(reason), _) => split.dropped.push((position, reason)),
+            (None, Some(reason)) if !held_enough => {
+                waiting = Some(reason);
+                split.later.push(position);
+            }
+            (None, _) => split.keep.push(position),
+        }
+    }
+    if split.keep.is_empty() {
+        return match (waiting, split.dropped.first()) {
+            (Some(reason), _) => {
+                let longest = limits.longest_hold.map_or(now + LOOK_AGAIN, |hold| view.created_at + hold);
+                Verdict::Wait(longest.max(now + Span::seconds(1)), reason)
+            }
+            (None, Some((_, reason))) => Verdict::Withdraw(*reason),
+            (None, None) => Verdict::Withdraw(Reason::ItemsMoved),
+        };
+    }
+    if too_old(view, limits, now) {
+        return Verdict::Park(Reason::TooOld);
+    }
+    Verdict::Send(split)
+}
+
+fn correction(view: &View, now: Timestamp) -> Verdict {
+    let mut split = Split::default();
+    let mut waiting = None;
+    for (position, item) in view.items.iter().enumerate() {
+        let Item::Correction(claim, original) = item else { continue };
+        if !original.decided {
+            waiting = Some(Reason::OriginalUndecided);
+            split.later.push(position);
+        } else if !original.maybe_mailed {
+            split.dropped.push((position, Reason::NeverMailed));
+        } else if claim.open_now() {
+            waiting = waiting.or(Some(Reason::ConnectionOpenAgain));
+            split.later.push(position);
+        } else {
+            split.keep.push(position);
+        }
+    }
+    match (split.keep.is_empty(), waiting) {
+        (false, _) => Verdict::Send(split),
+        (true, Some(reason)) => Verdict::Wait(now + LOOK_AGAIN, reason),
+        (true, None) => Verdict::Cancel(Reason::NeverMailed),
+    }
+}
+
+fn incident_update(view: &View, limits: &Limits, now: Timestamp) -> Verdict {
+    if view.resolved == Some(true) {
+        return Verdict::Withdraw(Reason::IncidentResolved);
+    }
+    let next = view.last_mailed_at.map(|last| last + limits.gap);
+    match next {
+        Some(next) if now < next && !view.worse => Verdict::Wait(next, Reason::ThreadGap),
+        _ => everything(view),
+    }
+}
+
+fn any_down(view: &View) -> bool {
+    view.items.iter().any(|item| matches!(item, Item::Component { down: true, .. }))
+}
+
+fn incident_end(view: &View, limits: &Limits, now: Timestamp) -> Verdict {
+    if !view.told {
+        return Verdict::Cancel(Reason::NeverTold);
+    }
+    if view.ended {
+        return Verdict::Cancel(Reason::EndedAlready);
+    }
+    if too_old(view, limits, now) {
+        return everything(view);
+    }
+    if view.resolved == Some(false) {
+        return Verdict::Wait(now + LOOK_AGAIN, Reason::IncidentOpenAgain);
+    }
+    if any_down(view) {
+        return Verdict::Wait(now + LOOK_AGAIN, Reason::ComponentOpenAgain);
+    }
+    everything(view)
+}
+
+fn all_clear(view: &View, limits: &Limits, now: Timestamp) -> Verdict {
+    if !view.told {
+        return Verdict::Cancel(Reason::NeverTold);
+    }
+    if view.ended {
+        return Verdict::Cancel(Reason::EndedAlready);
+    }
+    if any_down(view) {
+        return Verdict::Wait(now + LOOK_AGAIN, Reason::ComponentOpenAgain);
+    }
+    let up = view.items.iter().filter_map(|item| match item {
+        Item::Component { up_since, .. } => *up_since,
+        _ => None,
+    });
+    let stable = up.max().map_or(view.created_at, |up| up) + limits.stable_for;
+    if now < stable {
+        return Verdict::Wait(stable, Reason::StableFor);
+    }
+    everything(view)
+}
+
+fn plain(view: &View, limits: &Limits, now: Timestamp) -> Verdict {
+    if too_old(view, limits, now) {
+        return Verdict::Park(Reason::TooOld);
+    }
+    everything(view)
+}
+
+#[cfg(test)]
+mod tests;

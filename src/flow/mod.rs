@@ -1,0 +1,31 @@
+//! The way a notice goes, one stage a file:
+//!
+//! ```text
+//! ingest -> plan -> claim -> render -> look -> send -> record
+//!   intake, signals, incident: what was said      compose: what the claim freezes
+//!   failures: connections that broke              sweep, recovery: withdraw, correct, reap
+//! ```
+//!
+//! `gate`, `retry`, `sender`, `recovery` and the deciding parts of `plan` and `failures` are pure: they take data
+//! and a time. The rest carries their decisions out.
+
+pub mod claim;
+pub mod compose;
+pub mod dispatch;
+pub mod failures;
+pub mod gate;
+pub mod incident;
+pub mod ingest;
+pub mod intake;
+pub mod look;
+pub mod plan;
+pub mod reading;
+pub mod recovery;
+pub mod register;
+pub mod retry;
+pub mod sender;
+pub mod setting;
+pub mod signals;
+pub mod spill;
+pub mod sweep;
+pub mod worker;

@@ -1,0 +1,102 @@
+//! Reading inputs so that an error names its field, in every face alike.
+
+use super::intake::{ActionIn, FieldError, FreeIn, IncidentIn, NoticeIn, read};
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::{Map, Value};
+
+/// Why an input cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unreadable {
+    /// It is not JSON.
+    Syntax(FieldError),
+    /// It is JSON, and not what is expected.
+    Shape(FieldError),
+}
+
+/// Reads JSON into a type.
+///
+/// # Errors
+/// When it is not JSON, has unknown or missing fields, or a field has the wrong type or value.
+pub fn input<T: DeserializeOwned>(body: &[u8]) -> Result<T, Unreadable> {
+    syntax(body)?;
+    read(body).map_err(|e| Unreadable::Shape(named(e)))
+}
+
+/// Reads a notice of any kind. (By hand: serde reads the content of a tagged enum without its path.)
+///
+/// # Errors
+/// As [`input`].
+pub fn notice(body: &[u8]) -> Result<NoticeIn, Unreadable> {
+    let mut fields: Map<String, Value> = input(body)?;
+    let kind = fields.remove("kind");
+    let shape = |field: &str, what: &str| Unreadable::Shape(FieldError::new(field, what));
+    match kind.as_ref().map(Value::as_str) {
+        Some(Some("incident")) => inner::<IncidentIn>(fields).map(|n| NoticeIn::Incident(Box::new(n))),
+        Some(Some("action_required")) => inner::<ActionIn>(fields).map(|n| NoticeIn::ActionRequired(Box::new(n))),
+        Some(Some("free")) => inner::<FreeIn>(fields).map(|n| NoticeIn::Free(Box::new(n))),
+        Some(_) => Err(shape("kind", "is none of incident, action_required, free")),
+        None => Err(shape("kind", "is missing: one of incident, action_required, free")),
+    }
+}
+
+fn inner<T: DeserializeOwned>(fields: Map<String, Value>) -> Result<T, Unreadable> {
+    serde_path_to_error::deserialize(Value::Object(fields)).map_err(|e| {
+        let path = e.path().to_string();
+        let field = if path == "." { "body".to_owned() } else { path };
+        Unreadable::Shape(named(FieldError::new(field, e.inner().to_string())))
+    })
+}
+
+fn syntax(body: &[u8]) -> Result<(), Unreadable> {
+    let not_json = |what: String| Unreadable::Syntax(FieldError::new("body", what));
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Err(not_json("is empty".to_owned()));
+    }
+    serde_json::from_slice::<IgnoredAny>(body).map(drop).map_err(|e| not_json(format!("is not JSON: {e}")))
+}
+
+/// serde says of a missing field only that the object lacks it: the name stands in its words.
+fn named(error: FieldError) -> FieldError {
+    let Some(name) = error.what.strip_prefix("missing field `").and_then(|rest| rest.split('`').next()) else {
+        return error;
+    };
+    let field = if error.field == "body" { name.to_owned() } else { format!("{}.{name}", error.field) };
+    FieldError::new(field, "is missing")
+}
+
+impl Unreadable {
+    /// What is wrong, and where.
+    #[must_use]
+    pub fn into_field(self) -> FieldError {
+        match self {
+            Self::Syntax(error) | Self::Shape(error) => error,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_the_field_whatever_the_kind() {
+        let incident = r#"{"kind":"incident","incident":"i","title":"t","phase":"resolved","body":"b""#;
+        for (json, field) in [
+            (format!("{incident},\"colour\":1}}"), "colour"),
+            (
+                format!("{incident},\"components\":[{{\"key\":\"a\"}},{{\"status\":\"down\"}}]}}"),
+                "components[1].status",
+            ),
+            (format!("{incident},\"started_at\":\"9999-01-01T00:00:00Z\"}}"), "started_at"),
+            (r#"{"kind":"incident","incident":"i"}"#.to_owned(), "title"),
+            (r#"{"kind":"free","subject":"s","body":"b","recipients":[7]}"#.to_owned(), "recipients[0]"),
+            (r#"{"kind":"other"}"#.to_owned(), "kind"),
+            ("{}".to_owned(), "kind"),
+        ] {
+            let Unreadable::Shape(error) = notice(json.as_bytes()).unwrap_err() else { panic!("{json}") };
+            assert_eq!(error.field, field, "{json}");
+        }
+        assert!(matches!(notice(b"{\"kind\": \"inc"), Err(Unreadable::Syntax(_))));
+        assert!(matches!(notice(b" "), Err(Unreadable::Syntax(_))));
+    }
+}

@@ -1,0 +1,114 @@
+//! The worker: all stages of a process. `serve` runs them as loops that wake each other; a test or a replay steps
+//! them until nothing is left to do at the clock's time.
+
+use super::dispatch::{Dispatcher, Shared};
+use super::{failures, plan, sweep};
+use crate::mail::Transport;
+use crate::store::StoreError;
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+/// All stages, to be stepped.
+pub struct Worker {
+    shared: Shared,
+    dispatchers: Vec<Dispatcher>,
+}
+
+impl Worker {
+    /// A worker whose streams go to these transports.
+    #[must_use]
+    pub fn new(shared: Shared, transports: &BTreeMap<String, Transport>) -> Self {
+        let dispatchers = dispatchers(&shared, transports, 1);
+        Self { shared, dispatchers }
+    }
+
+    /// Runs every stage until nothing is left to do at this time; how many mails the relays took.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn settle(&mut self) -> Result<usize, StoreError> {
+        let mut accepted = 0;
+        loop {
+            let mut progress = plan_all(&self.shared).await?;
+            progress |= recover_all(&self.shared).await?;
+            let mut sent = 0;
+            for dispatcher in &mut self.dispatchers {
+                sent += dispatcher.drain(|| false).await?;
+            }
+            accepted += sent;
+            if !progress && sent == 0 {
+                return Ok(accepted);
+            }
+        }
+    }
+
+    /// Plans and sends, but recovers nothing: the dispatcher without a conscience that `demo` compares with.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn settle_without_recovery(&mut self) -> Result<usize, StoreError> {
+        let mut sent = 0;
+        plan_all(&self.shared).await?;
+        for dispatcher in &mut self.dispatchers {
+            sent += dispatcher.drain(|| false).await?;
+        }
+        Ok(sent)
+    }
+}
+
+/// The dispatchers of all streams; a stream's slots are shared out over `groups` loops, so that both cores work.
+#[must_use]
+pub fn dispatchers(shared: &Shared, transports: &BTreeMap<String, Transport>, groups: usize) -> Vec<Dispatcher> {
+    let mut all = Vec::new();
+    for stream in &shared.setting.streams {
+        let Some(transport) = transports.get(&stream.name) else { continue };
+        let groups = groups.clamp(1, stream.slots.max(1));
+        for group in 0..groups {
+            let slots = (stream.slots + groups - 1 - group) / groups;
+            all.push(Dispatcher::new(shared.clone(), stream.clone(), transport.clone(), slots));
+        }
+    }
+    all
+}
+
+/// Plans whatever there is; whether there was anything.
+///
+/// # Errors
+/// When the database or a template fails.
+pub async fn plan_all(shared: &Shared) -> Result<bool, StoreError> {
+    let mut progress = false;
+    while plan::notices(&shared.store, &shared.setting, &shared.templates).await? {
+        progress = true;
+    }
+    let mut after = Uuid::nil();
+    while let Some((next, decided)) =
+        failures::failures(&shared.store, &shared.setting, &shared.templates, after).await?
+    {
+        after = next;
+        progress |= decided > 0;
+    }
+    Ok(progress)
+}
+
+/// Sweeps recoveries, takes back what vanished workers held, ends quarantines, looks after deadlines; whether there
+/// was anything.
+///
+/// # Errors
+/// When the database fails.
+pub async fn recover_all(shared: &Shared) -> Result<bool, StoreError> {
+    let (store, setting) = (&shared.store, &*shared.setting);
+    let mut progress = false;
+    while sweep::sweep(store, setting).await? {
+        progress = true;
+    }
+    while sweep::reap(store, setting, None).await? {
+        progress = true;
+    }
+    while sweep::settle(store, setting).await? {
+        progress = true;
+    }
+    while sweep::confirm(store, setting).await? {
+        progress = true;
+    }
+    Ok(progress)
+}

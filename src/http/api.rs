@@ -1,0 +1,212 @@
+//! The handlers of `/v1`.
+
+use super::{Api, Problem, auth};
+use crate::domain::id::RecoveryId;
+use crate::domain::key::Scope;
+use crate::flow::ingest::{self, Answer, Keyed};
+use crate::flow::intake::{FieldError, SignalIn};
+use crate::flow::reading;
+use crate::flow::register::{self, Put};
+use crate::store::recover::{self, Progress};
+use crate::store::subjects;
+use axum::Json;
+use axum::body::{Body, to_bytes};
+use axum::extract::{FromRequestParts, Path, Query, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use std::time::Duration;
+use tokio::time::Instant;
+
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+const LONGEST_KEY: usize = 200;
+
+type Answered = Result<Response, Problem>;
+
+/// The key or id in the path; one that is no UTF-8 is answered like every other error.
+pub(super) struct Segment(String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Segment {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let segment = Path::<String>::from_request_parts(parts, state).await;
+        segment.map(|Path(text)| Self(text)).map_err(|_| Problem::not_found("the path cannot be read"))
+    }
+}
+
+/// `POST /v1/notices`
+pub(super) async fn notice(State(api): State<Api>, headers: HeaderMap, body: Body) -> Answered {
+    let caller = auth::caller(&api, &headers, Scope::Enqueue).await?;
+    let key = idempotency_key(&headers)?;
+    let body = json_body(&api, &headers, body).await?;
+    let said = reading::notice(&body)?;
+    let keyed = Keyed { key: key.as_deref(), body: &body };
+    let answer = ingest::notice(&api.store, &api.settings, &caller, &said, keyed).await?;
+    Ok(accepted("notices", &answer))
+}
+
+/// `POST /v1/signals`; a recovery is answered at once with what is still on the wire.
+pub(super) async fn signal(State(api): State<Api>, headers: HeaderMap, body: Body) -> Answered {
+    let caller = auth::caller(&api, &headers, Scope::Signal).await?;
+    let key = idempotency_key(&headers)?;
+    let body = json_body(&api, &headers, body).await?;
+    let said: SignalIn = reading::input(&body)?;
+    let keyed = Keyed { key: key.as_deref(), body: &body };
+    let mut answer = ingest::signal(&api.store, &api.settings, &caller, &said, keyed).await?;
+    // It is committed: that nobody can say now what is on the wire must not look like a refusal.
+    if let Err(error) = ingest::drain_state(&api.store, &mut answer).await {
+        tracing::warn!(%error, id = answer.id, "the drain of a recovery cannot be read");
+    }
+    Ok(accepted("signals", &answer))
+}
+
+/// `PUT /v1/components/{key}`
+pub(super) async fn component(
+    State(api): State<Api>,
+    Segment(key): Segment,
+    headers: HeaderMap,
+    body: Body,
+) -> Answered {
+    let said = managed(&api, &headers, body).await?;
+    Ok(put(register::component(&api.store, &key, &said).await?))
+}
+
+/// `PUT /v1/connections/{key}`
+pub(super) async fn connection(
+    State(api): State<Api>,
+    Segment(key): Segment,
+    headers: HeaderMap,
+    body: Body,
+) -> Answered {
+    let said = managed(&api, &headers, body).await?;
+    Ok(put(register::connection(&api.store, &key, &said).await?))
+}
+
+/// `PUT /v1/subscribers/{key}`
+pub(super) async fn subscriber(
+    State(api): State<Api>,
+    Segment(key): Segment,
+    headers: HeaderMap,
+    body: Body,
+) -> Answered {
+    let said = managed(&api, &headers, body).await?;
+    Ok(put(register::subscriber(&api.store, &key, &said).await?))
+}
+
+/// `PUT /v1/subscriptions`
+pub(super) async fn subscription(State(api): State<Api>, headers: HeaderMap, body: Body) -> Answered {
+    let said = managed(&api, &headers, body).await?;
+    Ok(put(register::subscription(&api.store, &said).await?))
+}
+
+/// How long a caller waits for a recovery.
+#[derive(Deserialize)]
+pub(super) struct Wait {
+    /// Seconds, at most 2.
+    #[serde(default)]
+    wait: f64,
+}
+
+/// `GET /v1/recoveries/{id}`: how far it has come; `?wait=` waits until nothing of it is on the wire.
+pub(super) async fn recovery(
+    State(api): State<Api>,
+    Segment(id): Segment,
+    wait: Result<Query<Wait>, axum::extract::rejection::QueryRejection>,
+    headers: HeaderMap,
+) -> Answered {
+    auth::caller(&api, &headers, Scope::Read).await?;
+    let unknown = || Problem::not_found("there is no such recovery");
+    let id: RecoveryId = id.parse().map_err(|_| unknown())?;
+    let wait = wait
+        .ok()
+        .and_then(|Query(q)| Duration::try_from_secs_f64(q.wait).ok())
+        .ok_or_else(|| Problem::malformed(FieldError::new("wait", "is not a number of seconds from 0 to 2")))?;
+    let end = Instant::now() + wait.min(LONGEST_WAIT);
+    loop {
+        let mut tx = api.store.read().await?;
+        let progress = recover::progress(&mut tx, id).await?.ok_or_else(unknown)?;
+        drop(tx);
+        if progress.in_flight == 0 || Instant::now() + LOOK_EVERY > end {
+            return Ok(Json(Recovery { id, drained: progress.in_flight == 0, progress }).into_response());
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+#[derive(serde::Serialize)]
+struct Recovery {
+    id: RecoveryId,
+    drained: bool,
+    #[serde(flatten)]
+    progress: Progress,
+}
+
+/// `GET /v1/notices/{id}`
+pub(super) async fn show_notice(State(api): State<Api>, Segment(id): Segment, headers: HeaderMap) -> Answered {
+    auth::caller(&api, &headers, Scope::Read).await?;
+    let unknown = || Problem::not_found("there is no such notice");
+    let id = id.parse().map_err(|_| unknown())?;
+    let mut tx = api.store.read().await?;
+    Ok(Json(subjects::notice(&mut tx, id).await?.ok_or_else(unknown)?).into_response())
+}
+
+/// `GET /v1/signals/{id}`
+pub(super) async fn show_signal(State(api): State<Api>, Segment(id): Segment, headers: HeaderMap) -> Answered {
+    auth::caller(&api, &headers, Scope::Read).await?;
+    let unknown = || Problem::not_found("there is no such signal");
+    let id = id.parse().map_err(|_| unknown())?;
+    let mut tx = api.store.read().await?;
+    Ok(Json(subjects::signal(&mut tx, id).await?.ok_or_else(unknown)?).into_response())
+}
+
+async fn managed<T: DeserializeOwned>(api: &Api, headers: &HeaderMap, body: Body) -> Result<T, Problem> {
+    auth::caller(api, headers, Scope::Manage).await?;
+    Ok(reading::input(&json_body(api, headers, body).await?)?)
+}
+
+async fn json_body(api: &Api, headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Problem> {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media_type = content_type.split(';').next().unwrap_or_default().trim();
+    if !media_type.eq_ignore_ascii_case("application/json") {
+        return Err(Problem::not_json());
+    }
+    let read = to_bytes(body, api.max_body_bytes).await;
+    read.map(Into::into).map_err(|_| Problem::too_large(api.max_body_bytes))
+}
+
+/// The header, bare or as a quoted structured-field string.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let text = value.to_str().unwrap_or_default();
+    let key = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
+    if key.is_empty() || key.len() > LONGEST_KEY {
+        let what = format!("is not 1 to {LONGEST_KEY} visible ASCII characters");
+        return Err(Problem::malformed(FieldError::new("Idempotency-Key", what)));
+    }
+    Ok(Some(key.to_owned()))
+}
+
+fn accepted(collection: &str, answer: &Answer) -> Response {
+    let status = if answer.replayed { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let place = match &answer.recovery_id {
+        Some(recovery) => format!("/v1/recoveries/{recovery}"),
+        None => format!("/v1/{collection}/{}", answer.id),
+    };
+    let mut response = (status, Json(answer)).into_response();
+    if let Ok(place) = HeaderValue::from_str(&place) {
+        response.headers_mut().insert(header::LOCATION, place);
+    }
+    if answer.replayed {
+        let replayed = HeaderName::from_static("idempotency-replayed");
+        response.headers_mut().insert(replayed, HeaderValue::from_static("true"));
+    }
+    response
+}
+
+fn put(put: Put) -> Response {
+    Json(put).into_response()
+}

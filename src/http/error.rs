@@ -1,0 +1,158 @@
+//! Errors as `application/problem+json` (RFC 9457): what happened, in which fields, and what to do.
+
+use crate::flow::ingest::IngestError;
+use crate::flow::intake::FieldError;
+use crate::flow::reading::Unreadable;
+use crate::store::StoreError;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+/// Seconds after which to try again when the database is away.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
+
+/// An error as the caller sees it.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    status: StatusCode,
+    name: &'static str,
+    detail: String,
+    errors: Vec<FieldError>,
+    hint: String,
+}
+
+impl Problem {
+    fn new(status: StatusCode, name: &'static str, detail: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { status, name, detail: detail.into(), errors: Vec::new(), hint: hint.into() }
+    }
+
+    /// 401.
+    #[must_use]
+    pub fn unauthorized(detail: &str) -> Self {
+        let hint = "send `Authorization: Bearer ack_…` with a key made by `allclear key create`";
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", detail, hint)
+    }
+
+    /// 403.
+    #[must_use]
+    pub fn forbidden(scope: &str) -> Self {
+        let hint = format!("use a key made with `allclear key create --scope {scope}`");
+        Self::new(StatusCode::FORBIDDEN, "forbidden", format!("this key has not the scope `{scope}`"), hint)
+    }
+
+    /// 404.
+    #[must_use]
+    pub fn not_found(detail: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", detail, "check the path and the id")
+    }
+
+    /// 405.
+    #[must_use]
+    pub fn method_not_allowed() -> Self {
+        let detail = "this path takes another method";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail, "see the header Allow")
+    }
+
+    /// 413.
+    #[must_use]
+    pub fn too_large(max: usize) -> Self {
+        let detail = format!("the body is larger than {max} bytes, or ended early");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail, "send less at once, or raise http.max_body_bytes")
+    }
+
+    /// 415.
+    #[must_use]
+    pub fn not_json() -> Self {
+        let detail = "the content type is not application/json";
+        let hint = "send `Content-Type: application/json`";
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail, hint)
+    }
+
+    /// 400, about one field or header.
+    #[must_use]
+    pub fn malformed(error: FieldError) -> Self {
+        let detail = format!("{} {}", error.field, error.what);
+        let hint = "correct the request and send it again; nothing was recorded";
+        Self { errors: vec![error], ..Self::new(StatusCode::BAD_REQUEST, "malformed", detail, hint) }
+    }
+
+    /// 422, about fields.
+    #[must_use]
+    pub fn invalid(errors: Vec<FieldError>) -> Self {
+        let fields = errors.iter().map(|e| e.field.as_str()).collect::<Vec<_>>().join(", ");
+        let detail = format!("wrong fields: {fields}");
+        let hint = "correct the fields and send it again; nothing was recorded";
+        Self { errors, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_fields", detail, hint) }
+    }
+}
+
+impl From<Unreadable> for Problem {
+    fn from(error: Unreadable) -> Self {
+        match error {
+            Unreadable::Syntax(error) => Self::malformed(error),
+            Unreadable::Shape(error) => Self::invalid(vec![error]),
+        }
+    }
+}
+
+impl From<IngestError> for Problem {
+    fn from(error: IngestError) -> Self {
+        match error {
+            IngestError::Invalid(errors) => Self::invalid(errors),
+            IngestError::Forbidden(scope) => Self::forbidden(scope),
+            IngestError::Conflict(_) => {
+                let hint = "use a new key for a new request; repeat a request byte for byte";
+                Self::new(StatusCode::CONFLICT, "idempotency_key_reused", error.to_string(), hint)
+            }
+            IngestError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<StoreError> for Problem {
+    /// What the database said is for the log: it may name hosts and rows.
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, "a request failed at the database");
+        if error.is_away() {
+            let hint = "send the same request again a little later, with the same idempotency key";
+            return Self::new(StatusCode::SERVICE_UNAVAILABLE, "database_away", "the database cannot be reached", hint);
+        }
+        let hint = "this is a fault of the server; its log says more";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the database refused a statement", hint)
+    }
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    r#type: String,
+    title: String,
+    status: u16,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [FieldError],
+    hint: &'a str,
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = Body {
+            r#type: format!("urn:allclear:problem:{}", self.name),
+            title: self.name.replace('_', " "),
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            errors: &self.errors,
+            hint: &self.hint,
+        };
+        let mut response = (self.status, serde_json::to_string(&body).unwrap_or_default()).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        match self.status {
+            StatusCode::SERVICE_UNAVAILABLE => drop(headers.insert(header::RETRY_AFTER, RETRY_AFTER)),
+            StatusCode::UNAUTHORIZED => {
+                drop(headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
+            }
+            _ => {}
+        }
+        response
+    }
+}

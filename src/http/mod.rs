@@ -1,0 +1,43 @@
+//! The HTTP face: what status systems say comes in here. Handlers are thin; everything they decide is in `flow`.
+
+mod api;
+mod auth;
+mod error;
+mod health;
+
+pub use error::Problem;
+
+use crate::flow::ingest::Settings;
+use crate::store::Store;
+use axum::Router;
+use axum::routing::{get, post, put};
+
+/// What the handlers share.
+#[derive(Clone, Debug)]
+pub struct Api {
+    /// The database.
+    pub store: Store,
+    /// How inputs are taken in.
+    pub settings: Settings,
+    /// The largest body, in bytes.
+    pub max_body_bytes: usize,
+}
+
+/// The routes.
+pub fn router(api: Api) -> Router {
+    Router::new()
+        .route("/v1/notices", post(api::notice))
+        .route("/v1/notices/{id}", get(api::show_notice))
+        .route("/v1/signals", post(api::signal))
+        .route("/v1/signals/{id}", get(api::show_signal))
+        .route("/v1/components/{key}", put(api::component))
+        .route("/v1/connections/{key}", put(api::connection))
+        .route("/v1/subscribers/{key}", put(api::subscriber))
+        .route("/v1/subscriptions", put(api::subscription))
+        .route("/v1/recoveries/{id}", get(api::recovery))
+        .route("/livez", get(health::live))
+        .route("/readyz", get(health::ready))
+        .fallback(async || Problem::not_found("there is no such path"))
+        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .with_state(api)
+}

@@ -1,0 +1,18 @@
+//! `allclear` mails incident updates and "please reconnect" messages from a durable queue,
+//! and checks at the last moment that each is still true.
+//!
+//! Layers, held by `tests/architecture.rs`:
+//! `domain, config` < `store | mail | template` (never each other) < `flow` < `http, cli` < `app, main`.
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod domain;
+pub mod flow;
+pub mod http;
+pub mod mail;
+pub mod store;
+pub mod telemetry;
+pub mod template;

@@ -1,0 +1,230 @@
+//! One mail over an open connection: MAIL, RCPT, DATA and the mail itself, with every reply judged.
+
+use super::connect::negative;
+use super::relay::PhaseTimeouts;
+use super::reply::{Outcome, Reply, Step, judge, judge_dot};
+use lettre::transport::smtp::Error as SmtpError;
+use lettre::transport::smtp::client::AsyncSmtpConnection;
+use lettre::transport::smtp::response::Response;
+use std::fmt::{self, Display};
+use std::time::Duration;
+
+/// The longest wait for RSET, NOOP and QUIT: the mail's fate is known, or not yet begun, so a relay
+/// that dawdles here costs less as a lost session than as a kept worker.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Sender and recipient as they go on the wire.
+#[derive(Clone, Debug)]
+pub(super) struct Envelope {
+    pub from: String,
+    pub to: String,
+}
+
+impl Envelope {
+    /// Takes what cannot change the command it becomes part of.
+    pub(super) fn new(from: &str, to: &str) -> Result<Self, Outcome> {
+        let unfit = |text: &str| text.chars().any(|c| c.is_control() || c.is_whitespace() || matches!(c, '<' | '>'));
+        if to.is_empty() || unfit(to) || unfit(from) {
+            let text = "5.1.3 not sent by allclear: the address cannot stand in an SMTP command";
+            return Err(Outcome::Refused(Reply::new(553, text)));
+        }
+        Ok(Self { from: from.to_owned(), to: to.to_owned() })
+    }
+
+    pub(super) fn is_ascii(&self) -> bool {
+        self.from.is_ascii() && self.to.is_ascii()
+    }
+
+    fn mail_line(&self) -> String {
+        // RFC 6531 3.1: SMTPUTF8 comes with 8BITMIME; the To header carries the same address unencoded.
+        let parameters = if self.is_ascii() { "" } else { " BODY=8BITMIME SMTPUTF8" };
+        format!("MAIL FROM:<{}>{parameters}\r\n", self.from)
+    }
+}
+
+/// How a dialogue ended: what came of the mail, and whether the next command will meet its own reply.
+#[derive(Debug)]
+pub(super) struct End {
+    pub outcome: Outcome,
+    pub in_step: bool,
+}
+
+impl End {
+    fn over(outcome: Outcome) -> Self {
+        Self { outcome, in_step: false }
+    }
+}
+
+/// A connection on which mails can be handed over. After an [`End`] out of step, or a future dropped
+/// half-way, it must not be used again; [`super::Session`] sees to that.
+pub(super) struct Dialogue {
+    pub wire: AsyncSmtpConnection,
+    pub timeouts: PhaseTimeouts,
+    pub pipelining: bool,
+    pub utf8: bool,
+}
+
+impl Dialogue {
+    /// MAIL and RCPT, one after the other.
+    pub(super) async fn begin(&mut self, envelope: &Envelope) -> Result<(), End> {
+        let limit = self.timeouts.command;
+        if let Some(outcome) = self.ask("MAIL", &envelope.mail_line(), limit, &[250]).await? {
+            return Err(End { outcome, in_step: true });
+        }
+        let rcpt = format!("RCPT TO:<{}>\r\n", envelope.to);
+        if let Some(outcome) = self.ask("RCPT", &rcpt, limit, &[250, 251]).await? {
+            return Err(self.clear(outcome).await);
+        }
+        Ok(())
+    }
+
+    /// DATA and the mail, after [`Dialogue::begin`].
+    pub(super) async fn finish(&mut self, mail: &str) -> Result<End, End> {
+        if let Some(outcome) = self.ask("DATA", "DATA\r\n", self.timeouts.data_start, &[354]).await? {
+            return Err(self.clear(outcome).await);
+        }
+        Ok(self.body(mail).await)
+    }
+
+    /// MAIL, RCPT and DATA in one write (RFC 2920), then the mail.
+    pub(super) async fn pipelined(&mut self, envelope: &Envelope, mail: &str) -> Result<End, End> {
+        let batch = format!("{}RCPT TO:<{}>\r\nDATA\r\n", envelope.mail_line(), envelope.to);
+        let sender = self.ask("MAIL", &batch, self.timeouts.command, &[250]).await?;
+        // A refusal already read stands, whatever happens to the session afterwards.
+        let standing = |end: End, refusal: &Option<Outcome>| refusal.clone().map_or(end, End::over);
+        let limit = self.timeouts.command;
+        let recipient = self.hear("RCPT", limit, &[250, 251]).await.map_err(|end| standing(end, &sender))?;
+        let recipient_taken = recipient.is_none();
+        let refusal = sender.or(recipient);
+        let limit = self.timeouts.data_start;
+        let data = self.hear("DATA", limit, &[354]).await.map_err(|end| standing(end, &refusal))?;
+        match (refusal, data) {
+            (None, None) => Ok(self.body(mail).await),
+            (Some(outcome), None) => Err(self.withdraw(outcome, recipient_taken).await),
+            (Some(outcome), Some(_)) | (None, Some(outcome)) => Err(self.clear(outcome).await),
+        }
+    }
+
+    /// The relay refused the envelope and asked for the mail all the same: RFC 2920 3.1 wants a lone dot.
+    async fn withdraw(&mut self, outcome: Outcome, recipient_taken: bool) -> End {
+        if recipient_taken {
+            // A dot would hand an empty mail to a recipient the relay took; ending the session does not.
+            return End::over(outcome);
+        }
+        match self.exchange("the lone dot", ".\r\n", self.timeouts.data_done).await {
+            Ok(reply) if reply.code != 421 => self.clear(outcome).await,
+            _ => End::over(outcome),
+        }
+    }
+
+    async fn body(&mut self, mail: &str) -> End {
+        let limit = self.timeouts.data_block + self.timeouts.data_done;
+        match self.exchange("the mail", Stuffed(mail), limit).await {
+            Ok(reply) => {
+                let (outcome, in_step) = judge_dot(reply);
+                End { outcome, in_step }
+            }
+            Err(why) => End::over(Outcome::Unknown { why }),
+        }
+    }
+
+    /// Ends a transaction that will not be used, so that the next MAIL is not a nested one.
+    async fn clear(&mut self, outcome: Outcome) -> End {
+        let in_step = self.quick("RSET").await;
+        End { outcome, in_step }
+    }
+
+    /// A command outside a mail; true when the relay said 250.
+    pub(super) async fn quick(&mut self, command: &str) -> bool {
+        let limit = self.timeouts.command.min(PATIENCE);
+        self.exchange(command, format!("{command}\r\n"), limit).await.is_ok_and(|reply| reply.code == 250)
+    }
+
+    /// Says good-bye; whether the relay hears it changes nothing.
+    pub(super) async fn quit(&mut self) {
+        let _ = self.exchange("QUIT", "QUIT\r\n", self.timeouts.command.min(PATIENCE)).await;
+    }
+
+    /// A command before the mail and its reply: nothing when it went well, the refusal when the relay said no.
+    async fn ask(&mut self, name: &str, text: &str, limit: Duration, wanted: &[u16]) -> Result<Option<Outcome>, End> {
+        Self::step(name, self.exchange(name, text, limit).await, wanted)
+    }
+
+    /// The reply to a command already written.
+    async fn hear(&mut self, name: &str, limit: Duration, wanted: &[u16]) -> Result<Option<Outcome>, End> {
+        let heard = tokio::time::timeout(limit, self.wire.read_response()).await;
+        Self::step(name, read(name, limit, heard), wanted)
+    }
+
+    fn step(name: &str, reply: Result<Reply, String>, wanted: &[u16]) -> Result<Option<Outcome>, End> {
+        match reply.map(|reply| judge(name, reply, wanted)) {
+            Ok(Step::Go) => Ok(None),
+            Ok(Step::No(outcome)) => Ok(Some(outcome)),
+            Ok(Step::Over(outcome)) => Err(End::over(outcome)),
+            Err(why) => Err(End::over(Outcome::NotHandedOver { why })),
+        }
+    }
+
+    async fn exchange(&mut self, name: &str, text: impl Display + Send, limit: Duration) -> Result<Reply, String> {
+        let heard = tokio::time::timeout(limit, self.wire.command(text)).await;
+        read(name, limit, heard)
+    }
+}
+
+type Heard = Result<Result<Response, SmtpError>, tokio::time::error::Elapsed>;
+
+/// Any reply read whole is a reply; lettre reports the negative ones as errors.
+fn read(name: &str, limit: Duration, heard: Heard) -> Result<Reply, String> {
+    match heard {
+        Ok(Ok(response)) => Ok(Reply::of(&response)),
+        Ok(Err(error)) => negative(&error).ok_or_else(|| format!("the session was lost at {name}: {error}")),
+        Err(_) => Err(format!("no reply to {name} within {limit:?}")),
+    }
+}
+
+/// A mail as it goes on the wire: dots doubled at line starts, final dot appended. As one command it
+/// leaves in one write; lettre's own `message` writes the dot alone, which costs a packet and a wait.
+struct Stuffed<'a>(&'a str);
+
+impl Display for Stuffed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.starts_with('.') {
+            f.write_str(".")?;
+        }
+        let mut lines = self.0.split("\r\n.");
+        f.write_str(lines.next().unwrap_or_default())?;
+        for rest in lines {
+            f.write_str("\r\n..")?;
+            f.write_str(rest)?;
+        }
+        f.write_str(if self.0.is_empty() || self.0.ends_with("\r\n") { ".\r\n" } else { "\r\n.\r\n" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dots_at_line_starts_are_doubled_and_the_mail_ends_with_one() {
+        for (mail, wire) in [
+            ("a\r\n", "a\r\n.\r\n"),
+            ("a", "a\r\n.\r\n"),
+            (".a\r\n", "..a\r\n.\r\n"),
+            ("a\r\n.\r\n", "a\r\n..\r\n.\r\n"),
+            ("a\r\n.\r\n.b\r\n", "a\r\n..\r\n..b\r\n.\r\n"),
+            ("\r\n..\r\n", "\r\n...\r\n.\r\n"),
+            ("a.b\r\n", "a.b\r\n.\r\n"),
+        ] {
+            assert_eq!(Stuffed(mail).to_string(), wire, "{mail:?}");
+        }
+    }
+
+    #[test]
+    fn an_address_cannot_change_its_command() {
+        for to in ["", "a@b.c>\r\nDATA", "a@b.c> SIZE=1", "a\0@b.c"] {
+            assert!(matches!(Envelope::new("", to), Err(Outcome::Refused(_))), "{to:?}");
+        }
+        assert!(Envelope::new("", "a@b.c").is_ok());
+    }
+}

@@ -1,0 +1,165 @@
+//! The bytes of a mail, and that nothing in a letter becomes a header of its own.
+
+use super::*;
+
+pub(super) fn letter() -> Letter {
+    Letter {
+        message_id: "ntc1.sub1.1@mail.acme.example".into(),
+        date: Timestamp::parse("2026-04-30T12:30:05.123Z").unwrap(),
+        from: "Acme Status <status@acme.example>".into(),
+        reply_to: Some("Acme Support <support@acme.example>".into()),
+        to: "Jo@customer.example".into(),
+        subject: "[Acme] Störung im Konto (INC-1)".into(),
+        in_reply_to: Some("inc1@mail.acme.example".into()),
+        references: vec!["inc1@mail.acme.example".into(), "ntc0.sub1.1@mail.acme.example".into()],
+        language: "de".into(),
+        reference: "ntc_0123".into(),
+        expires: Some(Timestamp::parse("2026-05-01T02:03:04Z").unwrap()),
+        text: "Hello,\nall is well.\n.\nBye\n".into(),
+        html: "<p>Grüße</p>\n".into(),
+    }
+}
+
+fn built(letter: &Letter) -> String {
+    let text = String::from_utf8(build(letter).unwrap()).unwrap();
+    assert_eq!(line_fault(&text), None, "{text}");
+    text
+}
+
+/// The header lines, folded ones joined.
+fn headers(mail: &str) -> Vec<String> {
+    let (head, _) = mail.split_once("\r\n\r\n").unwrap();
+    head.replace("\r\n ", " ").split("\r\n").map(str::to_owned).collect()
+}
+
+const NAMES: [&str; 15] = [
+    "Message-ID",
+    "Date",
+    "From",
+    "Reply-To",
+    "To",
+    "Subject",
+    "In-Reply-To",
+    "References",
+    "Auto-Submitted",
+    "X-Auto-Response-Suppress",
+    "Content-Language",
+    "X-Allclear-Notice",
+    "Expires",
+    "MIME-Version",
+    "Content-Type",
+];
+
+fn names(mail: &str) -> Vec<String> {
+    headers(mail).iter().map(|line| line.split(':').next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn the_headers_are_these_and_no_others() {
+    let mail = built(&letter());
+    assert_eq!(names(&mail), NAMES);
+    let headers = headers(&mail);
+    for line in [
+        "Message-ID: <ntc1.sub1.1@mail.acme.example>",
+        "Date: Thu, 30 Apr 2026 12:30:05 +0000",
+        "From: \"Acme Status\" <status@acme.example>",
+        "To: Jo@customer.example",
+        "In-Reply-To: <inc1@mail.acme.example>",
+        "References: <inc1@mail.acme.example> <ntc0.sub1.1@mail.acme.example>",
+        "Auto-Submitted: auto-generated",
+        "X-Auto-Response-Suppress: OOF, AutoReply",
+        "Content-Language: de",
+        "X-Allclear-Notice: ntc_0123",
+        "Expires: Fri, 01 May 2026 02:03:04 +0000",
+    ] {
+        assert!(headers.iter().any(|h| h == line), "{line}\n{mail}");
+    }
+    assert!(mail.is_ascii());
+    assert!(mail.contains("Hello,\r\nall is well.\r\n.\r\nBye\r\n"), "{mail}");
+}
+
+#[test]
+fn the_same_letter_is_the_same_bytes_and_another_has_another_boundary() {
+    assert_eq!(build(&letter()).unwrap(), build(&letter()).unwrap());
+    let other = Letter { message_id: "other@mail.acme.example".into(), ..letter() };
+    let boundary = |mail: &str| mail.split_once("boundary=\"").unwrap().1.split('"').next().unwrap().to_owned();
+    assert_ne!(boundary(&built(&letter())), boundary(&built(&other)));
+}
+
+#[test]
+fn what_is_not_given_has_no_header() {
+    let bare = Letter { reply_to: None, in_reply_to: None, references: vec![], expires: None, ..letter() };
+    let gone = ["Reply-To", "In-Reply-To", "References", "Expires"];
+    let expected: Vec<_> = NAMES.iter().filter(|n| !gone.contains(n)).copied().collect();
+    assert_eq!(names(&built(&bare)), expected);
+}
+
+#[test]
+fn no_hostile_subject_or_body_adds_a_header() {
+    for hostile in [
+        "x\r\nBcc: evil@example.com",
+        "x\nBcc: evil@example.com",
+        "x\rBcc: evil@example.com",
+        "x\r\n\r\n<script>",
+        "x\0y\u{1b}[2J\u{7f}\u{85}\u{b}",
+        "x\u{2028}Bcc: e",
+        "=?utf-8?q?x=0D=0ABcc:_evil?=",
+        &"w".repeat(5_000),
+        &"ü".repeat(5_000),
+        "",
+        " ",
+    ] {
+        let subject = Letter { subject: hostile.to_owned(), ..letter() };
+        let mail = built(&subject);
+        assert_eq!(names(&mail), NAMES, "{hostile:?}");
+        assert!(!headers(&mail).iter().any(|h| h.bytes().any(|b| b < 32 && b != b'\t')), "{hostile:?}");
+        let body = Letter { text: hostile.to_owned(), html: hostile.repeat(3), ..letter() };
+        assert_eq!(names(&built(&body)), NAMES, "{hostile:?}");
+    }
+}
+
+#[test]
+fn hostile_ids_addresses_and_languages_are_refused() {
+    for hostile in ["x\r\nBcc: evil@example.com", "a b", "a>b", "a\0", "ä@b.c", "", "\t"] {
+        let text = hostile.to_owned();
+        let letters = [
+            Letter { message_id: text.clone(), ..letter() },
+            Letter { in_reply_to: Some(text.clone()), ..letter() },
+            Letter { references: vec![text.clone()], ..letter() },
+            Letter { language: text.clone(), ..letter() },
+            Letter { reference: text.clone(), ..letter() },
+        ];
+        for letter in letters {
+            assert!(matches!(build(&letter), Err(BuildError::Token { .. })), "{hostile:?}");
+        }
+    }
+    for hostile in
+        ["Acme <a@b.example>\r\nBcc: e@example.com", "Ac\nme <a@b.example>", "nobody", "a@b.example, c@d.example"]
+    {
+        assert!(matches!(
+            build(&Letter { from: hostile.into(), ..letter() }),
+            Err(BuildError::Mailbox { field: "From", .. })
+        ));
+        assert!(build(&Letter { reply_to: Some(hostile.into()), ..letter() }).is_err(), "{hostile:?}");
+        assert!(matches!(build(&Letter { to: hostile.into(), ..letter() }), Err(BuildError::Recipient(_))));
+    }
+}
+
+#[test]
+fn a_long_thread_and_long_lines_stay_within_line_length() {
+    let long = Letter {
+        references: (0..60).map(|n| format!("ntc{n}.sub1.1@mail.acme.example")).collect(),
+        text: format!("{}\n", "word ".repeat(1_000)),
+        html: format!("<p>{}</p>", "x".repeat(20_000)),
+        ..letter()
+    };
+    assert_eq!(names(&built(&long)), NAMES);
+}
+
+#[test]
+fn text_outside_ascii_is_encoded_whatever_the_script() {
+    for text in ["Grüße\n", "お知らせ\n".repeat(200).as_str(), "a\0b\n", "tail\r", "\n\n\r\r\n"] {
+        let mail = built(&Letter { text: text.to_owned(), ..letter() });
+        assert!(mail.is_ascii());
+    }
+}

@@ -1,0 +1,20 @@
+//! Handing mail over: what a mail is made of ([`message`]), where it goes ([`relay`]), the dialogue
+//! with the relay ([`session`]) and what came of it ([`reply`]). Nothing here knows the database or
+//! decides whether a mail is still true.
+
+mod connect;
+mod dialogue;
+mod encode;
+mod maildir;
+pub mod message;
+pub mod relay;
+pub mod reply;
+pub mod session;
+pub mod sink;
+mod wire;
+
+pub use connect::{OpenError, OpenPhase};
+pub use message::{BuildError, Letter, build};
+pub use relay::{Login, PhaseTimeouts, Relay, Secret, Tls, Transport};
+pub use reply::{Outcome, Reply};
+pub use session::Session;

@@ -1,0 +1,200 @@
+//! Deliveries as people read them: newest first, with what each names and what the relay said.
+
+use super::{StoreError, Tx, ingest::json};
+use crate::domain::class::Class;
+use crate::domain::connection::{By, Fault, What};
+use crate::domain::delivery::{HandOver, Reason, State};
+use crate::domain::id::{ComponentId, ConnectionId, DeliveryId, NoticeId, SignalId, SubscriberId};
+use crate::domain::time::Timestamp;
+use serde::Serialize;
+use std::collections::HashMap;
+use uuid::Uuid;
+use uuid::fmt::Simple;
+
+macro_rules! deliveries {
+    ($which:literal) => {
+        super::Sql::same(concat!(
+            "SELECT d.id, d.class, d.state, d.reason, d.due_at, d.created_at, d.claimed_at, d.decided_at, d.maybe_mailed,
+                d.tries, d.repeats, d.message_id, t.subject, d.subscriber_id, COALESCE(d.address, s.address) AS address,
+                d.notice_id, d.resend_of, d.folded_into
+             FROM delivery d JOIN thread t ON t.id = d.thread_id JOIN subscriber s ON s.id = d.subscriber_id
+             WHERE ",
+            $which,
+            " AND d.id < $2 ORDER BY d.id DESC LIMIT $3"
+        ))
+    };
+}
+
+statements! {
+    PING = super::Sql::same("SELECT CAST(1 AS BIGINT)");
+    OF_SUBSCRIBER = deliveries!("d.subscriber_id = $1");
+    OF_CONNECTION = deliveries!("d.id IN (SELECT i.delivery_id FROM delivery_item i WHERE i.connection_id = $1)");
+    // The matter's threads lead to the notice's deliveries: there is no index by notice.
+    OF_NOTICE = deliveries!(
+        "d.notice_id = $1 AND d.thread_id IN (SELECT h.id FROM thread h JOIN notice n
+            ON h.matter_id = COALESCE(n.incident_id, n.id) OR (n.kind = 'action_required' AND h.matter_kind = 'connections')
+            WHERE n.id = $1)"
+    );
+    THE_DELIVERY = deliveries!("d.id = $1");
+    ITEMS = over_rows!(
+        "SELECT i.delivery_id, i.component_id, c.key AS component, c.name AS component_name, i.connection_id,
+            n.key AS connection, n.name AS connection_name, i.episode, i.failed_at, i.status, i.corrects_id, i.dropped
+         FROM", [id uuid],
+        "JOIN delivery_item i ON i.delivery_id = j.id JOIN component c ON c.id = i.component_id
+         LEFT JOIN connection n ON n.id = i.connection_id ORDER BY n.key, c.key"
+    );
+    ATTEMPTS = over_rows!(
+        "SELECT a.delivery_id, a.ended_at, a.outcome, a.code, a.enhanced, a.reply FROM", [id uuid],
+        "JOIN attempt a ON a.delivery_id = j.id ORDER BY a.id"
+    );
+    SIGNALS_OF_CONNECTION = super::Sql::same(
+        "SELECT id, what, fault, recovered_by, source, sequence, observed_at, received_at, outcome
+         FROM signal WHERE connection_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3",
+    );
+}
+
+/// A row that people read, as JSON too; a line a column.
+macro_rules! row {
+    ($(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $field:ident: $ty:ty,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, Serialize, sqlx::FromRow)]
+        pub struct $name { $($(#[$fdoc])* pub $field: $ty,)+ }
+    };
+}
+pub(super) use row;
+
+row!(/** What a delivery names. */ Item {
+    /** The delivery. */ #[serde(skip)] delivery_id: DeliveryId,
+    /** The component. */ component_id: ComponentId,
+    /** Its key. */ component: String,
+    /** Its name. */ component_name: String,
+    /** The connection, if it names one. */ connection_id: Option<ConnectionId>,
+    /** Its key. */ connection: Option<String>,
+    /** Its name. */ connection_name: Option<String>,
+    /** The outage of the connection it speaks of. */ episode: i64,
+    /** When that outage was observed. */ failed_at: Option<Timestamp>,
+    /** How the component was doing. */ status: Option<String>,
+    /** The mail that is taken back. */ corrects_id: Option<DeliveryId>,
+    /** Why it was left out of the mail. */ dropped: Option<String>,
+});
+
+row!(/** One try to hand a delivery to the relay. */ Attempt {
+    /** The delivery. */ #[serde(skip)] delivery_id: DeliveryId,
+    /** When it ended. */ ended_at: Timestamp,
+    /** How. */ outcome: HandOver,
+    /** The reply code. */ code: Option<i64>,
+    /** The enhanced status code. */ enhanced: Option<String>,
+    /** The relay's words. */ reply: Option<String>,
+});
+
+row!(/** A delivery. */ Delivery {
+    /** Its id; also the cursor for the page after it. */ id: DeliveryId,
+    /** What it is for. */ class: Class,
+    /** Where it stands. */ state: State,
+    /** Why it waits, or why it was not mailed. */ reason: Option<Reason>,
+    /** Not before this time. */ due_at: Timestamp,
+    /** When it was planned. */ created_at: Timestamp,
+    /** When it was last taken for sending. */ claimed_at: Option<Timestamp>,
+    /** When its end was known. */ decided_at: Option<Timestamp>,
+    /** It left, or may have left. */ maybe_mailed: bool,
+    /** How often it was tried. */ tries: i64,
+    /** How often it was sent again because nobody could know. */ repeats: i64,
+    /** Its Message-ID. */ message_id: Option<String>,
+    /** Its thread's subject. */ subject: String,
+    /** To whom. */ subscriber_id: SubscriberId,
+    /** The address it went to, or will go to as of now. */ address: String,
+    /** The notice it tells of. */ notice_id: Option<NoticeId>,
+    /** The delivery it repeats on request. */ resend_of: Option<DeliveryId>,
+    /** The newer delivery that replaced it. */ folded_into: Option<DeliveryId>,
+    /** What it names. */ #[sqlx(skip)] names: Vec<Item>,
+    /** Every try, oldest first. */ #[sqlx(skip)] attempts: Vec<Attempt>,
+});
+
+row!(/** A signal about a connection. */ Signal {
+    /** Its id. */ id: SignalId,
+    /** What happened. */ what: What,
+    /** Of a failure: its kind. */ fault: Option<Fault>,
+    /** Of a recovery: who did it. */ recovered_by: Option<By>,
+    /** Who said it. */ source: String,
+    /** The source's running number. */ sequence: Option<i64>,
+    /** When it was observed. */ observed_at: Timestamp,
+    /** When it came in. */ received_at: Timestamp,
+    /** What became of it. */ outcome: String,
+});
+
+/// Which deliveries to list.
+#[derive(Clone, Copy, Debug)]
+pub enum Of {
+    /// All to one subscriber.
+    Subscriber(SubscriberId),
+    /// All that name one connection.
+    Connection(ConnectionId),
+    /// All that tell of one notice.
+    Notice(NoticeId),
+    /// This one.
+    Delivery(DeliveryId),
+}
+
+/// A page of a list that starts with the newest.
+#[derive(Clone, Copy, Debug)]
+pub struct Page {
+    /// Only what is older than this id.
+    pub before: Uuid,
+    /// At most so many.
+    pub limit: i64,
+}
+
+impl Page {
+    /// The first page, with at most `limit` rows.
+    #[must_use]
+    pub const fn first(limit: i64) -> Self {
+        Self { before: Uuid::max(), limit }
+    }
+}
+
+/// Deliveries, newest first, each with what it names and how it was tried.
+///
+/// # Errors
+/// When the database fails.
+pub async fn deliveries(tx: &mut Tx, of: Of, page: Page) -> Result<Vec<Delivery>, StoreError> {
+    let (sql, id) = match of {
+        Of::Subscriber(id) => (OF_SUBSCRIBER, id.0),
+        Of::Connection(id) => (OF_CONNECTION, id.0),
+        Of::Notice(id) => (OF_NOTICE, id.0),
+        Of::Delivery(id) => (THE_DELIVERY, id.0),
+    };
+    let mut found = rows!(tx, Delivery, sql, id, page.before, page.limit)?;
+    #[derive(Serialize)]
+    struct Id {
+        id: Simple,
+    }
+    let ids = json(&found.iter().map(|d| Id { id: d.id.0.simple() }).collect::<Vec<_>>());
+    let places: HashMap<DeliveryId, usize> = found.iter().enumerate().map(|(i, d)| (d.id, i)).collect();
+    for item in rows!(tx, Item, ITEMS, &ids)? {
+        if let Some(delivery) = places.get(&item.delivery_id).and_then(|i| found.get_mut(*i)) {
+            delivery.names.push(item);
+        }
+    }
+    for attempt in rows!(tx, Attempt, ATTEMPTS, &ids)? {
+        if let Some(delivery) = places.get(&attempt.delivery_id).and_then(|i| found.get_mut(*i)) {
+            delivery.attempts.push(attempt);
+        }
+    }
+    Ok(found)
+}
+
+/// The signals about a connection, newest first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn signals(tx: &mut Tx, of: ConnectionId, page: Page) -> Result<Vec<Signal>, StoreError> {
+    rows!(tx, Signal, SIGNALS_OF_CONNECTION, of, page.before, page.limit)
+}
+
+/// Asks the database for nothing, to see whether it answers.
+///
+/// # Errors
+/// When it does not.
+pub async fn ping(tx: &mut Tx) -> Result<(), StoreError> {
+    value!(tx, i64, PING).map(drop)
+}

@@ -1,0 +1,80 @@
+//! What can go wrong with the database.
+
+/// A database operation failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A statement failed.
+    #[error("the database failed at {doing}: {source}")]
+    Failed {
+        /// The statement's name, or the step.
+        doing: &'static str,
+        /// What the database said.
+        source: sqlx::Error,
+    },
+    /// The database cannot be opened or is not fit to use.
+    #[error("{what}")]
+    Unfit {
+        /// What is wrong.
+        what: String,
+        /// What to do.
+        hint: String,
+    },
+    /// A stored value cannot be read back.
+    #[error("{table}.{column} of {row} cannot be read: {what}")]
+    Corrupt {
+        /// The table.
+        table: &'static str,
+        /// The column.
+        column: &'static str,
+        /// The row.
+        row: String,
+        /// What is wrong with it.
+        what: String,
+    },
+}
+
+impl StoreError {
+    pub(super) const fn failed(doing: &'static str, source: sqlx::Error) -> Self {
+        Self::Failed { doing, source }
+    }
+
+    /// Whether a unique index refused a row: another was first.
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Failed { source: sqlx::Error::Database(e), .. } if e.is_unique_violation())
+    }
+
+    /// Whether the database is away or busy, so that the same may work a little later.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        match self {
+            Self::Failed { source: sqlx::Error::Database(e), .. } => {
+                let code = e.code().unwrap_or_default();
+                // PostgreSQL: connection, resources, shutdown, serialization. SQLite: busy, locked, I/O, full, cannot open.
+                ["08", "53", "57", "40"].iter().any(|class| code.len() == 5 && code.starts_with(class))
+                    || code
+                        .parse::<u32>()
+                        .is_ok_and(|code| code < 10_000 && matches!(code & 0xff, 5 | 6 | 10 | 13 | 14))
+            }
+            Self::Failed { source, .. } => matches!(
+                source,
+                sqlx::Error::Io(_)
+                    | sqlx::Error::Tls(_)
+                    | sqlx::Error::PoolTimedOut
+                    | sqlx::Error::PoolClosed
+                    | sqlx::Error::WorkerCrashed
+            ),
+            Self::Unfit { .. } | Self::Corrupt { .. } => false,
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Unfit { hint, .. } => hint.clone(),
+            Self::Failed { .. } => "check that the database is reachable, writable and has space".to_owned(),
+            Self::Corrupt { .. } => "the row was changed by hand or by a newer version; restore it".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Nodes: which process dispatches under which name. Whoever holds a name's lock knows that the incarnation before
+//! it is dead, so what that one held need not wait out a quarantine: its connections were closed with it.
+
+use super::{Store, StoreError};
+use std::fs::{File, TryLockError};
+use uuid::Uuid;
+
+statements! {
+    INCARNATION = super::Sql::same("SELECT incarnation FROM node WHERE name = $1");
+    TAKE_OVER = super::Sql::same(
+        "INSERT INTO node (name, incarnation, started_at) VALUES ($1, $2, $3)
+         ON CONFLICT (name) DO UPDATE SET incarnation = excluded.incarnation, started_at = excluded.started_at",
+    );
+}
+
+/// The right to dispatch under a name, held until it is dropped.
+#[derive(Debug)]
+pub struct Node {
+    /// What this process writes as the owner of its claims.
+    pub owner: String,
+    /// The owner that the name's last, dead incarnation wrote.
+    pub dead: Option<String>,
+    _file: Option<File>,
+    _session: Option<sqlx::PgConnection>,
+}
+
+/// Takes the right to dispatch under a name. SQLite has one dispatching process whatever its name.
+///
+/// # Errors
+/// When another process has it, or the database fails.
+pub async fn take(store: &Store, name: &str) -> Result<Node, StoreError> {
+    let file = store.file().map(lock_file).transpose()?;
+    let session = match store.detached().await? {
+        Some(mut session) => {
+            let held: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtextextended('allclear ' || $1, 0))")
+                .bind(name)
+                .fetch_one(&mut session)
+                .await
+                .map_err(|e| StoreError::failed("lock the node's name", e))?;
+            if !held {
+                return Err(taken(format!("another process dispatches as node `{name}`")));
+            }
+            Some(session)
+        }
+        None => None,
+    };
+    let incarnation = Uuid::now_v7();
+    let owner = |incarnation: Uuid| format!("{name}/{}", incarnation.simple());
+    let mut tx = store.begin().await?;
+    let before = first!(tx, (Uuid,), INCARNATION, name)?;
+    let now = tx.now();
+    exec!(tx, TAKE_OVER, name, incarnation, now)?;
+    tx.commit().await?;
+    Ok(Node { owner: owner(incarnation), dead: before.map(|b| owner(b.0)), _file: file, _session: session })
+}
+
+fn lock_file(database: &std::path::Path) -> Result<File, StoreError> {
+    let mut path = database.as_os_str().to_owned();
+    path.push(".dispatch.lock");
+    let unfit = |what: String| StoreError::Unfit { what, hint: "check the folder's permissions".to_owned() };
+    let file = File::create(&path).map_err(|e| unfit(format!("{} cannot be made: {e}", path.display())))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(taken(format!("another process dispatches from {}", database.display()))),
+        Err(TryLockError::Error(e)) => Err(unfit(format!("{} cannot be locked: {e}", path.display()))),
+    }
+}
+
+fn taken(what: String) -> StoreError {
+    StoreError::Unfit {
+        what,
+        hint: "stop it first, or give this one a `dispatch.node` of its own (PostgreSQL only)".to_owned(),
+    }
+}

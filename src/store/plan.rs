@@ -1,0 +1,797 @@
+//! Planning: the work left by ingest, who is concerned, and the deliveries it makes.
+
+use super::ingest::json;
+use super::{StoreError, Tx};
+use crate::domain::class::Class;
+use crate::domain::delivery::State;
+use crate::domain::id::{
+    ComponentId, ConnectionId, DeliveryId, IncidentId, LaneId, NoticeId, PlanId, SignalId, SubscriberId, ThreadId,
+};
+use crate::domain::incident::{ComponentStatus, Phase};
+use crate::domain::time::Timestamp;
+use serde::Serialize;
+use uuid::Uuid;
+use uuid::fmt::Simple;
+
+statements! {
+    // Of one matter the oldest goes first: an end is never planned before the update it ends.
+    NEXT = super::Sql::differs(
+        "SELECT p.id, p.kind, p.matter_id, p.notice_id, p.component_id, p.cursor_list, p.cursor_id, p.created_at FROM plan p
+         WHERE p.kind IN ('notice', 'component_up') AND p.done_at IS NULL AND NOT EXISTS (SELECT 1 FROM plan q
+            WHERE q.matter_id = p.matter_id AND q.done_at IS NULL AND q.id < p.id AND q.kind IN ('notice', 'component_up'))
+         ORDER BY p.id LIMIT 1",
+        "SELECT p.id, p.kind, p.matter_id, p.notice_id, p.component_id, p.cursor_list, p.cursor_id, p.created_at FROM plan p
+         WHERE p.kind IN ('notice', 'component_up') AND p.done_at IS NULL AND NOT EXISTS (SELECT 1 FROM plan q
+            WHERE q.matter_id = p.matter_id AND q.done_at IS NULL AND q.id < p.id AND q.kind IN ('notice', 'component_up'))
+         ORDER BY p.id LIMIT 1 FOR UPDATE SKIP LOCKED",
+    );
+    MOVE_CURSOR = super::Sql::same("UPDATE plan SET cursor_list = $2, cursor_id = $3 WHERE id = $1");
+    FINISH = over_rows!(
+        "UPDATE plan SET done_at = j.at, outcome = j.outcome FROM", [id uuid, at bigint, outcome text],
+        "WHERE plan.id = j.id AND plan.done_at IS NULL"
+    );
+    NOTICE = super::Sql::same(
+        "SELECT n.id, n.kind, n.class, n.incident_id, n.phase, n.payload, i.key AS incident_key, i.title,
+                i.resolved_at
+         FROM notice n LEFT JOIN incident i ON i.id = n.incident_id WHERE n.id = $1",
+    );
+    HAS_DELIVERY = super::Sql::same("SELECT COUNT(*) FROM (SELECT 1 FROM delivery WHERE cause_id = $1 LIMIT 1) AS one");
+    FIRST_TITLE = super::Sql::same(
+        "SELECT subject FROM thread WHERE matter_id = $1 LIMIT 1",
+    );
+    SUBSCRIBERS_OF_COMPONENT = super::Sql::same(
+        "SELECT subscriber_id FROM subscription WHERE component_id = $1 AND ended_at IS NULL AND events <> 'none'
+            AND subscriber_id > $2 ORDER BY subscriber_id LIMIT $3",
+    );
+    SUBSCRIBERS_OF_EVERYTHING = super::Sql::same(
+        "SELECT subscriber_id FROM subscription WHERE component_id IS NULL AND ended_at IS NULL AND events <> 'none'
+            AND subscriber_id > $1 ORDER BY subscriber_id LIMIT $2",
+    );
+    RECIPIENTS = super::Sql::same(
+        "SELECT subscriber_id FROM notice_recipient WHERE notice_id = $1 AND subscriber_id > $2 ORDER BY subscriber_id LIMIT $3",
+    );
+    FOLLOWED = over_rows!(
+        "SELECT s.subscriber_id, s.component_id FROM", [id uuid],
+        "JOIN subscription s ON s.subscriber_id = j.id WHERE s.ended_at IS NULL AND s.events <> 'none'"
+    );
+    THREADS_OF_MATTER = super::Sql::same(
+        "SELECT id, matter_id, subscriber_id, ordinal, told_at, last_mailed_at, ended_at FROM thread
+         WHERE matter_id = $1 AND subscriber_id > $2 ORDER BY subscriber_id LIMIT $3",
+    );
+    THREADS = over_rows!(
+        "SELECT t.id, t.matter_id, t.subscriber_id, t.ordinal, t.told_at, t.last_mailed_at, t.ended_at FROM",
+        [matter_id uuid, subscriber_id uuid],
+        "JOIN thread t ON t.matter_id = j.matter_id AND t.subscriber_id = j.subscriber_id ORDER BY t.ordinal"
+    );
+    ADD_THREADS = over_rows!(
+        "INSERT INTO thread (id, matter_kind, matter_id, subscriber_id, ordinal, root, subject, sender, created_at)
+         SELECT j.id, j.matter_kind, j.matter_id, j.subscriber_id, j.ordinal, j.root, j.subject, j.sender, j.created_at FROM",
+        [id uuid, matter_kind text, matter_id uuid, subscriber_id uuid, ordinal bigint, root text, subject text, sender text,
+         created_at bigint],
+        "WHERE TRUE"
+    );
+    // Undecided or possibly mailed deliveries of threads: what an end, a fold or a join must know.
+    SIBLINGS = over_rows!(
+        "SELECT d.id, d.thread_id, d.class, d.state, d.lane_id, d.maybe_mailed FROM", [id uuid],
+        "JOIN delivery d ON d.thread_id = j.id WHERE d.state IN ('queued', 'sending') OR d.maybe_mailed ORDER BY d.id"
+    );
+    // A join adds items: the row must not be claimed meanwhile.
+    LOCK_QUEUED = super::Sql::differs(
+        "SELECT 1 FROM delivery WHERE $1 IS NULL",
+        "SELECT 1 FROM delivery WHERE thread_id IN (SELECT j.id FROM json_to_recordset($1::json) AS j(id uuid))
+            AND state = 'queued' ORDER BY id FOR UPDATE",
+    );
+    PLANNED_ALREADY = over_rows!(
+        "SELECT d.subscriber_id FROM", [cause_id uuid, subscriber_id uuid],
+        "JOIN delivery d ON d.cause_id = j.cause_id AND d.subscriber_id = j.subscriber_id AND d.resend_no = 0"
+    );
+    ADD_DELIVERIES = over_rows!(
+        "INSERT INTO delivery (id, class, stream, lane_id, cause_id, notice_id, subscriber_id, thread_id, state, due_at, reason, created_at)
+         SELECT j.id, j.class, j.stream, j.lane_id, j.cause_id, j.notice_id, j.subscriber_id, j.thread_id, 'queued', j.due_at, j.reason,
+            j.created_at FROM",
+        [id uuid, class text, stream text, lane_id uuid, cause_id uuid, notice_id uuid, subscriber_id uuid, thread_id uuid,
+         due_at bigint, reason text, created_at bigint],
+        "WHERE TRUE"
+    );
+    ADD_ITEMS = over_rows!(
+        "INSERT INTO delivery_item (delivery_id, subject_id, component_id, connection_id, episode, component_episode, failed_at,
+            status, corrects_id)
+         SELECT j.delivery_id, j.subject_id, j.component_id, j.connection_id, j.episode, j.component_episode, j.failed_at,
+            j.status, j.corrects_id FROM",
+        [delivery_id uuid, subject_id uuid, component_id uuid, connection_id uuid, episode bigint, component_episode bigint,
+         failed_at bigint, status text, corrects_id uuid],
+        "WHERE TRUE ON CONFLICT DO NOTHING"
+    );
+    FOLD = over_rows!(
+        "UPDATE delivery SET state = 'folded', reason = 'replaced_by_newer', folded_into = j.into_id, decided_at = j.at FROM",
+        [id uuid, into_id uuid, at bigint],
+        "WHERE delivery.id = j.id AND delivery.state = 'queued'"
+    );
+    WITHDRAW = over_rows!(
+        "UPDATE delivery SET state = 'withdrawn', reason = j.reason, decided_at = j.at FROM",
+        [id uuid, reason text, at bigint],
+        "WHERE delivery.id = j.id AND delivery.state = 'queued'"
+    );
+    FIND_LANE = super::Sql::differs(
+        "SELECT id FROM lane WHERE class = $1 AND fence_kind = $2 AND fence_id = $3",
+        "SELECT id FROM lane WHERE class = $1 AND fence_kind = $2 AND fence_id = $3 FOR UPDATE",
+    );
+    ADD_LANE = super::Sql::same(
+        "INSERT INTO lane (id, class, fence_kind, fence_id, created_at) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+    );
+    FAILURES = super::Sql::differs(
+        "SELECT p.id, p.notice_id, p.signal_id, p.component_id, p.connection_id, p.episode, p.component_episode, p.failed_at, p.created_at,
+                k.name AS component_name, c.cleared, c.own_fault_episode, c.episode AS newest,
+                EXISTS (SELECT 1 FROM episode e WHERE e.component_id = p.component_id AND e.n >= p.component_episode
+                    AND e.covers_from <= p.failed_at AND e.covers_until >= p.failed_at) AS covered
+         FROM plan p JOIN connection c ON c.id = p.connection_id JOIN component k ON k.id = p.component_id
+         WHERE p.kind = 'failure' AND p.done_at IS NULL AND p.id > $1 ORDER BY p.id LIMIT $2",
+        "SELECT p.id, p.notice_id, p.signal_id, p.component_id, p.connection_id, p.episode, p.component_episode, p.failed_at, p.created_at,
+                k.name AS component_name, c.cleared, c.own_fault_episode, c.episode AS newest,
+                EXISTS (SELECT 1 FROM episode e WHERE e.component_id = p.component_id AND e.n >= p.component_episode
+                    AND e.covers_from <= p.failed_at AND e.covers_until >= p.failed_at) AS covered
+         FROM plan p JOIN connection c ON c.id = p.connection_id JOIN component k ON k.id = p.component_id
+         WHERE p.kind = 'failure' AND p.done_at IS NULL AND p.id > $1 ORDER BY p.id LIMIT $2 FOR UPDATE OF p SKIP LOCKED",
+    );
+    CONCERNED = over_rows!(
+        "SELECT j.id, s.subscriber_id FROM", [id uuid, connection_id uuid],
+        "JOIN connection_subscriber s ON s.connection_id = j.connection_id"
+    );
+    // Where a connection's outage is already named, for this thread.
+    NAMED = over_rows!(
+        "SELECT i.delivery_id, d.thread_id, i.connection_id, i.episode, d.state, d.lane_id FROM", [connection_id uuid],
+        "JOIN delivery_item i ON i.connection_id = j.connection_id AND i.corrects_id IS NULL AND i.dropped IS NULL
+         JOIN delivery d ON d.id = i.delivery_id
+         WHERE d.class = 'action_required' AND d.state IN ('queued', 'sending', 'accepted', 'unknown')"
+    );
+    MOVE_ITEMS = over_rows!(
+        "UPDATE delivery_item SET delivery_id = j.into_id FROM", [delivery_id uuid, connection_id uuid, into_id uuid],
+        "WHERE delivery_item.delivery_id = j.delivery_id AND delivery_item.connection_id = j.connection_id
+            AND delivery_item.corrects_id IS NULL"
+    );
+    OPEN_INCIDENTS_OF = super::Sql::same(
+        "SELECT i.id, i.title FROM incident_component ic JOIN incident i ON i.id = ic.incident_id
+         WHERE ic.component_id = $1 AND i.resolved_at IS NULL ORDER BY i.id",
+    );
+    NAMED_COMPONENTS = over_rows!(
+        "SELECT DISTINCT d.thread_id, i.component_id, k.down_since,
+                CASE WHEN ic.status IS NULL THEN 'operational' ELSE ic.status END AS status FROM", [id uuid],
+        "JOIN delivery d ON d.thread_id = j.id AND d.class = 'incident_update' AND (d.maybe_mailed OR d.state = 'sending')
+         JOIN delivery_item i ON i.delivery_id = d.id JOIN component k ON k.id = i.component_id
+         JOIN thread t ON t.id = d.thread_id
+         LEFT JOIN incident_component ic ON ic.incident_id = t.matter_id AND ic.component_id = i.component_id"
+    );
+    INCIDENT_COMPONENTS = super::Sql::same(
+        "SELECT component_id, status FROM incident_component WHERE incident_id = $1 ORDER BY component_id",
+    );
+}
+
+/// Planning work of a notice, or of a component that came back.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct Job {
+    /// Its id.
+    pub id: PlanId,
+    /// `notice` or `component_up`.
+    pub kind: String,
+    /// What orders it.
+    pub matter_id: Uuid,
+    /// The notice to plan.
+    pub notice_id: Option<NoticeId>,
+    /// The component that came back.
+    pub component_id: Option<ComponentId>,
+    /// Which list of subscribers is being read.
+    pub cursor_list: i64,
+    /// Up to whom it was read.
+    pub cursor_id: Option<Uuid>,
+    /// When it was left.
+    pub created_at: Timestamp,
+}
+
+/// A notice as planning needs it.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct Notice {
+    /// Its id.
+    pub id: NoticeId,
+    /// `incident`, `action_required` or `free`.
+    pub kind: String,
+    /// The class of its mails.
+    pub class: Class,
+    /// Its incident.
+    pub incident_id: Option<IncidentId>,
+    /// The incident's phase it reports.
+    pub phase: Option<Phase>,
+    /// What was said, as JSON.
+    pub payload: String,
+    /// The incident's key.
+    pub incident_key: Option<String>,
+    /// The incident's title.
+    pub title: Option<String>,
+    /// When the incident was resolved, as known now.
+    pub resolved_at: Option<Timestamp>,
+}
+
+/// A thread as planning needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct Thread {
+    /// Its id.
+    pub id: ThreadId,
+    /// The incident, component or notice.
+    pub matter_id: Uuid,
+    /// Whose it is.
+    pub subscriber_id: SubscriberId,
+    /// Its number among the threads of this matter and subscriber.
+    pub ordinal: i64,
+    /// When the subscriber was first told, or perhaps told.
+    pub told_at: Option<Timestamp>,
+    /// When the last mail left.
+    pub last_mailed_at: Option<Timestamp>,
+    /// When it had its end.
+    pub ended_at: Option<Timestamp>,
+}
+
+/// A thread to be made.
+#[derive(Clone, Debug)]
+pub struct NewThread {
+    /// Its id.
+    pub id: ThreadId,
+    /// `incident`, `connections` or `notice`.
+    pub matter_kind: &'static str,
+    /// The incident, component or notice.
+    pub matter_id: Uuid,
+    /// Whose it is.
+    pub subscriber: SubscriberId,
+    /// Its number among the threads of this matter and subscriber.
+    pub ordinal: i64,
+    /// The id that all its mails refer to.
+    pub root: String,
+    /// The subject of all its mails.
+    pub subject: String,
+    /// From whom they come.
+    pub sender: String,
+}
+
+/// A delivery that planning must know of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct Sibling {
+    /// Its id.
+    pub id: DeliveryId,
+    /// Its thread.
+    pub thread_id: ThreadId,
+    /// What it is for.
+    pub class: Class,
+    /// Where it stands.
+    pub state: State,
+    /// Its lane.
+    pub lane_id: LaneId,
+    /// It left, or may have left.
+    pub maybe_mailed: bool,
+}
+
+/// A delivery to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewDelivery {
+    /// Its id.
+    pub id: DeliveryId,
+    /// What it is for.
+    pub class: Class,
+    /// Its lane.
+    pub lane: LaneId,
+    /// What caused it; with the subscriber it makes it unique.
+    pub cause: Uuid,
+    /// The notice that gives its text.
+    pub notice: Option<NoticeId>,
+    /// Who gets it.
+    pub subscriber: SubscriberId,
+    /// Its thread.
+    pub thread: ThreadId,
+    /// When it may leave at the earliest.
+    pub due_at: Timestamp,
+    /// Why not earlier.
+    pub reason: Option<&'static str>,
+    /// When what it says was accepted; its age counts from then.
+    pub created_at: Timestamp,
+}
+
+/// What a delivery names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewItem {
+    /// The delivery.
+    pub delivery: DeliveryId,
+    /// The component.
+    pub component: ComponentId,
+    /// The connection and the claim about it.
+    pub connection: Option<(ConnectionId, i64, i64, Timestamp)>,
+    /// How the component was doing.
+    pub status: Option<ComponentStatus>,
+    /// The mail it takes back.
+    pub corrects: Option<DeliveryId>,
+}
+
+/// A failure to be planned, with what is known of its connection now.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct Failure {
+    /// The planning work's id.
+    pub id: PlanId,
+    /// The notice that gives its text.
+    pub notice_id: Option<NoticeId>,
+    /// The signal that reported it.
+    pub signal_id: Option<SignalId>,
+    /// The component.
+    pub component_id: ComponentId,
+    /// The connection.
+    pub connection_id: ConnectionId,
+    /// Its outage.
+    pub episode: i64,
+    /// The component's newest outage when it was reported.
+    pub component_episode: i64,
+    /// When it was observed.
+    pub failed_at: Timestamp,
+    /// When it was accepted.
+    pub created_at: Timestamp,
+    /// The component's name.
+    pub component_name: String,
+    /// Up to which outage the connection is recorded as recovered.
+    pub cleared: i64,
+    /// The newest outage proven to be its own fault.
+    pub own_fault_episode: i64,
+    /// The newest outage.
+    pub newest: i64,
+    /// A covering recovery covers it.
+    pub covered: bool,
+}
+
+/// Where a connection's outage is already named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct Named {
+    /// The delivery.
+    pub delivery_id: DeliveryId,
+    /// Its thread.
+    pub thread_id: ThreadId,
+    /// The connection.
+    pub connection_id: ConnectionId,
+    /// The outage.
+    pub episode: i64,
+    /// Where the delivery stands.
+    pub state: State,
+    /// Its lane.
+    pub lane_id: LaneId,
+}
+
+/// A component that a thread has named, and how it is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct NamedComponent {
+    /// The thread.
+    pub thread_id: ThreadId,
+    /// The component.
+    pub component_id: ComponentId,
+    /// Since when it is down.
+    pub down_since: Option<Timestamp>,
+    /// How the incident says it is doing.
+    pub status: ComponentStatus,
+}
+
+#[derive(Serialize)]
+struct Id {
+    id: Simple,
+}
+
+fn ids<'a>(of: impl Iterator<Item = &'a Uuid>) -> String {
+    json(&of.map(|id| Id { id: id.simple() }).collect::<Vec<_>>())
+}
+
+/// The next notice or returned component to plan, locked.
+///
+/// # Errors
+/// When the database fails.
+pub async fn next(tx: &mut Tx) -> Result<Option<Job>, StoreError> {
+    first!(tx, Job, NEXT)
+}
+
+/// A notice.
+///
+/// # Errors
+/// When the database fails.
+pub async fn notice(tx: &mut Tx, id: NoticeId) -> Result<Notice, StoreError> {
+    on_db!(tx, NOTICE, query_as::<Notice>, fetch_one, id)
+}
+
+/// Whether a cause has made any delivery.
+///
+/// # Errors
+/// When the database fails.
+pub async fn has_delivery(tx: &mut Tx, cause: Uuid) -> Result<bool, StoreError> {
+    Ok(value!(tx, i64, HAS_DELIVERY, cause)? > 0)
+}
+
+/// The subject that the matter's threads already have.
+///
+/// # Errors
+/// When the database fails.
+pub async fn subject_of(tx: &mut Tx, matter: Uuid) -> Result<Option<String>, StoreError> {
+    Ok(first!(tx, (String,), FIRST_TITLE, matter)?.map(|row| row.0))
+}
+
+/// Remembers how far a piece of work has come.
+///
+/// # Errors
+/// When the database fails.
+pub async fn move_cursor(tx: &mut Tx, id: PlanId, list: i64, at: Option<Uuid>) -> Result<(), StoreError> {
+    exec!(tx, MOVE_CURSOR, id, list, at).map(drop)
+}
+
+/// Ends pieces of work with what became of them.
+///
+/// # Errors
+/// When the database fails.
+pub async fn finish(tx: &mut Tx, of: &[(PlanId, &str)]) -> Result<(), StoreError> {
+    #[derive(Serialize)]
+    struct Row<'a> {
+        id: Simple,
+        at: i64,
+        outcome: &'a str,
+    }
+    let at = tx.now().0;
+    let list: Vec<_> = of.iter().map(|(id, outcome)| Row { id: id.0.simple(), at, outcome }).collect();
+    exec!(tx, FINISH, json(&list)).map(drop)
+}
+
+/// Whom a page of subscribers is read from.
+#[derive(Clone, Copy, Debug)]
+pub enum Audience {
+    /// A notice's explicit recipients.
+    Recipients(NoticeId),
+    /// The subscribers of a component.
+    Component(ComponentId),
+    /// Those who want to hear about everything.
+    Everything,
+}
+
+/// A page of subscribers after a cursor.
+///
+/// # Errors
+/// When the database fails.
+pub async fn audience(tx: &mut Tx, of: Audience, after: Uuid, page: i64) -> Result<Vec<SubscriberId>, StoreError> {
+    let found = match of {
+        Audience::Recipients(notice) => rows!(tx, (SubscriberId,), RECIPIENTS, notice, after, page)?,
+        Audience::Component(component) => rows!(tx, (SubscriberId,), SUBSCRIBERS_OF_COMPONENT, component, after, page)?,
+        Audience::Everything => rows!(tx, (SubscriberId,), SUBSCRIBERS_OF_EVERYTHING, after, page)?,
+    };
+    Ok(found.into_iter().map(|row| row.0).collect())
+}
+
+/// What some subscribers follow; `None` is everything.
+///
+/// # Errors
+/// When the database fails.
+pub async fn followed(
+    tx: &mut Tx,
+    of: &[SubscriberId],
+) -> Result<Vec<(SubscriberId, Option<ComponentId>)>, StoreError> {
+    rows!(tx, (SubscriberId, Option<ComponentId>), FOLLOWED, ids(of.iter().map(|s| &s.0)))
+}
+
+/// A page of a matter's threads after a cursor.
+///
+/// # Errors
+/// When the database fails.
+pub async fn threads_of_matter(tx: &mut Tx, matter: Uuid, after: Uuid, page: i64) -> Result<Vec<Thread>, StoreError> {
+    rows!(tx, Thread, THREADS_OF_MATTER, matter, after, page)
+}
+
+/// The threads of some matters and subscribers, in the order of their numbers.
+///
+/// # Errors
+/// When the database fails.
+pub async fn threads(tx: &mut Tx, of: &[(Uuid, SubscriberId)]) -> Result<Vec<Thread>, StoreError> {
+    #[derive(Serialize)]
+    struct Row {
+        matter_id: Simple,
+        subscriber_id: Simple,
+    }
+    let list: Vec<_> = of.iter().map(|(m, s)| Row { matter_id: m.simple(), subscriber_id: s.0.simple() }).collect();
+    rows!(tx, Thread, THREADS, json(&list))
+}
+
+/// Makes threads.
+///
+/// # Errors
+/// When the database fails.
+pub async fn add_threads(tx: &mut Tx, of: &[NewThread]) -> Result<(), StoreError> {
+    #[derive(Serialize)]
+    struct Row<'a> {
+        id: Simple,
+        matter_kind: &'a str,
+        matter_id: Simple,
+        subscriber_id: Simple,
+        ordinal: i64,
+        root: &'a str,
+        subject: &'a str,
+        sender: &'a str,
+        created_at: i64,
+    }
+    let created_at = tx.now().0;
+    let list: Vec<_> = of
+        .iter()
+        .map(|t| Row {
+            id: t.id.0.simple(),
+            matter_kind: t.matter_kind,
+            matter_id: t.matter_id.simple(),
+            subscriber_id: t.subscriber.0.simple(),
+            ordinal: t.ordinal,
+            root: &t.root,
+            subject: &t.subject,
+            sender: &t.sender,
+            created_at,
+        })
+        .collect();
+    if list.is_empty() {
+        return Ok(());
+    }
+    exec!(tx, ADD_THREADS, json(&list)).map(drop)
+}
+
+/// The undecided or possibly mailed deliveries of threads; queued ones are locked.
+///
+/// # Errors
+/// When the database fails.
+pub async fn siblings(tx: &mut Tx, of: &[ThreadId]) -> Result<Vec<Sibling>, StoreError> {
+    let list = ids(of.iter().map(|t| &t.0));
+    exec!(tx, LOCK_QUEUED, &list)?;
+    rows!(tx, Sibling, SIBLINGS, &list)
+}
+
+/// Those of some subscribers for whom a cause has made a delivery already.
+///
+/// # Errors
+/// When the database fails.
+pub async fn planned_already(tx: &mut Tx, cause: Uuid, of: &[SubscriberId]) -> Result<Vec<SubscriberId>, StoreError> {
+    #[derive(Serialize)]
+    struct Row {
+        cause_id: Simple,
+        subscriber_id: Simple,
+    }
+    let list: Vec<_> = of.iter().map(|s| Row { cause_id: cause.simple(), subscriber_id: s.0.simple() }).collect();
+    Ok(rows!(tx, (SubscriberId,), PLANNED_ALREADY, json(&list))?.into_iter().map(|row| row.0).collect())
+}
+
+/// Makes deliveries, on the stream of their class.
+///
+/// # Errors
+/// When the database fails.
+pub async fn add_deliveries(
+    tx: &mut Tx,
+    of: &[NewDelivery],
+    stream: impl Fn(Class) -> String,
+) -> Result<(), StoreError> {
+    #[derive(Serialize)]
+    struct Row {
+        id: Simple,
+        class: Class,
+        stream: String,
+        lane_id: Simple,
+        cause_id: Simple,
+        notice_id: Option<Simple>,
+        subscriber_id: Simple,
+        thread_id: Simple,
+        due_at: i64,
+        reason: Option<&'static str>,
+        created_at: i64,
+    }
+    let list: Vec<_> = of
+        .iter()
+        .map(|d| Row {
+            id: d.id.0.simple(),
+            class: d.class,
+            stream: stream(d.class),
+            lane_id: d.lane.0.simple(),
+            cause_id: d.cause.simple(),
+            notice_id: d.notice.map(|n| n.0.simple()),
+            subscriber_id: d.subscriber.0.simple(),
+            thread_id: d.thread.0.simple(),
+            due_at: d.due_at.0,
+            reason: d.reason,
+            created_at: d.created_at.0,
+        })
+        .collect();
+    if list.is_empty() {
+        return Ok(());
+    }
+    exec!(tx, ADD_DELIVERIES, json(&list)).map(drop)
+}
+
+/// Makes items; one that is there already stays as it is.
+///
+/// # Errors
+/// When the database fails.
+pub async fn add_items(tx: &mut Tx, of: &[NewItem]) -> Result<(), StoreError> {
+    #[derive(Serialize)]
+    struct Row {
+        delivery_id: Simple,
+        subject_id: Simple,
+        component_id: Simple,
+        connection_id: Option<Simple>,
+        episode: i64,
+        component_episode: i64,
+        failed_at: Option<i64>,
+        status: Option<ComponentStatus>,
+        corrects_id: Option<Simple>,
+    }
+    let list: Vec<_> = of
+        .iter()
+        .map(|i| Row {
+            delivery_id: i.delivery.0.simple(),
+            subject_id: i.connection.map_or(i.component.0, |c| c.0.0).simple(),
+            component_id: i.component.0.simple(),
+            connection_id: i.connection.map(|c| c.0.0.simple()),
+            episode: i.connection.map_or(0, |c| c.1),
+            component_episode: i.connection.map_or(0, |c| c.2),
+            failed_at: i.connection.map(|c| c.3.0),
+            status: i.status,
+            corrects_id: i.corrects.map(|d| d.0.simple()),
+        })
+        .collect();
+    if list.is_empty() {
+        return Ok(());
+    }
+    exec!(tx, ADD_ITEMS, json(&list)).map(drop)
+}
+
+/// Folds queued deliveries into newer ones.
+///
+/// # Errors
+/// When the database fails.
+pub async fn fold(tx: &mut Tx, of: &[(DeliveryId, DeliveryId)]) -> Result<(), StoreError> {
+    #[derive(Serialize)]
+    struct Row {
+        id: Simple,
+        into_id: Simple,
+        at: i64,
+    }
+    let at = tx.now().0;
+    let list: Vec<_> = of.iter().map(|(id, into)| Row { id: id.0.simple(), into_id: into.0.simple(), at }).collect();
+    if list.is_empty() {
+        return Ok(());
+    }
+    exec!(tx, FOLD, json(&list)).map(drop)
+}
+
+/// Withdraws queued deliveries; how many were still queued.
+///
+/// # Errors
+/// When the database fails.
+pub async fn withdraw(
+    tx: &mut Tx,
+    of: &[DeliveryId],
+    reason: crate::domain::delivery::Reason,
+) -> Result<u64, StoreError> {
+    #[derive(Serialize)]
+    struct Row {
+        id: Simple,
+        reason: &'static str,
+        at: i64,
+    }
+    let at = tx.now().0;
+    let list: Vec<_> = of.iter().map(|id| Row { id: id.0.simple(), reason: reason.as_str(), at }).collect();
+    if list.is_empty() {
+        return Ok(0);
+    }
+    exec!(tx, WITHDRAW, json(&list))
+}
+
+/// What a lane's deliveries have in common besides the class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fence {
+    /// Nothing.
+    None,
+    /// A component.
+    Component(ComponentId),
+    /// An incident.
+    Incident(IncidentId),
+}
+
+/// The lane of a class and fence, made if need be, and locked: of one lane only one page is planned at a time,
+/// so two connections of one customer never make two mails.
+///
+/// # Errors
+/// When the database fails.
+pub async fn lane(tx: &mut Tx, class: Class, fence: Fence) -> Result<LaneId, StoreError> {
+    let (kind, id) = match fence {
+        Fence::None => ("none", Uuid::nil()),
+        Fence::Component(id) => ("component", id.0),
+        Fence::Incident(id) => ("incident", id.0),
+    };
+    if let Some((lane,)) = first!(tx, (LaneId,), FIND_LANE, class, kind, id)? {
+        return Ok(lane);
+    }
+    let now = tx.now();
+    exec!(tx, ADD_LANE, LaneId::new(), class, kind, id, now)?;
+    value!(tx, LaneId, FIND_LANE, class, kind, id)
+}
+
+/// A page of failures to plan after a cursor, locked.
+///
+/// # Errors
+/// When the database fails.
+pub async fn failures(tx: &mut Tx, after: Uuid, page: i64) -> Result<Vec<Failure>, StoreError> {
+    rows!(tx, Failure, FAILURES, after, page)
+}
+
+/// Who is told about each of some failures.
+///
+/// # Errors
+/// When the database fails.
+pub async fn concerned(tx: &mut Tx, of: &[Failure]) -> Result<Vec<(PlanId, SubscriberId)>, StoreError> {
+    #[derive(Serialize)]
+    struct Row {
+        id: Simple,
+        connection_id: Simple,
+    }
+    let list: Vec<_> =
+        of.iter().map(|f| Row { id: f.id.0.simple(), connection_id: f.connection_id.0.simple() }).collect();
+    rows!(tx, (PlanId, SubscriberId), CONCERNED, json(&list))
+}
+
+/// Where some connections are already named in action-required mails.
+///
+/// # Errors
+/// When the database fails.
+pub async fn named(tx: &mut Tx, of: &[ConnectionId]) -> Result<Vec<Named>, StoreError> {
+    #[derive(Serialize)]
+    struct Row {
+        connection_id: Simple,
+    }
+    let list: Vec<_> = of.iter().map(|c| Row { connection_id: c.0.simple() }).collect();
+    rows!(tx, Named, NAMED, json(&list))
+}
+
+/// Moves connections from one delivery to another.
+///
+/// # Errors
+/// When the database fails.
+pub async fn move_items(tx: &mut Tx, of: &[(DeliveryId, ConnectionId, DeliveryId)]) -> Result<(), StoreError> {
+    #[derive(Serialize)]
+    struct Row {
+        delivery_id: Simple,
+        connection_id: Simple,
+        into_id: Simple,
+    }
+    let list: Vec<_> = of
+        .iter()
+        .map(|(from, connection, into)| Row {
+            delivery_id: from.0.simple(),
+            connection_id: connection.0.simple(),
+            into_id: into.0.simple(),
+        })
+        .collect();
+    if list.is_empty() {
+        return Ok(());
+    }
+    exec!(tx, MOVE_ITEMS, json(&list)).map(drop)
+}
+
+/// The unresolved incidents that have named a component, with their titles.
+///
+/// # Errors
+/// When the database fails.
+pub async fn open_incidents_of(tx: &mut Tx, component: ComponentId) -> Result<Vec<(IncidentId, String)>, StoreError> {
+    rows!(tx, (IncidentId, String), OPEN_INCIDENTS_OF, component)
+}
+
+/// The components that some threads have named in problem mails.
+///
+/// # Errors
+/// When the database fails.
+pub async fn named_components(tx: &mut Tx, of: &[ThreadId]) -> Result<Vec<NamedComponent>, StoreError> {
+    rows!(tx, NamedComponent, NAMED_COMPONENTS, ids(of.iter().map(|t| &t.0)))
+}
+
+/// The components of an incident, and how they are doing.
+///
+/// # Errors
+/// When the database fails.
+pub async fn incident_components(
+    tx: &mut Tx,
+    incident: IncidentId,
+) -> Result<Vec<(ComponentId, ComponentStatus)>, StoreError> {
+    rows!(tx, (ComponentId, ComponentStatus), INCIDENT_COMPONENTS, incident)
+}

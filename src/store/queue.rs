@@ -1,0 +1,326 @@
+//! The queue: lanes, what is due in them, and the claim.
+
+use super::ingest::json;
+use super::{StoreError, Tx};
+use crate::domain::class::Class;
+use crate::domain::delivery::Reason;
+use crate::domain::id::{ComponentId, DeliveryId, LaneId};
+use crate::domain::time::Timestamp;
+use serde::Serialize;
+use uuid::Uuid;
+use uuid::fmt::Simple;
+
+statements! {
+    LANES = super::Sql::same(
+        "SELECT l.id, l.class, l.fence_kind, l.fence_id, k.down_since,
+                (SELECT MIN(d.due_at) FROM delivery d WHERE d.lane_id = l.id AND d.state = 'queued') AS next_due
+         FROM lane l LEFT JOIN component k ON l.fence_kind = 'component' AND k.id = l.fence_id WHERE l.closed_at IS NULL",
+    );
+    // A thread with a mail on the wire or in quarantine waits for it; the unique index is the guard, this the filter.
+    DUE = super::Sql::differs(
+        "SELECT d.id, d.thread_id, d.reaps FROM delivery d WHERE d.lane_id = $1 AND d.state = 'queued' AND d.due_at <= $2
+            AND NOT EXISTS (SELECT 1 FROM delivery b WHERE b.thread_id = d.thread_id
+                AND (b.state = 'sending' OR (b.state = 'unknown' AND b.quarantine_until IS NOT NULL)))
+         ORDER BY d.due_at, d.id LIMIT $3",
+        "SELECT d.id, d.thread_id, d.reaps FROM delivery d WHERE d.lane_id = $1 AND d.state = 'queued' AND d.due_at <= $2
+            AND NOT EXISTS (SELECT 1 FROM delivery b WHERE b.thread_id = d.thread_id
+                AND (b.state = 'sending' OR (b.state = 'unknown' AND b.quarantine_until IS NOT NULL)))
+         ORDER BY d.due_at, d.id LIMIT $3 FOR UPDATE OF d SKIP LOCKED",
+    );
+    ARM = over_rows!(
+        "UPDATE delivery SET state = 'sending', token = delivery.token + 1, owner = j.owner, lease_until = j.lease_until,
+            claimed_at = j.at, message_id = j.message_id, template_set = j.template_set, address = j.address, context = j.context,
+            reason = NULL FROM",
+        [id uuid, owner text, lease_until bigint, at bigint, message_id text, template_set text, address text, context text],
+        "WHERE delivery.id = j.id AND delivery.state = 'queued'"
+    );
+    PUT_OFF = over_rows!(
+        "UPDATE delivery SET due_at = j.due_at, reason = j.reason FROM", [id uuid, due_at bigint, reason text],
+        "WHERE delivery.id = j.id AND delivery.state = 'queued'"
+    );
+    DECIDE = over_rows!(
+        "UPDATE delivery SET state = j.state, reason = j.reason, decided_at = j.at FROM",
+        [id uuid, state text, reason text, at bigint],
+        "WHERE delivery.id = j.id AND delivery.state = 'queued'"
+    );
+    DROP_ITEMS = over_rows!(
+        "UPDATE delivery_item SET dropped = j.reason FROM", [delivery_id uuid, subject_id uuid, episode bigint, reason text],
+        "WHERE delivery_item.delivery_id = j.delivery_id AND delivery_item.subject_id = j.subject_id
+            AND delivery_item.episode = j.episode"
+    );
+    SPLIT_DELIVERY = super::Sql::same(
+        "INSERT INTO delivery (id, class, stream, lane_id, cause_id, notice_id, subscriber_id, thread_id, resend_no, state, due_at,
+            reason, created_at)
+         SELECT $2, d.class, d.stream, d.lane_id, $2, d.notice_id, d.subscriber_id, d.thread_id, 0, 'queued', $3, $4, d.created_at
+         FROM delivery d WHERE d.id = $1",
+    );
+    MOVE_SPLIT = over_rows!(
+        "UPDATE delivery_item SET delivery_id = j.into_id FROM",
+        [delivery_id uuid, subject_id uuid, episode bigint, into_id uuid],
+        "WHERE delivery_item.delivery_id = j.delivery_id AND delivery_item.subject_id = j.subject_id
+            AND delivery_item.episode = j.episode"
+    );
+    REFREEZE = super::Sql::same(
+        "UPDATE delivery SET context = $3 WHERE id = $1 AND token = $2 AND state = 'sending'",
+    );
+    HOLDS = super::Sql::same(
+        "SELECT class, component_id, cause, scope FROM hold WHERE released_at IS NULL AND (until IS NULL OR until > $1)",
+    );
+    WAKE = super::Sql::same(
+        "UPDATE delivery SET due_at = $2 WHERE state = 'queued' AND due_at > $2 AND class = 'correction' AND id IN
+            (SELECT i.delivery_id FROM delivery_item i WHERE i.connection_id = $1 AND i.corrects_id IS NOT NULL)",
+    );
+    COUNTS = super::Sql::same("SELECT state, COUNT(*) FROM delivery GROUP BY state ORDER BY state");
+}
+
+/// A lane, and when something in it is due.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct Lane {
+    /// Its id.
+    pub id: LaneId,
+    /// The class of its deliveries.
+    pub class: Class,
+    /// `none`, `component` or `incident`.
+    pub fence_kind: String,
+    /// The component or incident.
+    pub fence_id: Uuid,
+    /// Since when its component is down.
+    pub down_since: Option<Timestamp>,
+    /// The earliest time something in it is due.
+    pub next_due: Option<Timestamp>,
+}
+
+/// A hold in force.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct Hold {
+    /// The class it holds.
+    pub class: Option<Class>,
+    /// The component it holds.
+    pub component_id: Option<ComponentId>,
+    /// `surge`, `operator` or `stop`.
+    pub cause: String,
+    /// `everything`, `class` or `component`.
+    pub scope: String,
+}
+
+/// A delivery that is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct Due {
+    /// Its id.
+    pub id: DeliveryId,
+    /// Its thread.
+    pub thread_id: crate::domain::id::ThreadId,
+    /// How often its lease ran out.
+    pub reaps: i64,
+}
+
+/// What the claim freezes.
+#[derive(Clone, Debug)]
+pub struct Armed {
+    /// The delivery.
+    pub id: DeliveryId,
+    /// Its Message-ID, the same for every try.
+    pub message_id: String,
+    /// The content address of the templates.
+    pub template_set: String,
+    /// Where it goes.
+    pub address: String,
+    /// All that rendering needs, as JSON.
+    pub context: String,
+}
+
+/// The open lanes. Workers keep them for a moment: reading them scans nothing but the lanes.
+///
+/// # Errors
+/// When the database fails.
+pub async fn lanes(tx: &mut Tx) -> Result<Vec<Lane>, StoreError> {
+    rows!(tx, Lane, LANES)
+}
+
+/// The holds in force.
+///
+/// # Errors
+/// When the database fails.
+pub async fn holds(tx: &mut Tx) -> Result<Vec<Hold>, StoreError> {
+    let now = tx.now();
+    rows!(tx, Hold, HOLDS, now)
+}
+
+/// What is due in a lane, locked.
+///
+/// # Errors
+/// When the database fails.
+pub async fn due(tx: &mut Tx, lane: LaneId, most: i64) -> Result<Vec<Due>, StoreError> {
+    let now = tx.now();
+    rows!(tx, Due, DUE, lane, now, most)
+}
+
+/// Marks deliveries as being sent.
+///
+/// # Errors
+/// When the database fails, or another node has the thread ([`StoreError::is_conflict`]).
+pub async fn arm(tx: &mut Tx, owner: &str, lease_until: Timestamp, of: &[Armed]) -> Result<(), StoreError> {
+    #[derive(Serialize)]
+    struct Row<'a> {
+        id: Simple,
+        owner: &'a str,
+        lease_until: i64,
+        at: i64,
+        message_id: &'a str,
+        template_set: &'a str,
+        address: &'a str,
+        context: &'a str,
+    }
+    let at = tx.now().0;
+    let list: Vec<_> = of
+        .iter()
+        .map(|a| Row {
+            id: a.id.0.simple(),
+            owner,
+            lease_until: lease_until.0,
+            at,
+            message_id: &a.message_id,
+            template_set: &a.template_set,
+            address: &a.address,
+            context: &a.context,
+        })
+        .collect();
+    exec!(tx, ARM, json(&list)).map(drop)
+}
+
+/// Gives queued deliveries a later due time and the reason.
+///
+/// # Errors
+/// When the database fails.
+pub async fn put_off(tx: &mut Tx, of: &[(DeliveryId, Timestamp, Reason)]) -> Result<(), StoreError> {
+    #[derive(Serialize)]
+    struct Row {
+        id: Simple,
+        due_at: i64,
+        reason: &'static str,
+    }
+    let list: Vec<_> =
+        of.iter().map(|(id, at, why)| Row { id: id.0.simple(), due_at: at.0, reason: why.as_str() }).collect();
+    exec!(tx, PUT_OFF, json(&list)).map(drop)
+}
+
+/// Decides queued deliveries that will not be sent.
+///
+/// # Errors
+/// When the database fails.
+pub async fn decide(
+    tx: &mut Tx,
+    of: &[(DeliveryId, crate::domain::delivery::State, Reason)],
+) -> Result<(), StoreError> {
+    #[derive(Serialize)]
+    struct Row {
+        id: Simple,
+        state: &'static str,
+        reason: &'static str,
+        at: i64,
+    }
+    let at = tx.now().0;
+    let list: Vec<_> = of
+        .iter()
+        .map(|(id, state, why)| Row { id: id.0.simple(), state: state.as_str(), reason: why.as_str(), at })
+        .collect();
+    exec!(tx, DECIDE, json(&list)).map(drop)
+}
+
+/// An item of a delivery, by what identifies it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ItemKey {
+    /// The delivery.
+    pub delivery: DeliveryId,
+    /// The connection or component.
+    pub subject: Uuid,
+    /// The outage.
+    pub episode: i64,
+}
+
+/// Notes that items are no longer true and leave their mails.
+///
+/// # Errors
+/// When the database fails.
+pub async fn drop_items(tx: &mut Tx, of: &[(ItemKey, Reason)]) -> Result<(), StoreError> {
+    #[derive(Serialize)]
+    struct Row {
+        delivery_id: Simple,
+        subject_id: Simple,
+        episode: i64,
+        reason: &'static str,
+    }
+    let list: Vec<_> = of
+        .iter()
+        .map(|(key, why)| Row {
+            delivery_id: key.delivery.0.simple(),
+            subject_id: key.subject.simple(),
+            episode: key.episode,
+            reason: why.as_str(),
+        })
+        .collect();
+    if list.is_empty() {
+        return Ok(());
+    }
+    exec!(tx, DROP_ITEMS, json(&list)).map(drop)
+}
+
+/// Moves items that must wait to a delivery of their own, so that the others can leave.
+///
+/// # Errors
+/// When the database fails.
+pub async fn split(
+    tx: &mut Tx,
+    from: DeliveryId,
+    of: &[ItemKey],
+    due_at: Timestamp,
+    why: Reason,
+) -> Result<(), StoreError> {
+    #[derive(Serialize)]
+    struct Row {
+        delivery_id: Simple,
+        subject_id: Simple,
+        episode: i64,
+        into_id: Simple,
+    }
+    if of.is_empty() {
+        return Ok(());
+    }
+    let into = DeliveryId::new();
+    exec!(tx, SPLIT_DELIVERY, from, into, due_at, why.as_str())?;
+    let list: Vec<_> = of
+        .iter()
+        .map(|key| Row {
+            delivery_id: from.0.simple(),
+            subject_id: key.subject.simple(),
+            episode: key.episode,
+            into_id: into.0.simple(),
+        })
+        .collect();
+    exec!(tx, MOVE_SPLIT, json(&list)).map(drop)
+}
+
+/// Stores a smaller context of a claimed delivery; `false` when it is no longer this claim's.
+///
+/// # Errors
+/// When the database fails.
+pub async fn refreeze(tx: &mut Tx, id: DeliveryId, token: i64, context: &str) -> Result<bool, StoreError> {
+    Ok(exec!(tx, REFREEZE, id, token, context)? == 1)
+}
+
+/// Brings the waiting corrections of a connection back: it has been heard of.
+///
+/// # Errors
+/// When the database fails.
+pub async fn wake_corrections(tx: &mut Tx, of: crate::domain::id::ConnectionId) -> Result<(), StoreError> {
+    let now = tx.now();
+    exec!(tx, WAKE, of, now).map(drop)
+}
+
+/// How many deliveries there are in each state.
+///
+/// # Errors
+/// When the database fails.
+pub async fn counts(tx: &mut Tx) -> Result<Vec<(crate::domain::delivery::State, i64)>, StoreError> {
+    rows!(tx, (crate::domain::delivery::State, i64), COUNTS)
+}

@@ -1,0 +1,304 @@
+//! Outcomes: what the relay said becomes durable, guarded by token and state; the attempt is kept even when the
+//! guard fails. Leases that ran out, and quarantines that are over.
+
+use super::ingest::json;
+use super::{StoreError, Tx};
+use crate::domain::class::Class;
+use crate::domain::delivery::{Outcome, Reason, State};
+use crate::domain::id::{AttemptId, DeliveryId};
+use crate::domain::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use uuid::fmt::Simple;
+
+statements! {
+    ATTEMPTS = over_rows!(
+        "INSERT INTO attempt (id, delivery_id, token, owner, ended_at, outcome, code, enhanced, reply, guarded)
+         SELECT j.id, j.delivery_id, j.token, j.owner, j.at, j.outcome, j.code, j.enhanced, j.reply,
+            EXISTS (SELECT 1 FROM delivery d WHERE d.id = j.delivery_id AND d.token = j.token AND d.state = 'sending')
+         FROM",
+        [id uuid, delivery_id uuid, token bigint, owner text, at bigint, outcome text, code bigint, enhanced text, reply text],
+        "WHERE TRUE"
+    );
+    // The thread remembers the mail before its delivery leaves `sending`: the guard is still to be seen.
+    THREADS = over_rows!(
+        "UPDATE thread SET last_message_id = d.message_id, last_phase = j.phase, last_class = d.class, last_mailed_at = j.at,
+            told_at = COALESCE(thread.told_at, j.at),
+            ended_at = CASE WHEN d.class IN ('incident_end', 'all_clear') THEN j.at
+                            WHEN d.class = 'incident_update' THEN NULL ELSE thread.ended_at END
+         FROM",
+        [id uuid, token bigint, phase text, at bigint],
+        "JOIN delivery d ON d.id = j.id AND d.token = j.token AND d.state = 'sending' WHERE thread.id = d.thread_id"
+    );
+    OUTCOMES = over_rows!(
+        "UPDATE delivery SET state = j.state, reason = j.reason, due_at = COALESCE(j.due_at, delivery.due_at),
+            decided_at = j.decided_at, quarantine_until = j.quarantine_until, owner = NULL, lease_until = NULL,
+            tries = delivery.tries + j.counts, maybe_mailed = delivery.maybe_mailed OR j.mailed = 1 FROM",
+        [id uuid, token bigint, state text, reason text, due_at bigint, decided_at bigint, quarantine_until bigint, counts bigint,
+         mailed bigint],
+        "WHERE delivery.id = j.id AND delivery.token = j.token AND delivery.state = 'sending'"
+    );
+    // A newer "please reconnect" of the thread was taken by the relay: what took back an older one about the
+    // same connections would now be untrue.
+    REPLACE_CORRECTED = over_rows!(
+        "UPDATE delivery_item SET dropped = 'replaced_by_newer' FROM", [id uuid],
+        "JOIN delivery n ON n.id = j.id AND n.class = 'action_required'
+         JOIN delivery_item ni ON ni.delivery_id = n.id AND ni.dropped IS NULL
+         JOIN delivery c ON c.thread_id = n.thread_id AND c.class = 'correction' AND c.state = 'queued'
+         WHERE delivery_item.delivery_id = c.id AND delivery_item.connection_id = ni.connection_id
+            AND delivery_item.dropped IS NULL"
+    );
+    FOLD_EMPTY = over_rows!(
+        "UPDATE delivery SET state = 'folded', reason = 'replaced_by_newer', folded_into = n.id, decided_at = j.at FROM",
+        [id uuid, at bigint],
+        "JOIN delivery n ON n.id = j.id AND n.class = 'action_required'
+         WHERE delivery.thread_id = n.thread_id AND delivery.class = 'correction' AND delivery.state = 'queued'
+            AND NOT EXISTS (SELECT 1 FROM delivery_item i WHERE i.delivery_id = delivery.id AND i.dropped IS NULL)"
+    );
+    EXPIRED = super::Sql::differs(
+        "SELECT id, class, repeats, reaps FROM delivery WHERE state = 'sending' AND (lease_until <= $1 OR owner = $2) ORDER BY lease_until LIMIT $3",
+        "SELECT id, class, repeats, reaps FROM delivery WHERE state = 'sending' AND (lease_until <= $1 OR owner = $2) ORDER BY lease_until LIMIT $3
+         FOR UPDATE SKIP LOCKED",
+    );
+    REAP = over_rows!(
+        "UPDATE delivery SET state = 'unknown', reason = 'ambiguous', token = delivery.token + 1, maybe_mailed = TRUE,
+            owner = NULL, lease_until = NULL, quarantine_until = j.until, reaps = delivery.reaps + 1, decided_at = j.at FROM",
+        [id uuid, until bigint, at bigint],
+        "WHERE delivery.id = j.id AND delivery.state = 'sending'"
+    );
+    REAPED_THREADS = over_rows!(
+        "UPDATE thread SET last_message_id = COALESCE(d.message_id, thread.last_message_id), last_class = d.class,
+            last_mailed_at = d.claimed_at, told_at = COALESCE(thread.told_at, d.claimed_at) FROM", [id uuid],
+        "JOIN delivery d ON d.id = j.id AND d.state = 'unknown' WHERE thread.id = d.thread_id"
+    );
+    QUARANTINED = super::Sql::differs(
+        "SELECT id, class, repeats, reaps FROM delivery WHERE quarantine_until IS NOT NULL AND quarantine_until <= $1
+         ORDER BY quarantine_until LIMIT $2",
+        "SELECT id, class, repeats, reaps FROM delivery WHERE quarantine_until IS NOT NULL AND quarantine_until <= $1
+         ORDER BY quarantine_until LIMIT $2 FOR UPDATE SKIP LOCKED",
+    );
+    SETTLE = over_rows!(
+        "UPDATE delivery SET quarantine_until = NULL, state = j.state, reason = j.reason,
+            due_at = COALESCE(j.due_at, delivery.due_at),
+            decided_at = CASE WHEN j.state = 'queued' THEN NULL ELSE delivery.decided_at END,
+            repeats = delivery.repeats + j.again FROM",
+        [id uuid, state text, reason text, due_at bigint, again bigint],
+        "WHERE delivery.id = j.id AND delivery.state = 'unknown'"
+    );
+}
+
+/// An outcome to be recorded. It can also wait in the spill file while the database is away.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settled {
+    /// The delivery.
+    pub id: DeliveryId,
+    /// The claim it belongs to.
+    pub token: i64,
+    /// What the relay said, when it was asked.
+    pub outcome: Option<Outcome>,
+    /// The state that follows.
+    pub state: State,
+    /// Why, for people.
+    pub reason: Option<Reason>,
+    /// When it is due again.
+    pub due_at: Option<Timestamp>,
+    /// The end of the quarantine.
+    pub quarantine_until: Option<Timestamp>,
+    /// It counts as a try.
+    pub counts: bool,
+    /// The phase of the incident it told.
+    pub phase: Option<crate::domain::incident::Phase>,
+}
+
+impl Settled {
+    const fn is_mailed(&self) -> bool {
+        matches!(self.state, State::Accepted | State::Unknown)
+    }
+}
+
+/// A delivery whose lease or quarantine is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct Overdue {
+    /// Its id.
+    pub id: DeliveryId,
+    /// What it is for.
+    pub class: Class,
+    /// How often it was sent again because nobody could know.
+    pub repeats: i64,
+    /// How often its lease ran out.
+    pub reaps: i64,
+}
+
+/// Records outcomes. None of these statements can meet a unique index.
+///
+/// # Errors
+/// When the database fails.
+pub async fn outcomes(tx: &mut Tx, owner: &str, of: &[Settled]) -> Result<(), StoreError> {
+    attempts(tx, owner, of).await?;
+    let mailed: Vec<_> = of.iter().filter(|s| s.is_mailed()).collect();
+    if !mailed.is_empty() {
+        remember_in_threads(tx, &mailed).await?;
+    }
+    settle_rows(tx, of).await?;
+    let accepted: Vec<_> = of.iter().filter(|s| s.state == State::Accepted).map(|s| s.id).collect();
+    replace_corrections(tx, &accepted).await
+}
+
+async fn attempts(tx: &mut Tx, owner: &str, of: &[Settled]) -> Result<(), StoreError> {
+    #[derive(Serialize)]
+    struct Row<'a> {
+        id: Simple,
+        delivery_id: Simple,
+        token: i64,
+        owner: &'a str,
+        at: i64,
+        outcome: &'static str,
+        code: Option<u16>,
+        enhanced: Option<&'a str>,
+        reply: &'a str,
+    }
+    let at = tx.now().0;
+    let list: Vec<_> = of
+        .iter()
+        .filter_map(|s| s.outcome.as_ref().map(|outcome| (s, outcome)))
+        .map(|(s, outcome)| Row {
+            id: AttemptId::new().0.simple(),
+            delivery_id: s.id.0.simple(),
+            token: s.token,
+            owner,
+            at,
+            outcome: outcome.hand_over.as_str(),
+            code: outcome.code,
+            enhanced: outcome.enhanced.as_deref(),
+            reply: &outcome.words,
+        })
+        .collect();
+    if list.is_empty() {
+        return Ok(());
+    }
+    exec!(tx, ATTEMPTS, json(&list)).map(drop)
+}
+
+async fn remember_in_threads(tx: &mut Tx, mailed: &[&Settled]) -> Result<(), StoreError> {
+    #[derive(Serialize)]
+    struct Row {
+        id: Simple,
+        token: i64,
+        phase: Option<&'static str>,
+        at: i64,
+    }
+    let at = tx.now().0;
+    let list: Vec<_> = mailed
+        .iter()
+        .map(|s| Row { id: s.id.0.simple(), token: s.token, phase: s.phase.map(|p| p.as_str()), at })
+        .collect();
+    exec!(tx, THREADS, json(&list)).map(drop)
+}
+
+async fn settle_rows(tx: &mut Tx, of: &[Settled]) -> Result<(), StoreError> {
+    #[derive(Serialize)]
+    struct Row {
+        id: Simple,
+        token: i64,
+        state: &'static str,
+        reason: Option<&'static str>,
+        due_at: Option<i64>,
+        decided_at: Option<i64>,
+        quarantine_until: Option<i64>,
+        counts: i64,
+        mailed: i64,
+    }
+    let at = tx.now().0;
+    let list: Vec<_> = of
+        .iter()
+        .map(|s| Row {
+            id: s.id.0.simple(),
+            token: s.token,
+            state: s.state.as_str(),
+            reason: s.reason.map(|r| r.as_str()),
+            due_at: s.due_at.map(|t| t.0),
+            decided_at: (s.state != State::Queued).then_some(at),
+            quarantine_until: s.quarantine_until.map(|t| t.0),
+            counts: i64::from(s.counts),
+            mailed: i64::from(s.is_mailed()),
+        })
+        .collect();
+    exec!(tx, OUTCOMES, json(&list)).map(drop)
+}
+
+async fn replace_corrections(tx: &mut Tx, accepted: &[DeliveryId]) -> Result<(), StoreError> {
+    #[derive(Serialize)]
+    struct Row {
+        id: Simple,
+        at: i64,
+    }
+    if accepted.is_empty() {
+        return Ok(());
+    }
+    let at = tx.now().0;
+    let list = json(&accepted.iter().map(|id| Row { id: id.0.simple(), at }).collect::<Vec<_>>());
+    if exec!(tx, REPLACE_CORRECTED, &list)? > 0 {
+        exec!(tx, FOLD_EMPTY, &list)?;
+    }
+    Ok(())
+}
+
+/// Deliveries whose lease is over, or that belong to a dead incarnation; locked.
+///
+/// # Errors
+/// When the database fails.
+pub async fn expired(tx: &mut Tx, dead_owner: Option<&str>, most: i64) -> Result<Vec<Overdue>, StoreError> {
+    let now = tx.now();
+    rows!(tx, Overdue, EXPIRED, now, dead_owner.unwrap_or_default(), most)
+}
+
+/// Marks deliveries whose worker vanished as unknown, in quarantine until a time.
+///
+/// # Errors
+/// When the database fails.
+pub async fn reap(tx: &mut Tx, of: &[DeliveryId], until: Timestamp) -> Result<(), StoreError> {
+    #[derive(Serialize)]
+    struct Row {
+        id: Simple,
+        until: i64,
+        at: i64,
+    }
+    let at = tx.now().0;
+    let list = json(&of.iter().map(|id| Row { id: id.0.simple(), until: until.0, at }).collect::<Vec<_>>());
+    exec!(tx, REAP, &list)?;
+    exec!(tx, REAPED_THREADS, &list).map(drop)
+}
+
+/// Deliveries whose quarantine is over; locked.
+///
+/// # Errors
+/// When the database fails.
+pub async fn quarantined(tx: &mut Tx, most: i64) -> Result<Vec<Overdue>, StoreError> {
+    let now = tx.now();
+    rows!(tx, Overdue, QUARANTINED, now, most)
+}
+
+/// Ends quarantines: a state, a reason, and a due time for those that are sent again.
+///
+/// # Errors
+/// When the database fails.
+pub async fn settle(tx: &mut Tx, of: &[(DeliveryId, State, Reason, Option<Timestamp>)]) -> Result<(), StoreError> {
+    #[derive(Serialize)]
+    struct Row {
+        id: Simple,
+        state: &'static str,
+        reason: &'static str,
+        due_at: Option<i64>,
+        again: i64,
+    }
+    let list: Vec<_> = of
+        .iter()
+        .map(|(id, state, why, due)| Row {
+            id: id.0.simple(),
+            state: state.as_str(),
+            reason: why.as_str(),
+            due_at: due.map(|t| t.0),
+            again: i64::from(*state == State::Queued),
+        })
+        .collect();
+    exec!(tx, SETTLE, json(&list)).map(drop)
+}

@@ -1,0 +1,358 @@
+//! Recoveries: how far their sweep has come, what they withdraw and correct, and who has not confirmed.
+
+use super::ingest::json;
+use super::{StoreError, Tx};
+use crate::domain::connection::By;
+use crate::domain::delivery::State;
+use crate::domain::id::{ComponentId, ConnectionId, DeliveryId, RecoveryId, SubscriberId, ThreadId};
+use crate::domain::time::Timestamp;
+use serde::Serialize;
+use uuid::Uuid;
+use uuid::fmt::Simple;
+
+statements! {
+    NEXT = super::Sql::differs(
+        "SELECT id, component_id, connection_id, episode, recovered_by, covers_from, covers_until, confirm_by, cursor_at, cursor_id
+         FROM recovery WHERE swept_at IS NULL ORDER BY id LIMIT $1",
+        "SELECT id, component_id, connection_id, episode, recovered_by, covers_from, covers_until, confirm_by, cursor_at, cursor_id
+         FROM recovery WHERE swept_at IS NULL ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED",
+    );
+    OF_CONNECTION = super::Sql::same(
+        "SELECT i.delivery_id, i.component_id, i.connection_id, i.episode, i.component_episode, i.failed_at, d.state, d.maybe_mailed,
+                d.thread_id, d.subscriber_id
+         FROM delivery_item i JOIN delivery d ON d.id = i.delivery_id
+         WHERE i.connection_id = $1 AND i.episode <= $2 AND i.corrects_id IS NULL AND i.dropped IS NULL
+            AND d.class = 'action_required'",
+    );
+    OF_COMPONENT = super::Sql::same(
+        "SELECT i.delivery_id, i.component_id, i.connection_id, i.episode, i.component_episode, i.failed_at, d.state, d.maybe_mailed,
+                d.thread_id, d.subscriber_id
+         FROM delivery_item i JOIN delivery d ON d.id = i.delivery_id JOIN connection c ON c.id = i.connection_id
+         WHERE i.component_id = $1 AND i.connection_id IS NOT NULL AND i.corrects_id IS NULL AND i.failed_at <= $2
+            AND (i.failed_at, i.delivery_id) >= ($3, $4) AND i.dropped IS NULL AND d.class = 'action_required'
+            AND c.own_fault_episode < i.episode AND c.cleared < i.episode
+         ORDER BY i.failed_at, i.delivery_id LIMIT $5",
+    );
+    WITHDRAW_STALE = over_rows!(
+        "UPDATE delivery SET state = 'withdrawn', reason = j.reason, decided_at = j.at FROM",
+        [id uuid, reason text, at bigint],
+        "WHERE delivery.id = j.id AND delivery.state = 'queued' AND delivery.class = 'action_required' AND NOT EXISTS (
+            SELECT 1 FROM delivery_item i JOIN connection c ON c.id = i.connection_id
+            WHERE i.delivery_id = delivery.id AND i.dropped IS NULL AND c.cleared < i.episode
+                AND (c.own_fault_episode >= i.episode OR NOT EXISTS (SELECT 1 FROM episode e WHERE e.component_id = i.component_id
+                    AND e.n >= i.component_episode AND e.covers_from <= i.failed_at AND e.covers_until >= i.failed_at)))"
+    );
+    CORRECTED_ALREADY = over_rows!(
+        "SELECT i.corrects_id, i.subject_id, i.episode FROM", [id uuid], "JOIN delivery_item i ON i.corrects_id = j.id"
+    );
+    QUEUED_CORRECTIONS = over_rows!(
+        "SELECT d.thread_id, d.id FROM", [id uuid],
+        "JOIN delivery d ON d.thread_id = j.id WHERE d.class = 'correction' AND d.state = 'queued'"
+    );
+    SWEPT = super::Sql::same(
+        "UPDATE recovery SET swept_at = $2, withdrawn = withdrawn + $3, corrected = corrected + $4 WHERE id = $1",
+    );
+    PAGED = super::Sql::same(
+        "UPDATE recovery SET cursor_at = $2, cursor_id = $3, withdrawn = withdrawn + $4, corrected = corrected + $5 WHERE id = $1",
+    );
+    PROGRESS = super::Sql::same(
+        "SELECT id, component_id, connection_id, episode, recovered_by, covers_from, covers_until, committed_at, confirm_by,
+                confirmed_at, unconfirmed, withdrawn, corrected, swept_at FROM recovery WHERE id = $1",
+    );
+    IN_FLIGHT_CONNECTION = super::Sql::same(
+        "SELECT COUNT(DISTINCT d.id) FROM delivery_item i JOIN delivery d ON d.id = i.delivery_id
+         WHERE i.connection_id = $1 AND i.episode <= $2 AND i.corrects_id IS NULL AND d.class = 'action_required'
+            AND (d.state = 'sending' OR (d.state = 'unknown' AND d.quarantine_until IS NOT NULL))",
+    );
+    IN_FLIGHT_COVERED = super::Sql::same(
+        "SELECT COUNT(DISTINCT d.id) FROM delivery d JOIN delivery_item i ON i.delivery_id = d.id
+         WHERE (d.state = 'sending' OR (d.state = 'unknown' AND d.quarantine_until IS NOT NULL)) AND d.class = 'action_required'
+            AND i.component_id = $1 AND i.failed_at >= $2 AND i.failed_at <= $3 AND i.corrects_id IS NULL",
+    );
+    UNCONFIRMED_RECOVERIES = super::Sql::differs(
+        "SELECT id, component_id, covers_from, covers_until FROM recovery
+         WHERE confirm_by IS NOT NULL AND confirmed_at IS NULL AND confirm_by <= $1 ORDER BY confirm_by LIMIT 1",
+        "SELECT id, component_id, covers_from, covers_until FROM recovery
+         WHERE confirm_by IS NOT NULL AND confirmed_at IS NULL AND confirm_by <= $1 ORDER BY confirm_by LIMIT 1 FOR UPDATE SKIP LOCKED",
+    );
+    UNCONFIRMED_KEYS = super::Sql::same(
+        "SELECT key FROM connection WHERE component_id = $1 AND failed_at >= $2 AND failed_at <= $3 AND cleared < episode
+            AND own_fault_episode < episode ORDER BY failed_at LIMIT $4",
+    );
+    COUNT_UNCONFIRMED = super::Sql::same(
+        "SELECT COUNT(*) FROM connection WHERE component_id = $1 AND failed_at >= $2 AND failed_at <= $3 AND cleared < episode
+            AND own_fault_episode < episode",
+    );
+    ADD_UNCONFIRMED = super::Sql::same("UPDATE recovery SET unconfirmed = COALESCE(unconfirmed, 0) + $2 WHERE id = $1");
+    CONFIRMED = super::Sql::same("UPDATE recovery SET confirmed_at = $2, unconfirmed = COALESCE(unconfirmed, 0) WHERE id = $1");
+}
+
+/// A recovery to be swept.
+#[derive(Clone, Copy, Debug, sqlx::FromRow)]
+pub struct Recovery {
+    /// Its id.
+    pub id: RecoveryId,
+    /// The component.
+    pub component_id: ComponentId,
+    /// The connection; `None` for a component's.
+    pub connection_id: Option<ConnectionId>,
+    /// The outage that ended.
+    pub episode: i64,
+    /// Who did it.
+    pub recovered_by: By,
+    /// The first failure it covers.
+    pub covers_from: Option<Timestamp>,
+    /// The last failure it covers.
+    pub covers_until: Option<Timestamp>,
+    /// When its connections must have confirmed.
+    pub confirm_by: Option<Timestamp>,
+    /// How far the sweep has come.
+    pub cursor_at: Option<Timestamp>,
+    /// How far the sweep has come.
+    pub cursor_id: Option<Uuid>,
+}
+
+/// What a mail said of a connection whose claim a recovery makes stale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct Touched {
+    /// The mail.
+    pub delivery_id: DeliveryId,
+    /// The component.
+    pub component_id: ComponentId,
+    /// The connection.
+    pub connection_id: ConnectionId,
+    /// The outage of the connection.
+    pub episode: i64,
+    /// The component's newest outage when it was accepted.
+    pub component_episode: i64,
+    /// When the outage was observed.
+    pub failed_at: Timestamp,
+    /// Where the mail stands.
+    pub state: State,
+    /// It left, or may have left.
+    pub maybe_mailed: bool,
+    /// Its thread.
+    pub thread_id: ThreadId,
+    /// Who got it.
+    pub subscriber_id: SubscriberId,
+}
+
+/// How far a recovery has come.
+#[derive(Clone, Debug, Serialize)]
+pub struct Progress {
+    /// The recovery.
+    pub id: RecoveryId,
+    /// When it was committed: no look after that lets a stale mail leave.
+    pub committed_at: Timestamp,
+    /// No mail about it is on the wire or in quarantine.
+    pub drained: bool,
+    /// Mails about it on the wire or in quarantine.
+    pub in_flight: i64,
+    /// Queued mails withdrawn so far by the sweep.
+    pub withdrawn: i64,
+    /// Mails taken back so far: each gets a correction unless it turns out never to have left.
+    pub corrected: i64,
+    /// When the sweep was done.
+    pub swept_at: Option<Timestamp>,
+    /// When the connections must have confirmed.
+    pub confirm_by: Option<Timestamp>,
+    /// When that was checked.
+    pub confirmed_at: Option<Timestamp>,
+    /// Connections that had not confirmed by then.
+    pub unconfirmed: Option<i64>,
+}
+
+#[derive(sqlx::FromRow)]
+struct ProgressRow {
+    id: RecoveryId,
+    component_id: ComponentId,
+    connection_id: Option<ConnectionId>,
+    episode: i64,
+    covers_from: Option<Timestamp>,
+    covers_until: Option<Timestamp>,
+    committed_at: Timestamp,
+    confirm_by: Option<Timestamp>,
+    confirmed_at: Option<Timestamp>,
+    unconfirmed: Option<i64>,
+    withdrawn: i64,
+    corrected: i64,
+    swept_at: Option<Timestamp>,
+}
+
+#[derive(Serialize)]
+struct Id {
+    id: Simple,
+}
+
+fn ids(of: impl Iterator<Item = Uuid>) -> String {
+    json(&of.map(|id| Id { id: id.simple() }).collect::<Vec<_>>())
+}
+
+/// Recoveries to be swept, oldest first, locked.
+///
+/// # Errors
+/// When the database fails.
+pub async fn next(tx: &mut Tx, most: i64) -> Result<Vec<Recovery>, StoreError> {
+    rows!(tx, Recovery, NEXT, most)
+}
+
+/// The action-required mails that name a connection's outage, or an older one.
+///
+/// # Errors
+/// When the database fails.
+pub async fn of_connection(tx: &mut Tx, connection: ConnectionId, episode: i64) -> Result<Vec<Touched>, StoreError> {
+    rows!(tx, Touched, OF_CONNECTION, connection, episode)
+}
+
+/// A page of the action-required mails that a covering recovery makes stale, from a cursor on.
+///
+/// # Errors
+/// When the database fails.
+pub async fn of_component(
+    tx: &mut Tx,
+    component: ComponentId,
+    until: Timestamp,
+    from: (Timestamp, Uuid),
+    page: i64,
+) -> Result<Vec<Touched>, StoreError> {
+    rows!(tx, Touched, OF_COMPONENT, component, until, from.0, from.1, page)
+}
+
+/// Withdraws those of some queued mails that name nothing true any more; how many.
+///
+/// # Errors
+/// When the database fails.
+pub async fn withdraw_stale(
+    tx: &mut Tx,
+    of: &[DeliveryId],
+    reason: crate::domain::delivery::Reason,
+) -> Result<u64, StoreError> {
+    #[derive(Serialize)]
+    struct Row {
+        id: Simple,
+        reason: &'static str,
+        at: i64,
+    }
+    if of.is_empty() {
+        return Ok(0);
+    }
+    let at = tx.now().0;
+    let list: Vec<_> = of.iter().map(|id| Row { id: id.0.simple(), reason: reason.as_str(), at }).collect();
+    exec!(tx, WITHDRAW_STALE, json(&list))
+}
+
+/// What of some mails has been taken back already: mail, connection, outage.
+///
+/// # Errors
+/// When the database fails.
+pub async fn corrected_already(tx: &mut Tx, of: &[DeliveryId]) -> Result<Vec<(DeliveryId, Uuid, i64)>, StoreError> {
+    rows!(tx, (DeliveryId, Uuid, i64), CORRECTED_ALREADY, ids(of.iter().map(|d| d.0)))
+}
+
+/// The corrections that wait in some threads.
+///
+/// # Errors
+/// When the database fails.
+pub async fn queued_corrections(tx: &mut Tx, of: &[ThreadId]) -> Result<Vec<(ThreadId, DeliveryId)>, StoreError> {
+    rows!(tx, (ThreadId, DeliveryId), QUEUED_CORRECTIONS, ids(of.iter().map(|t| t.0)))
+}
+
+/// Remembers how far a sweep has come.
+///
+/// # Errors
+/// When the database fails.
+pub async fn paged(
+    tx: &mut Tx,
+    id: RecoveryId,
+    cursor: (Timestamp, Uuid),
+    withdrawn: i64,
+    corrected: i64,
+) -> Result<(), StoreError> {
+    exec!(tx, PAGED, id, cursor.0, cursor.1, withdrawn, corrected).map(drop)
+}
+
+/// Ends a sweep.
+///
+/// # Errors
+/// When the database fails.
+pub async fn swept(tx: &mut Tx, id: RecoveryId, withdrawn: i64, corrected: i64) -> Result<(), StoreError> {
+    let now = tx.now();
+    exec!(tx, SWEPT, id, now, withdrawn, corrected).map(drop)
+}
+
+/// How far a recovery has come.
+///
+/// # Errors
+/// When the database fails.
+pub async fn progress(tx: &mut Tx, id: RecoveryId) -> Result<Option<Progress>, StoreError> {
+    let Some(row) = first!(tx, ProgressRow, PROGRESS, id)? else { return Ok(None) };
+    let in_flight = match (row.connection_id, row.covers_from, row.covers_until) {
+        (Some(connection), ..) => value!(tx, i64, IN_FLIGHT_CONNECTION, connection, row.episode)?,
+        (None, Some(from), Some(until)) => value!(tx, i64, IN_FLIGHT_COVERED, row.component_id, from, until)?,
+        _ => 0,
+    };
+    Ok(Some(Progress {
+        id: row.id,
+        committed_at: row.committed_at,
+        drained: in_flight == 0,
+        in_flight,
+        withdrawn: row.withdrawn,
+        corrected: row.corrected,
+        swept_at: row.swept_at,
+        confirm_by: row.confirm_by,
+        confirmed_at: row.confirmed_at,
+        unconfirmed: row.unconfirmed,
+    }))
+}
+
+/// A covering recovery whose deadline has passed, locked: its id, component and what it covers.
+///
+/// # Errors
+/// When the database fails.
+pub async fn past_deadline(tx: &mut Tx) -> Result<Option<(RecoveryId, ComponentId, Timestamp, Timestamp)>, StoreError> {
+    let now = tx.now();
+    first!(tx, (RecoveryId, ComponentId, Timestamp, Timestamp), UNCONFIRMED_RECOVERIES, now)
+}
+
+/// A page of the keys of connections that have not confirmed.
+///
+/// # Errors
+/// When the database fails.
+pub async fn unconfirmed(
+    tx: &mut Tx,
+    component: ComponentId,
+    covers: (Timestamp, Timestamp),
+    page: i64,
+) -> Result<Vec<String>, StoreError> {
+    let found = rows!(tx, (String,), UNCONFIRMED_KEYS, component, covers.0, covers.1, page)?;
+    Ok(found.into_iter().map(|row| row.0).collect())
+}
+
+/// How many connections have not confirmed.
+///
+/// # Errors
+/// When the database fails.
+pub async fn count_unconfirmed(
+    tx: &mut Tx,
+    component: ComponentId,
+    covers: (Timestamp, Timestamp),
+) -> Result<i64, StoreError> {
+    value!(tx, i64, COUNT_UNCONFIRMED, component, covers.0, covers.1)
+}
+
+/// Adds to the number of connections that had not confirmed.
+///
+/// # Errors
+/// When the database fails.
+pub async fn add_unconfirmed(tx: &mut Tx, id: RecoveryId, n: i64) -> Result<(), StoreError> {
+    exec!(tx, ADD_UNCONFIRMED, id, n).map(drop)
+}
+
+/// Notes that the deadline of a covering recovery was checked.
+///
+/// # Errors
+/// When the database fails.
+pub async fn confirmed(tx: &mut Tx, id: RecoveryId) -> Result<(), StoreError> {
+    let now = tx.now();
+    exec!(tx, CONFIRMED, id, now).map(drop)
+}

@@ -1,0 +1,153 @@
+//! The seam between the two databases.
+
+use crate::domain::time::Timestamp;
+use sqlx::pool::PoolConnection;
+use sqlx::{PgConnection, Postgres, Sqlite, SqliteConnection, Transaction};
+
+/// A statement, with its name for errors.
+#[derive(Clone, Copy, Debug)]
+pub struct Sql {
+    /// What it is called in the code.
+    pub name: &'static str,
+    /// The text for SQLite.
+    pub sqlite: &'static str,
+    /// The text for PostgreSQL.
+    pub postgres: &'static str,
+}
+
+impl Sql {
+    /// One text for both.
+    pub(super) const fn same(text: &'static str) -> Self {
+        Self { name: "", sqlite: text, postgres: text }
+    }
+
+    /// Two texts; the reason stands beside them.
+    pub(super) const fn differs(sqlite: &'static str, postgres: &'static str) -> Self {
+        Self { name: "", sqlite, postgres }
+    }
+
+    pub(super) const fn named(self, name: &'static str) -> Self {
+        Self { name, ..self }
+    }
+}
+
+pub(super) enum Inner {
+    SqliteTx(Transaction<'static, Sqlite>),
+    PostgresTx(Transaction<'static, Postgres>),
+    SqliteConn(PoolConnection<Sqlite>),
+    PostgresConn(PoolConnection<Postgres>),
+}
+
+/// A transaction, or for reads a plain connection on which every statement has a snapshot of its own.
+pub struct Tx {
+    pub(super) inner: Inner,
+    pub(super) now: Timestamp,
+}
+
+pub(super) enum Handle<'a> {
+    Sqlite(&'a mut SqliteConnection),
+    Postgres(&'a mut PgConnection),
+}
+
+impl Tx {
+    /// The database's time, read when this was begun (or the driven clock's).
+    #[must_use]
+    pub const fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    pub(super) fn handle(&mut self) -> Handle<'_> {
+        match &mut self.inner {
+            Inner::SqliteTx(tx) => Handle::Sqlite(tx),
+            Inner::PostgresTx(tx) => Handle::Postgres(tx),
+            Inner::SqliteConn(conn) => Handle::Sqlite(conn),
+            Inner::PostgresConn(conn) => Handle::Postgres(conn),
+        }
+    }
+
+    /// Makes what was written durable.
+    ///
+    /// # Errors
+    /// When the database could not commit; nothing was written then, or nobody can know.
+    pub async fn commit(self) -> Result<(), super::StoreError> {
+        match self.inner {
+            Inner::SqliteTx(tx) => tx.commit().await,
+            Inner::PostgresTx(tx) => tx.commit().await,
+            Inner::SqliteConn(_) | Inner::PostgresConn(_) => Ok(()),
+        }
+        .map_err(|source| super::StoreError::failed("commit", source))
+    }
+}
+
+/// Declares a file's statements, and the list of them for the test that prepares each on both databases.
+macro_rules! statements {
+    ($($(#[$doc:meta])* $name:ident = $sql:expr;)+) => {
+        $($(#[$doc])* pub(super) const $name: $crate::store::Sql = $sql.named(stringify!($name));)+
+        pub(super) const ALL: &[$crate::store::Sql] = &[$($name),+];
+    };
+}
+
+/// A statement over rows given as one JSON parameter (`$1`): `head <rows AS j> tail`.
+/// SQLite reads them with `json_each`, PostgreSQL with `json_to_recordset`.
+macro_rules! over_rows {
+    ($head:literal, [$($col:ident $ty:ident),+ $(,)?], $tail:literal) => {
+        $crate::store::Sql::differs(
+            concat!($head, " (SELECT ", over_rows!(@lite $($col $ty),+), " FROM json_each($1)) AS j ", $tail),
+            concat!($head, " json_to_recordset($1::json) AS j(", over_rows!(@pg $($col $ty),+), ") ", $tail),
+        )
+    };
+    (@lite $col:ident uuid) => { concat!("unhex(value->>'", stringify!($col), "') AS ", stringify!($col)) };
+    (@lite $col:ident $ty:ident) => { concat!("value->>'", stringify!($col), "' AS ", stringify!($col)) };
+    (@lite $col:ident $ty:ident, $($rest:tt)+) => {
+        concat!(over_rows!(@lite $col $ty), ", ", over_rows!(@lite $($rest)+))
+    };
+    (@pg $col:ident $ty:ident) => { concat!(stringify!($col), " ", stringify!($ty)) };
+    (@pg $col:ident $ty:ident, $($rest:tt)+) => {
+        concat!(over_rows!(@pg $col $ty), ", ", over_rows!(@pg $($rest)+))
+    };
+}
+
+macro_rules! on_db {
+    ($tx:expr, $sql:expr, $query:ident $(::<$row:ty>)?, $run:ident $(, $arg:expr)*) => {{
+        let sql: $crate::store::Sql = $sql;
+        match $tx.handle() {
+            $crate::store::seam::Handle::Sqlite(conn) => {
+                sqlx::$query$(::<_, $row>)?(sql.sqlite)$(.bind($arg))*.$run(conn).await.map_err(|e| $crate::store::StoreError::failed(sql.name, e))
+            }
+            $crate::store::seam::Handle::Postgres(conn) => {
+                sqlx::$query$(::<_, $row>)?(sql.postgres)$(.bind($arg))*.$run(conn).await.map_err(|e| $crate::store::StoreError::failed(sql.name, e))
+            }
+        }
+    }};
+}
+
+/// Runs a statement; the number of rows it touched.
+macro_rules! exec {
+    ($tx:expr, $sql:expr $(, $arg:expr)* $(,)?) => {{
+        let sql: $crate::store::Sql = $sql;
+        match $tx.handle() {
+            $crate::store::seam::Handle::Sqlite(conn) => {
+                sqlx::query(sql.sqlite)$(.bind($arg))*.execute(conn).await.map(|r| r.rows_affected())
+            }
+            $crate::store::seam::Handle::Postgres(conn) => {
+                sqlx::query(sql.postgres)$(.bind($arg))*.execute(conn).await.map(|r| r.rows_affected())
+            }
+        }
+        .map_err(|e| $crate::store::StoreError::failed(sql.name, e))
+    }};
+}
+
+/// All rows of a query.
+macro_rules! rows {
+    ($tx:expr, $row:ty, $sql:expr $(, $arg:expr)* $(,)?) => { on_db!($tx, $sql, query_as::<$row>, fetch_all $(, $arg)*) };
+}
+
+/// The first row of a query, if there is one.
+macro_rules! first {
+    ($tx:expr, $row:ty, $sql:expr $(, $arg:expr)* $(,)?) => { on_db!($tx, $sql, query_as::<$row>, fetch_optional $(, $arg)*) };
+}
+
+/// The one value of a query that has exactly one.
+macro_rules! value {
+    ($tx:expr, $ty:ty, $sql:expr $(, $arg:expr)* $(,)?) => { on_db!($tx, $sql, query_scalar::<$ty>, fetch_one $(, $arg)*) };
+}

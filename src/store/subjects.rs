@@ -1,0 +1,281 @@
+//! Who and what deliveries are about, as people read it: subscribers, connections, incidents, notices,
+//! signals and recoveries.
+
+use super::browse::row;
+use super::{StoreError, Tx};
+use crate::domain::class::Class;
+use crate::domain::connection::{By, Fault, What};
+use crate::domain::delivery::State;
+use crate::domain::id::{ComponentId, ConnectionId, IncidentId, NoticeId, RecoveryId, SignalId, SubscriberId};
+use crate::domain::incident::{Impact, Phase};
+use crate::domain::time::Timestamp;
+use serde::Serialize;
+use uuid::Uuid;
+
+macro_rules! connections {
+    ($which:literal) => {
+        super::Sql::same(concat!(
+            "SELECT c.id, c.key, c.name, k.key AS component, k.down_since AS component_down_since, c.fault, c.episode,
+                c.cleared, c.own_fault_episode, c.failed_at, c.broken_since, c.well_as_of, c.cleared_by, c.recovering,
+                CASE WHEN c.cleared < c.episode AND (c.own_fault_episode >= c.episode OR NOT EXISTS (
+                    SELECT 1 FROM episode e WHERE e.component_id = c.component_id AND e.covers_connections
+                    AND c.failed_at BETWEEN e.covers_from AND e.covers_until)) THEN TRUE ELSE FALSE END AS broken
+             FROM connection c JOIN component k ON k.id = c.component_id ",
+            $which
+        ))
+    };
+}
+
+statements! {
+    SUBSCRIBERS = super::Sql::same(
+        "SELECT id, key, address, name, locale, zone, created_at FROM subscriber
+         WHERE id = $1 OR key = $2 OR address = $3 ORDER BY id",
+    );
+    // SQLite and PostgreSQL both answer three index look-ups here, not a scan.
+    CONNECTION = connections!("WHERE c.id = $1 OR c.key = $2");
+    CONNECTIONS_OF = connections!(
+        "JOIN connection_subscriber s ON s.connection_id = c.id WHERE s.subscriber_id = $1 ORDER BY c.key LIMIT $2"
+    );
+    RECOVERIES = super::Sql::same(
+        "SELECT r.id, k.key AS component, r.connection_id, r.episode, r.recovered_by, r.covers_from, r.covers_until,
+            r.committed_at, r.confirm_by, r.confirmed_at, r.swept_at
+         FROM recovery r JOIN component k ON k.id = r.component_id
+         WHERE r.component_id = (SELECT c.component_id FROM connection c WHERE c.id = $1)
+            AND (r.connection_id = $1 OR r.connection_id IS NULL)
+         ORDER BY r.id DESC LIMIT $2",
+    );
+    COMPONENT = super::Sql::same(
+        "SELECT id, key, name, episode, down_since, up_since FROM component WHERE id = $1 OR key = $2",
+    );
+    INCIDENT = super::Sql::same(
+        "SELECT id, key, title, phase, impact, revision, started_at, updated_at, resolved_at
+         FROM incident WHERE id = $1 OR key = $2",
+    );
+    INCIDENT_NOTICES = super::Sql::same(
+        "SELECT id, kind, class, source, received_at, observed_at, phase, deliver, outcome, payload FROM notice
+         WHERE incident_id = $1 ORDER BY revision DESC LIMIT $2",
+    );
+    INCIDENT_MAILS = super::Sql::same(
+        "SELECT d.class, d.state, COUNT(*) AS mails FROM thread t JOIN delivery d ON d.thread_id = t.id
+         WHERE t.matter_id = $1 GROUP BY d.class, d.state ORDER BY d.class, d.state",
+    );
+    NOTICE = super::Sql::same(
+        "SELECT id, kind, class, source, received_at, observed_at, phase, deliver, outcome, payload FROM notice WHERE id = $1",
+    );
+    SIGNAL = super::Sql::same(
+        "SELECT s.id, k.key AS component, c.key AS connection, s.what, s.fault, s.recovered_by, s.source, s.sequence,
+            s.observed_at, s.received_at, s.notice_id, s.outcome
+         FROM signal s JOIN component k ON k.id = s.component_id LEFT JOIN connection c ON c.id = s.connection_id
+         WHERE s.id = $1",
+    );
+}
+
+row!(/** A person who gets mail. */ Subscriber {
+    /** The id. */ id: SubscriberId,
+    /** The caller's key. */ key: String,
+    /** The address. */ address: String,
+    /** The person's name. */ name: Option<String>,
+    /** The language. */ locale: String,
+    /** The time zone. */ zone: String,
+    /** Since when it is known. */ created_at: Timestamp,
+});
+
+row!(/** A connection as it stands. */ Connection {
+    /** The id. */ id: ConnectionId,
+    /** The caller's key. */ key: String,
+    /** The name for people. */ name: String,
+    /** Its component's key. */ component: String,
+    /** Since when the component is down. */ component_down_since: Option<Timestamp>,
+    /** The kind of fault. */ fault: Fault,
+    /** How often it broke. */ episode: i64,
+    /** Up to which outage it is recorded as recovered. */ cleared: i64,
+    /** The newest outage proven to be its own fault. */ own_fault_episode: i64,
+    /** When the newest outage was observed. */ failed_at: Option<Timestamp>,
+    /** Since when it was truly broken in it. */ broken_since: Option<Timestamp>,
+    /** When it was last seen well. */ well_as_of: Option<Timestamp>,
+    /** Who cleared the newest cleared outage. */ cleared_by: Option<By>,
+    /** It is being brought back. */ recovering: bool,
+    /** It is broken now, as far as we know. */ broken: bool,
+});
+
+row!(/** A recovery that touched a connection. */ Recovery {
+    /** The id. */ id: RecoveryId,
+    /** The component's key. */ component: String,
+    /** The connection; none for a component's recovery. */ connection_id: Option<ConnectionId>,
+    /** The outage that ended. */ episode: i64,
+    /** Who did it. */ recovered_by: By,
+    /** The first failure covered. */ covers_from: Option<Timestamp>,
+    /** The last failure covered. */ covers_until: Option<Timestamp>,
+    /** When it took effect. */ committed_at: Timestamp,
+    /** When the connections must have confirmed. */ confirm_by: Option<Timestamp>,
+    /** When those that had not were dealt with. */ confirmed_at: Option<Timestamp>,
+    /** When every mail about it was dealt with. */ swept_at: Option<Timestamp>,
+});
+
+row!(/** A component as it stands. */ Component {
+    /** The id. */ id: ComponentId,
+    /** The caller's key. */ key: String,
+    /** The name for people. */ name: String,
+    /** How many outages it had. */ episode: i64,
+    /** Since when it is down. */ down_since: Option<Timestamp>,
+    /** When its newest ended outage ended. */ up_since: Option<Timestamp>,
+});
+
+row!(/** An incident as it stands. */ Incident {
+    /** The id. */ id: IncidentId,
+    /** The caller's key. */ key: String,
+    /** The title. */ title: String,
+    /** Where it stands. */ phase: Phase,
+    /** How bad it is. */ impact: Impact,
+    /** How many updates it had. */ revision: i64,
+    /** When it truly began. */ started_at: Timestamp,
+    /** When its newest update was posted. */ updated_at: Timestamp,
+    /** When it was resolved. */ resolved_at: Option<Timestamp>,
+});
+
+row!(/** What was said in a notice, and what became of it. */ Notice {
+    /** The id. */ id: NoticeId,
+    /** `incident`, `action_required` or `free`. */ kind: String,
+    /** The class of its mails. */ class: Class,
+    /** Who said it. */ source: String,
+    /** When it came in. */ received_at: Timestamp,
+    /** When it was observed. */ observed_at: Timestamp,
+    /** The incident's phase. */ phase: Option<Phase>,
+    /** Whether it mails anybody. */ deliver: bool,
+    /** What became of it. */ outcome: String,
+    /** What was said, as JSON. */ #[serde(serialize_with = "as_json")] payload: String,
+});
+
+row!(/** A signal, and what became of it. */ Signal {
+    /** The id. */ id: SignalId,
+    /** The component's key. */ component: String,
+    /** The connection's key. */ connection: Option<String>,
+    /** What happened. */ what: What,
+    /** Of a failure: its kind. */ fault: Option<Fault>,
+    /** Of a recovery: who did it. */ recovered_by: Option<By>,
+    /** Who said it. */ source: String,
+    /** The source's running number. */ sequence: Option<i64>,
+    /** When it was observed. */ observed_at: Timestamp,
+    /** When it came in. */ received_at: Timestamp,
+    /** The notice that supplied its text. */ notice_id: Option<NoticeId>,
+    /** What became of it. */ outcome: String,
+});
+
+row!(/** How many mails of a class stand in a state. */ Count {
+    /** The class. */ class: Class,
+    /** The state. */ state: State,
+    /** How many. */ mails: i64,
+});
+
+fn as_json<S: serde::Serializer>(text: &str, s: S) -> Result<S::Ok, S::Error> {
+    match serde_json::from_str::<serde_json::Value>(text) {
+        Ok(value) => value.serialize(s),
+        Err(_) => s.serialize_str(text),
+    }
+}
+
+/// How something is named from outside: by its id, or by its key (of a subscriber also by the address).
+#[derive(Clone, Copy, Debug)]
+pub enum Name<'a> {
+    /// By id.
+    Id(Uuid),
+    /// By key.
+    Key(&'a str),
+    /// By address.
+    Address(&'a str),
+}
+
+impl<'a> Name<'a> {
+    /// Empty texts are nobody's key or address, and the nil id is nobody's: what is not asked for finds nothing.
+    const fn parts(self) -> (Uuid, &'a str, &'a str) {
+        match self {
+            Self::Id(id) => (id, "", ""),
+            Self::Key(key) => (Uuid::nil(), key, ""),
+            Self::Address(address) => (Uuid::nil(), "", address),
+        }
+    }
+}
+
+/// Subscribers by name; several may share an address.
+///
+/// # Errors
+/// When the database fails.
+pub async fn subscribers(tx: &mut Tx, name: Name<'_>) -> Result<Vec<Subscriber>, StoreError> {
+    let (id, key, address) = name.parts();
+    rows!(tx, Subscriber, SUBSCRIBERS, id, key, address)
+}
+
+/// A connection by name.
+///
+/// # Errors
+/// When the database fails.
+pub async fn connection(tx: &mut Tx, name: Name<'_>) -> Result<Option<Connection>, StoreError> {
+    let (id, key, _) = name.parts();
+    first!(tx, Connection, CONNECTION, id, key)
+}
+
+/// The connections of a subscriber, by key.
+///
+/// # Errors
+/// When the database fails.
+pub async fn connections_of(tx: &mut Tx, of: SubscriberId, limit: i64) -> Result<Vec<Connection>, StoreError> {
+    rows!(tx, Connection, CONNECTIONS_OF, of, limit)
+}
+
+/// The recoveries of a connection and of its component, newest first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn recoveries(tx: &mut Tx, of: ConnectionId, limit: i64) -> Result<Vec<Recovery>, StoreError> {
+    rows!(tx, Recovery, RECOVERIES, of, limit)
+}
+
+/// A component by name.
+///
+/// # Errors
+/// When the database fails.
+pub async fn component(tx: &mut Tx, name: Name<'_>) -> Result<Option<Component>, StoreError> {
+    let (id, key, _) = name.parts();
+    first!(tx, Component, COMPONENT, id, key)
+}
+
+/// An incident by name.
+///
+/// # Errors
+/// When the database fails.
+pub async fn incident(tx: &mut Tx, name: Name<'_>) -> Result<Option<Incident>, StoreError> {
+    let (id, key, _) = name.parts();
+    first!(tx, Incident, INCIDENT, id, key)
+}
+
+/// The updates of an incident, newest first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn incident_notices(tx: &mut Tx, of: IncidentId, limit: i64) -> Result<Vec<Notice>, StoreError> {
+    rows!(tx, Notice, INCIDENT_NOTICES, of, limit)
+}
+
+/// How the mails of an incident stand.
+///
+/// # Errors
+/// When the database fails.
+pub async fn incident_mails(tx: &mut Tx, of: IncidentId) -> Result<Vec<Count>, StoreError> {
+    rows!(tx, Count, INCIDENT_MAILS, of)
+}
+
+/// A notice.
+///
+/// # Errors
+/// When the database fails.
+pub async fn notice(tx: &mut Tx, id: NoticeId) -> Result<Option<Notice>, StoreError> {
+    first!(tx, Notice, NOTICE, id)
+}
+
+/// A signal.
+///
+/// # Errors
+/// When the database fails.
+pub async fn signal(tx: &mut Tx, id: SignalId) -> Result<Option<Signal>, StoreError> {
+    first!(tx, Signal, SIGNAL, id)
+}

@@ -1,0 +1,267 @@
+//! What the gate may know of deliveries, read in one go: by the claim inside its transaction, and by the last
+//! look in statements of their own after the claim's commit.
+
+use super::ingest::json;
+use super::{StoreError, Tx};
+use crate::domain::class::Class;
+use crate::domain::delivery::State;
+use crate::domain::id::{ComponentId, ConnectionId, DeliveryId, LaneId, NoticeId, SubscriberId, ThreadId};
+use crate::domain::incident::{ComponentStatus, Phase};
+use crate::domain::time::Timestamp;
+use crate::domain::truth::{Claim, Original};
+use serde::Serialize;
+use uuid::Uuid;
+use uuid::fmt::Simple;
+
+statements! {
+    DELIVERIES = over_rows!(
+        "SELECT d.id, d.class, d.state, d.token, d.lane_id, d.notice_id, d.subscriber_id, d.thread_id, d.tries, d.repeats, d.reaps,
+                d.maybe_mailed, d.created_at, d.message_id, d.context, t.root, t.subject, t.sender, t.last_message_id, t.last_class,
+                t.last_mailed_at, t.told_at, t.ended_at, s.address, s.name, s.locale, s.zone, n.phase, n.observed_at,
+                COALESCE(n.worse, FALSE) AS worse, i.key AS incident_key, i.title, i.impact, i.started_at, i.resolved_at,
+                EXISTS (SELECT 1 FROM suppression x WHERE x.address = s.address AND x.class = d.class) AS suppressed
+         FROM", [id uuid],
+        "JOIN delivery d ON d.id = j.id JOIN thread t ON t.id = d.thread_id JOIN subscriber s ON s.id = d.subscriber_id
+         LEFT JOIN notice n ON n.id = d.notice_id
+         LEFT JOIN incident i ON t.matter_kind = 'incident' AND i.id = t.matter_id"
+    );
+    ITEMS = over_rows!(
+        "SELECT i.delivery_id, i.component_id, i.connection_id, i.episode, i.component_episode, i.failed_at, i.status, i.corrects_id,
+                k.name AS component_name, k.down_since, k.up_since,
+                c.name, c.link, c.episode AS newest, c.cleared, c.own_fault_episode, c.broken_since, c.well_as_of, c.cleared_by,
+                EXISTS (SELECT 1 FROM episode e WHERE e.component_id = i.component_id AND e.n >= i.component_episode
+                    AND e.covers_from <= i.failed_at AND e.covers_until >= i.failed_at) AS covered,
+                EXISTS (SELECT 1 FROM episode e WHERE e.component_id = i.component_id
+                    AND e.covers_from <= c.failed_at AND e.covers_until >= c.failed_at) AS newest_covered,
+                EXISTS (SELECT 1 FROM episode e WHERE e.component_id = i.component_id AND e.n >= i.component_episode
+                    AND e.covers_from IS NULL AND e.since <= i.failed_at AND e.ended_at >= i.failed_at) AS awaiting,
+                o.state AS original_state, o.maybe_mailed AS original_mailed, o.quarantine_until AS original_quarantine,
+                o.claimed_at AS original_claimed_at
+         FROM", [id uuid],
+        "JOIN delivery_item i ON i.delivery_id = j.id JOIN component k ON k.id = i.component_id
+         LEFT JOIN connection c ON c.id = i.connection_id LEFT JOIN delivery o ON o.id = i.corrects_id
+         WHERE i.dropped IS NULL ORDER BY i.delivery_id, i.subject_id, i.episode"
+    );
+    // Other connections of the mails being taken back: those still broken must be named, or the correction
+    // would call them well by its silence.
+    STILL_OPEN = over_rows!(
+        "SELECT DISTINCT j.id, c.name FROM", [id uuid],
+        "JOIN delivery_item x ON x.delivery_id = j.id AND x.corrects_id IS NOT NULL
+         JOIN delivery_item i ON i.delivery_id = x.corrects_id AND i.connection_id IS NOT NULL
+         JOIN connection c ON c.id = i.connection_id AND c.cleared < c.episode
+         WHERE (c.own_fault_episode >= c.episode OR NOT EXISTS (SELECT 1 FROM episode e WHERE e.component_id = i.component_id
+                AND e.covers_from <= c.failed_at AND e.covers_until >= c.failed_at))
+            AND NOT EXISTS (SELECT 1 FROM delivery_item y WHERE y.delivery_id = j.id AND y.connection_id = i.connection_id)
+         ORDER BY c.name"
+    );
+    PAYLOADS = over_rows!("SELECT n.id, n.payload FROM", [id uuid], "JOIN notice n ON n.id = j.id");
+}
+
+/// A delivery with its thread, its subscriber and its incident.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct DeliveryView {
+    /// Its id.
+    pub id: DeliveryId,
+    /// What it is for.
+    pub class: Class,
+    /// Where it stands.
+    pub state: State,
+    /// How often it was claimed: whoever holds another number holds nothing.
+    pub token: i64,
+    /// Its lane.
+    pub lane_id: LaneId,
+    /// The notice that gives its text.
+    pub notice_id: Option<NoticeId>,
+    /// Who gets it.
+    pub subscriber_id: SubscriberId,
+    /// Its thread.
+    pub thread_id: ThreadId,
+    /// How often a relay answered "later".
+    pub tries: i64,
+    /// How often it was sent again because nobody could know.
+    pub repeats: i64,
+    /// How often its lease ran out.
+    pub reaps: i64,
+    /// It left, or may have left.
+    pub maybe_mailed: bool,
+    /// When it was planned.
+    pub created_at: Timestamp,
+    /// Its Message-ID, once claimed.
+    pub message_id: Option<String>,
+    /// Its frozen context, once claimed.
+    pub context: Option<String>,
+    /// The thread's root id.
+    pub root: String,
+    /// The thread's subject.
+    pub subject: String,
+    /// The thread's From.
+    pub sender: String,
+    /// The thread's last mail.
+    pub last_message_id: Option<String>,
+    /// What the thread's last mail was for.
+    pub last_class: Option<Class>,
+    /// When the thread's last mail left.
+    pub last_mailed_at: Option<Timestamp>,
+    /// When the thread's subscriber was first told.
+    pub told_at: Option<Timestamp>,
+    /// When the thread had its end.
+    pub ended_at: Option<Timestamp>,
+    /// The subscriber's address.
+    pub address: String,
+    /// The subscriber's name.
+    pub name: Option<String>,
+    /// The subscriber's language.
+    pub locale: String,
+    /// The subscriber's time zone.
+    pub zone: String,
+    /// The incident's phase that the notice reports.
+    pub phase: Option<Phase>,
+    /// When the notice was observed.
+    pub observed_at: Option<Timestamp>,
+    /// The notice says that things got worse.
+    pub worse: bool,
+    /// The incident's key.
+    pub incident_key: Option<String>,
+    /// The incident's title.
+    pub title: Option<String>,
+    /// The incident's impact.
+    pub impact: Option<crate::domain::incident::Impact>,
+    /// When the incident truly began.
+    pub started_at: Option<Timestamp>,
+    /// When the incident was resolved.
+    pub resolved_at: Option<Timestamp>,
+    /// The address takes no mail of this class.
+    pub suppressed: bool,
+}
+
+/// What a delivery names, beside what is known of it now.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct ItemView {
+    /// The delivery.
+    pub delivery_id: DeliveryId,
+    /// The component.
+    pub component_id: ComponentId,
+    /// The connection.
+    pub connection_id: Option<ConnectionId>,
+    /// The outage of the connection.
+    pub episode: i64,
+    /// The component's newest outage when it was accepted.
+    pub component_episode: i64,
+    /// When that outage was observed.
+    pub failed_at: Option<Timestamp>,
+    /// How the component was doing.
+    pub status: Option<ComponentStatus>,
+    /// The mail it takes back.
+    pub corrects_id: Option<DeliveryId>,
+    /// The component's name.
+    pub component_name: String,
+    down_since: Option<Timestamp>,
+    up_since: Option<Timestamp>,
+    /// The connection's name.
+    pub name: Option<String>,
+    /// Where the customer can act on it.
+    pub link: Option<String>,
+    newest: Option<i64>,
+    cleared: Option<i64>,
+    own_fault_episode: Option<i64>,
+    /// Since when the connection is truly broken.
+    pub broken_since: Option<Timestamp>,
+    /// When the connection was last seen well.
+    pub well_as_of: Option<Timestamp>,
+    /// Who cleared its newest cleared outage.
+    pub cleared_by: Option<crate::domain::connection::By>,
+    covered: bool,
+    newest_covered: bool,
+    awaiting: bool,
+    original_state: Option<State>,
+    original_mailed: Option<bool>,
+    original_quarantine: Option<Timestamp>,
+    /// When the mail it takes back was sent.
+    pub original_claimed_at: Option<Timestamp>,
+}
+
+impl ItemView {
+    /// Whether its component is down now.
+    #[must_use]
+    pub const fn component_down(&self) -> bool {
+        self.down_since.is_some()
+    }
+
+    /// When its component's newest ended outage ended.
+    #[must_use]
+    pub const fn component_up_since(&self) -> Option<Timestamp> {
+        self.up_since
+    }
+
+    /// The claim about a connection.
+    #[must_use]
+    pub fn claim(&self) -> Option<Claim> {
+        Some(Claim {
+            episode: self.episode,
+            failed_at: self.failed_at?,
+            newest: self.newest?,
+            cleared: self.cleared?,
+            own_fault: self.own_fault_episode?,
+            covered: self.covered,
+            newest_covered: self.newest_covered,
+            awaiting: self.awaiting,
+            component_down: self.component_down(),
+        })
+    }
+
+    /// The mail it takes back.
+    #[must_use]
+    pub fn original(&self) -> Option<Original> {
+        let state = self.original_state?;
+        let on_its_way = matches!(state, State::Queued | State::Sending) || self.original_quarantine.is_some();
+        Some(Original { decided: !on_its_way, maybe_mailed: self.original_mailed? })
+    }
+
+    /// The mail it takes back may or may not have arrived.
+    #[must_use]
+    pub fn is_original_uncertain(&self) -> bool {
+        self.original_state == Some(State::Unknown)
+    }
+}
+
+#[derive(Serialize)]
+struct Id {
+    id: Simple,
+}
+
+fn ids(of: impl Iterator<Item = Uuid>) -> String {
+    json(&of.map(|id| Id { id: id.simple() }).collect::<Vec<_>>())
+}
+
+/// Deliveries by id.
+///
+/// # Errors
+/// When the database fails.
+pub async fn deliveries(tx: &mut Tx, of: &[DeliveryId]) -> Result<Vec<DeliveryView>, StoreError> {
+    rows!(tx, DeliveryView, DELIVERIES, ids(of.iter().map(|d| d.0)))
+}
+
+/// What some deliveries name, in the order of the deliveries.
+///
+/// # Errors
+/// When the database fails.
+pub async fn items(tx: &mut Tx, of: &[DeliveryId]) -> Result<Vec<ItemView>, StoreError> {
+    rows!(tx, ItemView, ITEMS, ids(of.iter().map(|d| d.0)))
+}
+
+/// Names of connections that mails taken back by some corrections named, that are still broken, and that the
+/// corrections do not name.
+///
+/// # Errors
+/// When the database fails.
+pub async fn still_open(tx: &mut Tx, of: &[DeliveryId]) -> Result<Vec<(DeliveryId, String)>, StoreError> {
+    rows!(tx, (DeliveryId, String), STILL_OPEN, ids(of.iter().map(|d| d.0)))
+}
+
+/// What some notices said, as JSON.
+///
+/// # Errors
+/// When the database fails.
+pub async fn payloads(tx: &mut Tx, of: &[NoticeId]) -> Result<Vec<(NoticeId, String)>, StoreError> {
+    rows!(tx, (NoticeId, String), PAYLOADS, ids(of.iter().map(|n| n.0)))
+}

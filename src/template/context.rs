@@ -1,0 +1,198 @@
+//! What a mail says: typed contexts, frozen as JSON when a delivery is planned.
+//! They hold facts only; words, zones and markup come when the mail is rendered.
+
+use crate::domain::incident::{ComponentStatus, Impact, Phase};
+use crate::domain::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// The content of one mail.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Mail {
+    /// A problem, an update or the end of an incident or a maintenance.
+    Incident(IncidentMail),
+    /// What happened and why.
+    PostMortem(PostMortemMail),
+    /// The customer must do something about connections.
+    ActionRequired(ActionRequiredMail),
+    /// Takes an action-required mail back.
+    Correction(CorrectionMail),
+    /// Components work again.
+    AllClear(AllClearMail),
+    /// The status team's own words.
+    Free(FreeMail),
+}
+
+impl Mail {
+    /// The kinds, as in `templates/mail/<kind>`.
+    pub const KINDS: [&'static str; 6] =
+        ["incident", "post_mortem", "action_required", "correction", "all_clear", "free"];
+
+    /// The kind of this mail, as in `templates/mail/<kind>`.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Incident(_) => "incident",
+            Self::PostMortem(_) => "post_mortem",
+            Self::ActionRequired(_) => "action_required",
+            Self::Correction(_) => "correction",
+            Self::AllClear(_) => "all_clear",
+            Self::Free(_) => "free",
+        }
+    }
+}
+
+/// A component and how it is doing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ComponentLine {
+    /// Its name on the status page.
+    pub name: String,
+    /// Its state.
+    pub status: ComponentStatus,
+}
+
+/// One post of an incident or a maintenance.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct IncidentMail {
+    /// The incident's title.
+    pub title: String,
+    /// The incident's reference for support.
+    pub reference: String,
+    /// Where the incident stands.
+    pub phase: Phase,
+    /// How bad it is.
+    pub impact: Impact,
+    /// The post as the status team wrote it: plain text, paragraphs by blank lines.
+    pub body: String,
+    /// The affected components and their states.
+    pub components: Vec<ComponentLine>,
+    /// The true start (a maintenance: the planned one).
+    pub started_at: Timestamp,
+    /// The true end, once known.
+    pub ended_at: Option<Timestamp>,
+    /// When the status team posted this.
+    pub posted_at: Timestamp,
+    /// Seconds between the post and this mail, when that is worth saying.
+    pub late_by: Option<i64>,
+    /// What it means for the reader.
+    pub consequences: Option<String>,
+    /// What goes on working.
+    pub not_affected: Option<String>,
+    /// When the next update is promised.
+    pub next_update_at: Option<Timestamp>,
+    /// The incident's live page.
+    pub link: Option<String>,
+    /// Where help is found; the page's own when absent.
+    pub support_link: Option<String>,
+}
+
+/// What happened and why, after the end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PostMortemMail {
+    /// The incident's title.
+    pub title: String,
+    /// The incident's reference for support.
+    pub reference: String,
+    /// The text as the status team wrote it.
+    pub body: String,
+    /// The components that were affected.
+    pub components: Vec<ComponentLine>,
+    /// The true start.
+    pub started_at: Timestamp,
+    /// The true end.
+    pub ended_at: Option<Timestamp>,
+    /// The incident's page.
+    pub link: Option<String>,
+    /// Where help is found; the page's own when absent.
+    pub support_link: Option<String>,
+}
+
+/// A connection that needs the customer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ConnectionLine {
+    /// Its name as the customer knows it.
+    pub name: String,
+    /// When it failed.
+    pub failed_at: Timestamp,
+}
+
+/// Connections of one component need the customer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ActionRequiredMail {
+    /// The component they go through.
+    pub component: String,
+    /// The connections, all of them.
+    pub connections: Vec<ConnectionLine>,
+    /// Broken again after a mail said that no action is needed.
+    pub again: bool,
+    /// What happened.
+    pub what_happened: String,
+    /// What has been done about it.
+    pub what_we_did: String,
+    /// The one thing to do.
+    pub what_to_do: String,
+    /// The live page where it is done, and where one sees whether it is still needed.
+    pub link: Option<String>,
+    /// Where help is found; the page's own when absent.
+    pub support_link: Option<String>,
+}
+
+/// A connection that no longer needs the customer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CorrectedLine {
+    /// Its name as the customer knows it.
+    pub name: String,
+    /// When it recovered.
+    pub recovered_at: Timestamp,
+}
+
+/// Takes back an action-required mail.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CorrectionMail {
+    /// The component the connections go through.
+    pub component: String,
+    /// The connections that recovered.
+    pub connections: Vec<CorrectedLine>,
+    /// When the mail taken back was sent.
+    pub asked_at: Timestamp,
+    /// It is not known whether that mail arrived.
+    pub maybe: bool,
+    /// The connections of that mail that still need the customer.
+    pub still_open: Vec<String>,
+    /// The live page.
+    pub link: Option<String>,
+    /// Where help is found; the page's own when absent.
+    pub support_link: Option<String>,
+}
+
+/// Components work again, before or at the incident's end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AllClearMail {
+    /// The incident's title.
+    pub title: String,
+    /// The incident's reference for support.
+    pub reference: String,
+    /// The components that work again.
+    pub components: Vec<String>,
+    /// When they failed.
+    pub started_at: Timestamp,
+    /// When they recovered.
+    pub recovered_at: Timestamp,
+    /// The incident's live page.
+    pub link: Option<String>,
+    /// Where help is found; the page's own when absent.
+    pub support_link: Option<String>,
+}
+
+/// A notice in the status team's own words.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FreeMail {
+    /// The subject, also the first line.
+    pub subject: String,
+    /// The text as the status team wrote it.
+    pub body: String,
+    /// A page about it.
+    pub link: Option<String>,
+    /// Where help is found; the page's own when absent.
+    pub support_link: Option<String>,
+}

@@ -1,0 +1,168 @@
+//! The first sentence of a mail: status, component and what is the case.
+
+use super::context::{ActionRequiredMail, ComponentLine, CorrectionMail, IncidentMail};
+use super::prose::{NAME, one_line};
+use super::time::Clock;
+use crate::domain::incident::{ComponentStatus, Phase};
+
+/// Names in a sentence: all up to three, else the first two and how many more.
+pub(super) fn names<S: AsRef<str>>(names: &[S]) -> String {
+    let name = |name: &S| one_line(name.as_ref(), NAME);
+    match names {
+        [] => String::new(),
+        [one] => name(one),
+        [first @ .., last] if names.len() <= 3 => {
+            let first: Vec<_> = first.iter().map(name).collect();
+            format!("{} and {}", first.join(", "), name(last))
+        }
+        [a, b, rest @ ..] => format!("{}, {} and {} more", name(a), name(b), rest.len()),
+    }
+}
+
+/// What components do, by state and the worst first; those that work are left out beside others.
+fn states(components: &[ComponentLine]) -> String {
+    let mut told = Vec::new();
+    for status in ComponentStatus::ALL.iter().rev().copied() {
+        let these: Vec<_> = components.iter().filter(|c| c.status == status).map(|c| &c.name).collect();
+        if these.is_empty() || (status == ComponentStatus::Operational && !told.is_empty()) {
+            continue;
+        }
+        let does = match (status, these.len()) {
+            (ComponentStatus::Operational, 1) => "works normally",
+            (ComponentStatus::Operational, _) => "work normally",
+            (ComponentStatus::DegradedPerformance, 1) => "has degraded performance",
+            (ComponentStatus::DegradedPerformance, _) => "have degraded performance",
+            (ComponentStatus::PartialOutage, 1) => "has a partial outage",
+            (ComponentStatus::PartialOutage, _) => "have a partial outage",
+            (ComponentStatus::MajorOutage, 1) => "has a major outage",
+            (ComponentStatus::MajorOutage, _) => "have a major outage",
+            (ComponentStatus::UnderMaintenance, 1) => "is under maintenance",
+            (ComponentStatus::UnderMaintenance, _) => "are under maintenance",
+        };
+        told.push(format!("{} {does}", names(&these)));
+    }
+    told.join("; ")
+}
+
+/// The names of components in a sentence, or the title when none is named.
+pub(super) fn about(components: &[ComponentLine], title: &str) -> String {
+    let all: Vec<_> = components.iter().map(|c| &c.name).collect();
+    if all.is_empty() { headline(title) } else { names(&all) }
+}
+
+/// A title in a sentence of ours: without its own full stop.
+fn headline(title: &str) -> String {
+    one_line(title, NAME).trim_end_matches('.').to_owned()
+}
+
+/// The first sentence of an incident's mail.
+pub(super) fn incident(mail: &IncidentMail, clock: &Clock) -> String {
+    let label = mail.phase.label();
+    let state = if mail.components.is_empty() { headline(&mail.title) } else { states(&mail.components) };
+    let all_work = mail.components.iter().all(|c| c.status == ComponentStatus::Operational);
+    match mail.phase {
+        Phase::Investigating | Phase::Update | Phase::InProgress => format!("{label}: {state}."),
+        Phase::Identified => format!("{label}: {state}; the cause is known."),
+        Phase::Monitoring => format!("{label}: {state}; a fix is in place and we are watching it."),
+        Phase::Verifying => format!("{label}: {state}; the work is done and we are checking it."),
+        Phase::Resolved | Phase::Completed if mail.components.is_empty() => format!("{label}: {state}."),
+        Phase::Resolved | Phase::Completed if all_work => format!("{label}: {state} again."),
+        Phase::Resolved => format!("{label}: the incident is over, but {state}."),
+        Phase::Completed => format!("{label}: the work is over, but {state}."),
+        Phase::Postmortem => format!("{label}: what happened to {}.", about(&mail.components, &mail.title)),
+        Phase::Scheduled => {
+            format!("{label}: {}, from {}.", about(&mail.components, &mail.title), clock.show(mail.started_at))
+        }
+    }
+}
+
+/// The first sentence of an action-required mail.
+pub(super) fn action_required(mail: &ActionRequiredMail) -> String {
+    let component = one_line(&mail.component, NAME);
+    match (mail.connections.len(), mail.again) {
+        (0 | 1, false) => format!("Action needed: your connection to {component} does not work."),
+        (0 | 1, true) => {
+            format!(
+                "Action needed after all: your connection to {component} broke again after we wrote that no action was needed."
+            )
+        }
+        (n, false) => format!("Action needed: {n} of your connections to {component} do not work."),
+        (n, true) => {
+            format!(
+                "Action needed after all: {n} of your connections to {component} broke again after we wrote that no action was needed."
+            )
+        }
+    }
+}
+
+/// The first sentences of a correction. They begin with "No action needed" when anything recovered.
+pub(super) fn correction(mail: &CorrectionMail) -> String {
+    let component = one_line(&mail.component, NAME);
+    let well: Vec<_> = mail.connections.iter().map(|c| &c.name).collect();
+    match (well.len(), mail.still_open.len()) {
+        (0 | 1, 0) => format!("No action needed. Your connection to {component} works again."),
+        (n, 0) => format!("No action needed. Your {n} connections to {component} work again."),
+        (_, 1) => {
+            format!("No action needed for {}. One other connection to {component} still needs you.", names(&well))
+        }
+        (_, n) => {
+            format!("No action needed for {}. {n} other connections to {component} still need you.", names(&well))
+        }
+    }
+}
+
+/// The first sentence of an all-clear.
+pub(super) fn all_clear(components: &[String], title: &str) -> String {
+    match components.len() {
+        0 => format!("All clear: {}.", headline(title)),
+        1 => format!("All clear: {} works normally again.", names(components)),
+        _ => format!("All clear: {} work normally again.", names(components)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_in_a_sentence() {
+        assert_eq!(names(&["A"]), "A");
+        assert_eq!(names(&["A", "B"]), "A and B");
+        assert_eq!(names(&["A", "B", "C"]), "A, B and C");
+        assert_eq!(names(&["A", "B", "C", "D", "E"]), "A, B and 3 more");
+    }
+
+    #[test]
+    fn states_are_told_worst_first_and_what_works_is_left_out() {
+        let line = |name: &str, status| ComponentLine { name: name.to_owned(), status };
+        let lines = [
+            line("A", ComponentStatus::Operational),
+            line("B", ComponentStatus::DegradedPerformance),
+            line("C", ComponentStatus::MajorOutage),
+            line("D", ComponentStatus::MajorOutage),
+        ];
+        assert_eq!(states(&lines), "C and D have a major outage; B has degraded performance");
+        assert_eq!(states(&lines[..1]), "A works normally");
+    }
+
+    #[test]
+    fn every_phase_begins_with_its_label_and_names_the_component() {
+        let mut mail = IncidentMail::samples().remove(0);
+        for (phase, status) in Phase::ALL.iter().flat_map(|p| ComponentStatus::ALL.iter().map(move |s| (*p, *s))) {
+            mail.phase = phase;
+            mail.components = vec![ComponentLine { name: "Mail".to_owned(), status }];
+            let lead = incident(&mail, &Clock::of("UTC"));
+            assert!(lead.starts_with(&format!("{}: ", phase.label())) && lead.contains("Mail"), "{lead}");
+            assert!(lead.ends_with('.') && !lead.contains(".."), "{lead}");
+        }
+    }
+
+    #[test]
+    fn a_phase_is_never_contradicted_by_its_components() {
+        let mut mail = IncidentMail::samples().remove(0);
+        mail.phase = Phase::Resolved;
+        mail.components = vec![ComponentLine { name: "A".to_owned(), status: ComponentStatus::PartialOutage }];
+        let lead = incident(&mail, &Clock::of("UTC"));
+        assert_eq!(lead, "Resolved: the incident is over, but A has a partial outage.");
+    }
+}

@@ -1,0 +1,207 @@
+//! The CLI, run as a stranger runs it: exit codes, words on standard error, data on standard output.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use serde_json::{Value, json};
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+struct Shell(tempfile::TempDir);
+
+struct Done {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Done {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("{e}: {} {}", self.out, self.err))
+    }
+}
+
+impl Shell {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn furnished() -> Self {
+        let shell = Self::new();
+        for line in [
+            "put component imap --name Mail",
+            "put subscriber jo --address jo@example.com --zone Europe/Vienna --locale de-AT --attribute plan=pro",
+            "put connection inbox-1 --component imap --name jo@example.com --subscriber jo",
+            "put subscription --subscriber jo --component imap",
+        ] {
+            let done = shell.run(line);
+            assert_eq!((done.code, done.err.as_str()), (0, ""), "{line}");
+        }
+        shell
+    }
+
+    fn run(&self, line: &str) -> Done {
+        self.feed(line, "")
+    }
+
+    fn feed(&self, line: &str, input: &str) -> Done {
+        let database = format!("sqlite://{}", self.0.path().join("cli.db").display());
+        self.with_database(Some(&database), line, input)
+    }
+
+    /// In the line `_` stands for a space inside a word, and `~` for `_`.
+    fn with_database(&self, database: Option<&str>, line: &str, input: &str) -> Done {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_allclear"));
+        command.env_clear().env("USER", "tester").current_dir(self.0.path());
+        command.envs(database.map(|url| ("ALLCLEAR_DATABASE__URL", url)));
+        command.args(line.split_whitespace().map(|word| word.replace('_', " ").replace("~", "_")));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // A command that refuses its flags does not read its input.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        let done = child.wait_with_output().unwrap();
+        Done {
+            code: done.status.code().unwrap(),
+            out: String::from_utf8(done.stdout).unwrap(),
+            err: String::from_utf8(done.stderr).unwrap(),
+        }
+    }
+}
+
+#[test]
+fn without_a_command_the_help_leads_with_examples() {
+    let done = Shell::new().run("");
+    assert_eq!(done.code, 0, "{}", done.err);
+    let (examples, usage) = (done.out.find("Examples:").unwrap(), done.out.find("Usage:").unwrap());
+    assert!(examples < usage, "{}", done.out);
+    assert!(done.out.contains("Exit codes:"));
+}
+
+#[test]
+fn a_first_mail_can_be_set_up_and_looked_at() {
+    let shell = Shell::furnished();
+    let failed = shell.run("signal --connection inbox-1 --what failed --fault permanent --json");
+    assert_eq!((failed.code, failed.json()["outcome"].clone()), (0, json!("waiting")), "{}", failed.err);
+    let notice = json!({"kind": "free", "subject": "Hello", "body": "News.", "recipients": ["jo"]}).to_string();
+    let enqueued = shell.feed("enqueue --idempotency-key k1 --json", &notice);
+    assert_eq!((enqueued.code, enqueued.json()["outcome"].clone()), (0, json!("planned")), "{}", enqueued.err);
+    let again = shell.feed("enqueue --idempotency-key k1 --json", &notice);
+    assert_eq!((again.code, again.json()["replayed"].clone()), (0, json!(true)));
+    assert_eq!(again.json()["id"], enqueued.json()["id"]);
+    let other = shell.feed("enqueue --idempotency-key k1", &notice.replace("News", "Other"));
+    assert_eq!(other.code, 4);
+    assert!(
+        other.err.starts_with("error: the idempotency key `k1`") && other.err.contains("\nhint: "),
+        "{}",
+        other.err
+    );
+
+    for what in ["jo@example.com", "jo"] {
+        let shown = shell.run(&format!("show {what} --json")).json();
+        let connection = &shown["customers"][0]["connections"][0];
+        assert_eq!((&shown["kind"], &connection["broken"]), (&json!("customer"), &json!(true)), "{shown}");
+        assert_eq!(connection["signals"][0]["outcome"], "waiting");
+    }
+    assert_eq!(shell.run("show inbox-1 --json").json()["kind"], "connection");
+    assert_eq!(shell.run("show imap --json").json()["kind"], "component");
+    for id in [failed.json()["id"].clone(), enqueued.json()["id"].clone()] {
+        let shown = shell.run(&format!("show {} --json", id.as_str().unwrap().replace('_', "~")));
+        assert_eq!(shown.code, 0, "{}", shown.err);
+    }
+    let text = shell.run("show jo");
+    assert!(text.out.contains("jo <jo@example.com>") && text.out.contains("failed permanent"), "{}", text.out);
+    let audit = shell.run("audit");
+    assert_eq!((audit.code, audit.out.as_str()), (0, "every promise holds\n"), "{}", audit.err);
+}
+
+#[test]
+fn what_is_wrong_is_named_with_what_to_do() {
+    let shell = Shell::furnished();
+    for (line, input, code, error) in [
+        ("put subscriber al --address al@example.com --zone Mars/Base", "", 2, "zone: is not an IANA time zone"),
+        ("put subscriber al --address al", "", 2, "address: the address needs exactly one @"),
+        ("put connection x --component nowhere --name x", "", 2, "component: no component has the key `nowhere`"),
+        ("enqueue", "{\"kind\": ", 2, "body: is not JSON"),
+        ("enqueue", "{\"kind\": \"free\", \"colour\": 1}", 2, "colour: unknown field"),
+        ("enqueue --file nowhere.json", "", 2, "nowhere.json cannot be read"),
+        ("signal --connection inbox-1 --what failed", "", 2, "fault: a failed connection needs"),
+        ("signal --connection nowhere --what recovered", "", 2, "connection: no connection has the key `nowhere`"),
+        ("show nowhere", "", 3, "nothing is known by `nowhere`"),
+        ("hold --component nowhere --reason x", "", 3, "no component has the key `nowhere`"),
+        ("hold --everything", "", 2, "--reason is missing"),
+        ("release --everything --reason x", "", 3, "no such hold is in force"),
+        ("resume --reason x", "", 4, "nothing is stopped"),
+        ("key revoke nobody", "", 3, "no key `nobody` is in use"),
+        ("--config nowhere.toml audit", "", 2, "nowhere.toml"),
+    ] {
+        let done = shell.feed(line, input);
+        assert_eq!(done.code, code, "{line}: {}", done.err);
+        assert!(done.err.starts_with("error: ") && done.err.contains(error), "{line}: {}", done.err);
+        assert!(done.err.contains("\nhint: "), "{line}: {}", done.err);
+        assert_eq!(done.out, "", "{line}");
+    }
+    for line in ["enque", "signal", "stop", "signal --connection a --component b --what failed"] {
+        let done = shell.run(line);
+        assert_eq!(done.code, 2, "{line}");
+        assert!(done.err.starts_with("error: "), "{line}: {}", done.err);
+    }
+}
+
+#[test]
+fn a_database_that_cannot_be_opened_is_named() {
+    let shell = Shell::new();
+    std::fs::write(shell.0.path().join("allclear.toml"), "[database]\nurl = \"sqlite:nowhere/at/all.db\"\n").unwrap();
+    let done = shell.with_database(None, "audit", "");
+    assert_eq!(done.code, 1, "{}", done.err);
+    assert!(
+        done.err.starts_with("error: the SQLite file ") && done.err.contains("\nhint: check that its folder"),
+        "{}",
+        done.err
+    );
+}
+
+#[test]
+fn many_signals_are_taken_in_and_the_wrong_lines_named() {
+    let shell = Shell::furnished();
+    let lines = "{\"connection\":\"inbox-1\",\"what\":\"recovering\"}\n\nnonsense\n{\"connection\":\"x\",\"what\":\"recovering\"}\n";
+    let done = shell.feed("signal --file - --json", lines);
+    assert_eq!(done.code, 5, "{}", done.err);
+    assert!(done.err.contains("error: line 3: body") && done.err.contains("error: line 4: connection"), "{}", done.err);
+    let answers = done.json();
+    let numbers: Vec<_> = answers.as_array().unwrap().iter().map(|a| a["line"].as_u64().unwrap()).collect();
+    assert_eq!((numbers, &answers[0]["outcome"]), (vec![1, 3, 4], &json!("recorded")));
+    assert_eq!(shell.feed("signal --file -", "nonsense").code, 2);
+}
+
+#[test]
+fn holds_and_the_stop_come_and_go() {
+    let shell = Shell::furnished();
+    let held = shell.run("hold --component imap --reason provider_outage --json");
+    assert_eq!(held.code, 0, "{}", held.err);
+    assert_eq!(shell.run("stop --reason wrong_wave").code, 0);
+    assert_eq!(shell.run("stop --reason again").code, 4);
+    let list = shell.run("hold --json").json();
+    let shown: Vec<_> = list.as_array().unwrap().iter().map(|h| (h["cause"].as_str(), h["reason"].as_str())).collect();
+    assert_eq!(shown, [(Some("operator"), Some("provider outage")), (Some("stop"), Some("wrong wave"))]);
+    assert_eq!(list[0]["created_by"], "cli:tester");
+    let table = shell.run("hold").out;
+    assert!(table.starts_with("ID ") && table.contains("provider outage"), "{table}");
+    let id = held.json()["id"].as_str().unwrap().replace('_', "~");
+    assert_eq!(shell.run(&format!("release {id} --reason over")).code, 0);
+    assert_eq!(shell.run(&format!("release {id} --reason over")).code, 3);
+    assert_eq!(shell.run("resume --reason over").code, 0);
+    assert_eq!(shell.run("hold --json").json(), json!([]));
+}
+
+#[test]
+fn a_key_is_shown_once_and_listed_without_its_token() {
+    let shell = Shell::new();
+    let made = shell.run("key create statuspage --scope enqueue --scope recover~covering --json");
+    assert_eq!(made.code, 0, "{}", made.err);
+    let token = made.json()["token"].as_str().unwrap().to_owned();
+    assert!(token.starts_with("ack_") && token.len() == 51, "{token}");
+    assert_eq!(shell.run("key create statuspage --scope read").code, 4);
+    let list = shell.run("key list --json");
+    assert!(!list.out.contains(&token[4..]));
+    assert_eq!(list.json()[0]["scopes"], json!(["enqueue", "recover_covering"]));
+    assert_eq!(shell.run("key revoke statuspage").code, 0);
+    assert_eq!(shell.run("migrate").code, 0);
+}

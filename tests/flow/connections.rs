@@ -1,0 +1,182 @@
+//! Connections that break and recover: who is asked, who is not, who is told that it is over.
+
+use crate::on_both;
+use crate::support::{On, World};
+use serde_json::json;
+
+on_both! {
+    a_broken_connection_is_mailed_after_the_dwell;
+    a_recovery_within_the_dwell_mails_nobody;
+    a_recovery_after_the_mail_corrects_exactly_those_mailed;
+    who_reconnected_by_hand_gets_no_correction;
+    connections_that_fail_within_the_dwell_make_one_mail;
+    while_the_component_is_down_nobody_is_asked;
+    a_failed_recovery_is_told_at_once_while_the_others_wait;
+    a_covering_recovery_is_one_row_and_corrects_and_must_be_confirmed;
+    a_late_failure_is_stale_at_birth;
+    breaking_again_before_the_correction_left_folds_it;
+}
+
+async fn world(on: On) -> World {
+    let w = World::new(on, "2025-03-01T20:40:00Z").await;
+    w.component("outlook", "Outlook").await;
+    for key in ["ann", "bob"] {
+        w.subscriber(key).await;
+        w.connection(&format!("{key}-1"), "outlook", key).await;
+        w.connection(&format!("{key}-2"), "outlook", key).await;
+    }
+    w
+}
+
+async fn a_broken_connection_is_mailed_after_the_dwell(on: On) {
+    let mut w = world(on).await;
+    let answer = w.broken("ann-1").await;
+    assert_eq!(answer.reason.map(|r| r.as_str()), Some("dwell"));
+    assert!(w.at("2025-03-01T20:44:59Z").await.is_empty());
+    let got = w.at("2025-03-01T20:45:00Z").await;
+    assert_eq!(got.len(), 1);
+    assert_eq!(got[0].to, "ann@example.net");
+    assert!(got[0].text().contains("Inbox ann-1"), "{}", got[0].raw);
+    assert_eq!(got[0].header("Auto-Submitted").as_deref(), Some("auto-generated"));
+    assert!(w.pass(60).await.is_empty());
+    assert_eq!(w.deliveries().await, ["action_required accepted"]);
+}
+
+async fn a_recovery_within_the_dwell_mails_nobody(on: On) {
+    let mut w = world(on).await;
+    w.broken("ann-1").await;
+    w.at("2025-03-01T20:42:00Z").await;
+    w.recovered("ann-1", "automatic").await;
+    assert!(w.pass(60).await.is_empty());
+    assert_eq!(w.deliveries().await, ["action_required withdrawn recovered"]);
+}
+
+async fn a_recovery_after_the_mail_corrects_exactly_those_mailed(on: On) {
+    let mut w = world(on).await;
+    w.broken("ann-1").await;
+    w.at("2025-03-01T20:42:00Z").await;
+    w.broken("bob-1").await;
+    assert_eq!(w.at("2025-03-01T20:46:00Z").await.len(), 1);
+    let answer = w.recovered("ann-1", "automatic").await;
+    assert!(answer.recovery_id.is_some());
+    w.recovered("bob-1", "automatic").await;
+    let got = w.pass(30).await;
+    assert_eq!(got.len(), 1, "{got:?}");
+    assert_eq!(got[0].to, "ann@example.net");
+    assert!(got[0].text().contains("No action needed"), "{}", got[0].raw);
+    let first = &w.all()[0];
+    assert_eq!(first.subject, got[0].subject);
+    let root = first.header("References").unwrap();
+    assert!(got[0].header("References").unwrap().starts_with(&root));
+    assert_eq!(got[0].header("In-Reply-To"), first.header("Message-ID"));
+}
+
+async fn who_reconnected_by_hand_gets_no_correction(on: On) {
+    let mut w = world(on).await;
+    w.broken("ann-1").await;
+    assert_eq!(w.pass(6).await.len(), 1);
+    w.recovered("ann-1", "customer").await;
+    assert!(w.pass(60).await.is_empty());
+}
+
+async fn connections_that_fail_within_the_dwell_make_one_mail(on: On) {
+    let mut w = world(on).await;
+    w.broken("ann-1").await;
+    w.pass(2).await;
+    w.broken("ann-2").await;
+    let got = w.pass(10).await;
+    assert_eq!(got.len(), 1);
+    assert!(got[0].text().contains("Inbox ann-1") && got[0].text().contains("Inbox ann-2"));
+    w.recovered("ann-2", "automatic").await;
+    let got = w.pass(5).await;
+    assert_eq!(got.len(), 1);
+    assert!(got[0].text().contains("Inbox ann-1"), "what still needs the customer is named: {}", got[0].raw);
+    w.recovered("ann-1", "automatic").await;
+    let got = w.pass(5).await;
+    assert_eq!(got.len(), 1, "each connection is taken back once");
+    assert!(w.pass(30).await.is_empty());
+}
+
+async fn while_the_component_is_down_nobody_is_asked(on: On) {
+    let mut w = world(on).await;
+    w.broken("ann-1").await;
+    w.pass(1).await;
+    w.down("outlook").await;
+    w.broken("bob-1").await;
+    assert!(w.pass(120).await.is_empty());
+    w.up("outlook").await;
+    // A failure from before the outage is the customer's own; one inside it waits to be reconnected.
+    let got = w.pass(30).await;
+    assert_eq!(got.iter().map(|g| g.to.as_str()).collect::<Vec<_>>(), ["ann@example.net"]);
+    w.recovered("bob-1", "automatic").await;
+    assert!(w.pass(30).await.is_empty());
+}
+
+async fn a_failed_recovery_is_told_at_once_while_the_others_wait(on: On) {
+    let mut w = world(on).await;
+    w.down("outlook").await;
+    w.pass(1).await;
+    w.broken("ann-1").await;
+    w.broken("ann-2").await;
+    w.pass(60).await;
+    w.signal(json!({"connection": "ann-2", "what": "recovery_failed"})).await;
+    let got = w.pass(1).await;
+    assert_eq!(got.len(), 1);
+    assert!(got[0].text().contains("Inbox ann-2") && !got[0].text().contains("Inbox ann-1"));
+    w.signal(json!({"component": "outlook", "what": "recovered", "by": "automatic", "connections": "all"})).await;
+    w.recovered("ann-1", "automatic").await;
+    assert!(w.pass(60 * 8).await.is_empty(), "{:?}", w.deliveries().await);
+}
+
+async fn a_covering_recovery_is_one_row_and_corrects_and_must_be_confirmed(on: On) {
+    let mut w = world(on).await;
+    w.broken("ann-1").await;
+    w.broken("bob-1").await;
+    assert_eq!(w.pass(6).await.len(), 2);
+    w.broken("ann-2").await;
+    let answer = w
+        .signal(json!({"component": "outlook", "what": "recovered", "by": "automatic", "connections": "all",
+            "since": "2025-03-01T20:40:00Z", "confirm_within": "1h"}))
+        .await;
+    assert!(answer.recovery_id.is_some());
+    let got = w.pass(20).await;
+    assert_eq!(got.len(), 2, "{got:?}");
+    assert!(got.iter().all(|g| g.text().contains("No action needed")));
+    w.recovered("ann-1", "automatic").await;
+    w.recovered("ann-2", "automatic").await;
+    // Bob's connection is silent: after the deadline he is asked anew, since silence is as bad as a stale alarm.
+    let got = w.pass(90).await;
+    assert_eq!(
+        got.iter().map(|g| g.to.as_str()).collect::<Vec<_>>(),
+        ["bob@example.net"],
+        "{:?}",
+        w.deliveries().await
+    );
+}
+
+async fn a_late_failure_is_stale_at_birth(on: On) {
+    let mut w = world(on).await;
+    w.pass(10).await;
+    w.recovered("ann-1", "automatic").await;
+    let answer = w
+        .signal(json!({"connection": "ann-1", "what": "failed", "fault": "permanent", "observed_at": "2025-03-01T20:45:00Z"}))
+        .await;
+    assert_eq!(answer.outcome.as_str(), "stale_at_birth");
+    assert!(w.pass(30).await.is_empty());
+}
+
+async fn breaking_again_before_the_correction_left_folds_it(on: On) {
+    let mut w = world(on).await;
+    w.broken("ann-1").await;
+    assert_eq!(w.pass(6).await.len(), 1);
+    w.recovered("ann-1", "automatic").await;
+    w.move_to(w.now() + allclear::domain::time::Span(1)).await;
+    let corrected = w.all().len();
+    assert_eq!(corrected, 2, "the correction left at once");
+    w.pass(1).await;
+    w.broken("ann-1").await;
+    let got = w.pass(10).await;
+    assert_eq!(got.len(), 1);
+    w.recovered("ann-1", "automatic").await;
+    assert_eq!(w.pass(10).await.len(), 1);
+}

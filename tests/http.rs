@@ -1,0 +1,283 @@
+//! The HTTP face on an SQLite file: what is taken in, what is refused, and with which words.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use allclear::domain::key::Scope;
+use allclear::domain::time::{Span, Timestamp};
+use allclear::flow::ingest::Settings;
+use allclear::http::{Api, router};
+use allclear::store::{Clock, Store, keys};
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Request, StatusCode};
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+struct Face {
+    router: Router,
+    token: String,
+    store: Store,
+    _dir: tempfile::TempDir,
+}
+
+struct Reply {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Value,
+}
+
+impl Reply {
+    fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    fn fields(&self) -> Vec<&str> {
+        let errors = self.body["errors"].as_array().map_or(&[][..], Vec::as_slice);
+        errors.iter().map(|e| e["field"].as_str().unwrap()).collect()
+    }
+}
+
+impl Face {
+    async fn new(scopes: &[Scope]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", dir.path().join("http.db").display());
+        let clock = Clock::driven(Timestamp::parse("2026-04-30T18:00:00Z").unwrap());
+        let store = Store::open(&url, Default::default(), clock).await.unwrap();
+        let mut tx = store.begin().await.unwrap();
+        let token = keys::create(&mut tx, "statuspage", scopes).await.unwrap();
+        tx.commit().await.unwrap();
+        let settings = Settings { dwell: Span::minutes(5), confirm_within: Span::hours(6) };
+        let router = router(Api { store: store.clone(), settings, max_body_bytes: 1_000_000 });
+        Self { router, token, store, _dir: dir }
+    }
+
+    /// With a component, a subscriber and a connection.
+    async fn furnished() -> Self {
+        let face = Self::new(Scope::ALL).await;
+        for (path, body) in [
+            ("/v1/components/imap", json!({"name": "Mail sync"})),
+            (
+                "/v1/subscribers/jo",
+                json!({"address": "jo@Example.com", "zone": "europe/vienna", "attributes": {"plan": ["pro"]}}),
+            ),
+            ("/v1/connections/inbox-1", json!({"component": "imap", "name": "jo@example.com", "subscribers": ["jo"]})),
+            ("/v1/subscriptions", json!({"subscriber": "jo", "component": "imap"})),
+        ] {
+            let reply = face.send("PUT", path, &body.to_string(), &[]).await;
+            assert_eq!(reply.status, StatusCode::OK, "{path}: {}", reply.body);
+        }
+        face
+    }
+
+    async fn raw(&self, request: Request<Body>) -> Reply {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = to_bytes(body, 1 << 20).await.unwrap();
+        let body =
+            serde_json::from_slice(&bytes).unwrap_or(Value::String(String::from_utf8_lossy(&bytes).into_owned()));
+        Reply { status: parts.status, headers: parts.headers, body }
+    }
+
+    async fn send(&self, method: &str, path: &str, body: &str, more: &[(&str, &str)]) -> Reply {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("authorization", format!("Bearer {}", self.token))
+            .header("content-type", "application/json; charset=utf-8");
+        for (name, value) in more {
+            request = request.header(*name, *value);
+        }
+        self.raw(request.body(Body::from(body.to_owned())).unwrap()).await
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> Reply {
+        self.send("POST", path, &body.to_string(), &[]).await
+    }
+}
+
+fn incident() -> Value {
+    json!({
+        "kind": "incident", "incident": "2026-04-30", "title": "Mail is late", "phase": "investigating",
+        "components": [{"key": "imap", "status": "partial_outage"}], "body": "We are looking.",
+        "started_at": "2026-04-30T12:30:00+02:00"
+    })
+}
+
+#[tokio::test]
+async fn a_notice_is_accepted_and_can_be_read_back() {
+    let face = Face::furnished().await;
+    let reply = face.post("/v1/notices", &incident()).await;
+    assert_eq!(reply.status, StatusCode::ACCEPTED, "{}", reply.body);
+    assert_eq!(reply.body["outcome"], "planned");
+    let place = reply.header("location").to_owned();
+    assert_eq!(place, format!("/v1/notices/{}", reply.body["id"].as_str().unwrap()));
+    let read = face.send("GET", &place, "", &[]).await;
+    assert_eq!((read.status, &read.body["phase"]), (StatusCode::OK, &json!("investigating")));
+}
+
+#[tokio::test]
+async fn a_failure_waits_and_a_covering_recovery_is_followed() {
+    let face = Face::furnished().await;
+    let failed = json!({"connection": "inbox-1", "what": "failed", "fault": "permanent"});
+    let reply = face.post("/v1/signals", &failed).await;
+    assert_eq!((reply.status, &reply.body["outcome"]), (StatusCode::ACCEPTED, &json!("waiting")), "{}", reply.body);
+    assert_eq!((&reply.body["reason"], &reply.body["until"]), (&json!("dwell"), &json!("2026-04-30T18:05:00Z")));
+    let since = "2026-04-30T17:00:00Z";
+    let recovered = json!({"component": "imap", "what": "recovered", "connections": "all", "since": since});
+    let reply = face.post("/v1/signals", &recovered).await;
+    assert_eq!(reply.status, StatusCode::ACCEPTED, "{}", reply.body);
+    assert_eq!((&reply.body["drained"], &reply.body["in_flight"]), (&json!(true), &json!(0)));
+    let place = reply.header("location").to_owned();
+    assert!(place.starts_with("/v1/recoveries/rec_"), "{place}");
+    let read = face.send("GET", &format!("{place}?wait=2"), "", &[]).await;
+    assert_eq!((read.status, &read.body["drained"]), (StatusCode::OK, &json!(true)), "{}", read.body);
+    let read = face.send("GET", &format!("{place}?wait=soon"), "", &[]).await;
+    assert_eq!((read.status, read.fields()), (StatusCode::BAD_REQUEST, vec!["wait"]));
+}
+
+#[tokio::test]
+async fn the_same_request_is_answered_the_same_and_another_is_refused() {
+    let face = Face::furnished().await;
+    let body = incident().to_string();
+    let key = [("idempotency-key", "\"april\"")];
+    let first = face.send("POST", "/v1/notices", &body, &key).await;
+    assert_eq!((first.status, first.header("idempotency-replayed")), (StatusCode::ACCEPTED, ""));
+    let again = face.send("POST", "/v1/notices", &body, &[("idempotency-key", "april")]).await;
+    assert_eq!((again.status, again.header("idempotency-replayed")), (StatusCode::OK, "true"));
+    assert_eq!((&again.body["id"], again.header("location")), (&first.body["id"], first.header("location")));
+    let other = face.send("POST", "/v1/notices", &body.replace("late", "lost"), &key).await;
+    assert_eq!(other.status, StatusCode::CONFLICT);
+    assert_eq!(other.header("content-type"), "application/problem+json");
+    assert_eq!(other.body["type"], "urn:allclear:problem:idempotency_key_reused");
+    let long = "k".repeat(201);
+    let refused = face.send("POST", "/v1/notices", &body, &[("idempotency-key", &long)]).await;
+    assert_eq!((refused.status, refused.fields()), (StatusCode::BAD_REQUEST, vec!["Idempotency-Key"]));
+}
+
+#[tokio::test]
+async fn a_wrong_notice_is_refused_with_its_field() {
+    let face = Face::furnished().await;
+    let with = |name: &str, value: Value| {
+        let mut body = incident();
+        body[name] = value;
+        body
+    };
+    for (body, field) in [
+        (with("colour", json!("red")), "colour"),
+        (with("components", json!([{"key": "imap"}, {"key": "nowhere"}])), "components[1].key"),
+        (with("components", json!([{"key": "imap", "status": "fine"}])), "components[0].status"),
+        (with("title", json!("late\r\nBcc: all@example.com")), "title"),
+        (with("title", json!("x".repeat(201))), "title"),
+        (with("body", json!("a\u{0}b")), "body"),
+        (with("started_at", json!("2126-01-01T00:00:00Z")), "started_at"),
+        (with("started_at", json!("2026-05-01T00:00:00Z")), "started_at"),
+        (with("observed_at", json!("2026-05-01T00:00:00Z")), "observed_at"),
+        (with("observed_at", json!("1970-01-01T00:00:00Z")), "observed_at"),
+        (with("recipients", json!(["nobody"])), "recipients[0]"),
+        (with("link", json!("javascript:alert(1)")), "link"),
+        (with("kind", json!("rumour")), "kind"),
+    ] {
+        let reply = face.post("/v1/notices", &body).await;
+        assert_eq!((reply.status, reply.fields()), (StatusCode::UNPROCESSABLE_ENTITY, vec![field]), "{}", reply.body);
+        assert_eq!(reply.header("content-type"), "application/problem+json");
+        assert!(!reply.body["hint"].as_str().unwrap().is_empty());
+    }
+    let reply = face.send("POST", "/v1/notices", "{\"kind\": \"incident\", ", &[]).await;
+    assert_eq!((reply.status, reply.fields()), (StatusCode::BAD_REQUEST, vec!["body"]));
+    // Nothing of all that was recorded: the first update is the first revision.
+    let reply = face.post("/v1/notices", &incident()).await;
+    assert_eq!(reply.status, StatusCode::ACCEPTED);
+    let mut tx = face.store.read().await.unwrap();
+    let name = allclear::store::subjects::Name::Key("2026-04-30");
+    let incident = allclear::store::subjects::incident(&mut tx, name).await.unwrap().unwrap();
+    assert_eq!(incident.revision, 1);
+}
+
+#[tokio::test]
+async fn wrong_people_and_things_are_refused_with_their_field() {
+    let face = Face::furnished().await;
+    face.send("PUT", "/v1/components/other", &json!({"name": "Other"}).to_string(), &[]).await;
+    let long = format!("{}@example.com", "a".repeat(250));
+    for (path, body, fields) in [
+        ("/v1/subscribers/jo", json!({"address": "jo@example.com", "zone": "Mars/Base"}), vec!["zone"]),
+        ("/v1/subscribers/jo", json!({"address": "jo@example.com", "locale": "en_US"}), vec!["locale"]),
+        ("/v1/subscribers/jo", json!({"address": long}), vec!["address"]),
+        ("/v1/subscribers/jo", json!({"address": "Jo <jo@example.com>", "name": "a\nb"}), vec!["name", "address"]),
+        ("/v1/subscribers/jo%0A", json!({"address": "jo@example.com"}), vec!["key"]),
+        ("/v1/subscribers/jo", json!({"name": "Jo"}), vec!["address"]),
+        ("/v1/components/imap", json!({"name": "Mail", "depends_on": ["power"]}), vec!["depends_on[0]"]),
+        ("/v1/components/imap", json!({"name": "Mail", "depends_on": ["imap"]}), vec!["depends_on"]),
+        ("/v1/connections/inbox-1", json!({"component": "other", "name": "x"}), vec!["component"]),
+        (
+            "/v1/connections/inbox-2",
+            json!({"component": "imap", "name": "x", "subscribers": ["al"]}),
+            vec!["subscribers[0]"],
+        ),
+        ("/v1/subscriptions", json!({"subscriber": "al"}), vec!["subscriber"]),
+        ("/v1/subscriptions", json!({"subscriber": "jo", "activ": true}), vec!["activ"]),
+    ] {
+        let reply = face.send("PUT", path, &body.to_string(), &[]).await;
+        assert_eq!((reply.status, reply.fields()), (StatusCode::UNPROCESSABLE_ENTITY, fields), "{path} {}", reply.body);
+    }
+}
+
+#[tokio::test]
+async fn what_is_too_large_or_not_json_is_refused_and_the_face_stays_up() {
+    let face = Face::furnished().await;
+    let large = format!("{{\"kind\":\"{}\"}}", "x".repeat(10 << 20));
+    let reply = face.send("POST", "/v1/notices", &large, &[]).await;
+    assert_eq!(reply.status, StatusCode::PAYLOAD_TOO_LARGE);
+    let request = Request::post("/v1/notices").header("authorization", format!("Bearer {}", face.token));
+    let reply = face.raw(request.body(Body::from("{}")).unwrap()).await;
+    assert_eq!(reply.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    let deep = "[".repeat(100_000);
+    assert_eq!(face.send("POST", "/v1/signals", &deep, &[]).await.status, StatusCode::BAD_REQUEST);
+    assert_eq!(face.send("POST", "/v1/signals", "\u{feff}{}", &[]).await.status, StatusCode::BAD_REQUEST);
+    for path in ["/livez", "/readyz"] {
+        let reply = face.raw(Request::get(path).body(Body::empty()).unwrap()).await;
+        assert_eq!((reply.status, &reply.body), (StatusCode::OK, &json!("ok\n")), "{path}");
+    }
+    let reply = face.raw(Request::get("/readyz?verbose").body(Body::empty()).unwrap()).await;
+    assert_eq!(reply.body["database"], json!({"kind": "SQLite", "ok": true}));
+}
+
+#[tokio::test]
+async fn a_key_opens_only_what_its_scopes_say() {
+    let face = Face::new(&[Scope::Signal]).await;
+    let covering = json!({"component": "imap", "what": "recovered", "connections": "all"}).to_string();
+    for (method, path, scope) in [
+        ("POST", "/v1/notices", "enqueue"),
+        ("PUT", "/v1/components/imap", "manage"),
+        ("GET", "/v1/recoveries/rec_1", "read"),
+        ("POST", "/v1/signals", "recover_covering"),
+    ] {
+        let reply = face.send(method, path, &covering, &[]).await;
+        assert_eq!(reply.status, StatusCode::FORBIDDEN, "{path}");
+        assert!(reply.body["detail"].as_str().unwrap().contains(scope), "{}", reply.body);
+    }
+    for wrong in ["", "Bearer ", "Bearer ack_wrong", "Basic am86"] {
+        let request = Request::post("/v1/signals").header("authorization", wrong);
+        let reply = face.raw(request.body(Body::from("{}")).unwrap()).await;
+        assert_eq!((reply.status, reply.header("www-authenticate")), (StatusCode::UNAUTHORIZED, "Bearer"), "{wrong}");
+    }
+    let mut tx = face.store.begin().await.unwrap();
+    keys::revoke(&mut tx, "statuspage").await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(face.send("POST", "/v1/signals", &covering, &[]).await.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_said_to_be_not_there() {
+    let face = Face::furnished().await;
+    for (method, path, status) in [
+        ("GET", "/v1/recoveries/rec_00000000000000000000000000000001", 404),
+        ("GET", "/v1/recoveries/../../etc/passwd", 404),
+        ("GET", "/v1/notices/ntc_1", 404),
+        ("GET", "/v2", 404),
+        ("PUT", "/v1/components/%ff", 404),
+        ("DELETE", "/v1/notices", 405),
+    ] {
+        let reply = face.send(method, path, "", &[]).await;
+        assert_eq!(reply.status.as_u16(), status, "{path}");
+        assert_eq!(reply.header("content-type"), "application/problem+json", "{path}");
+    }
+}

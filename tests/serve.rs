@@ -1,0 +1,165 @@
+//! The program as its operator runs it: `serve` with a folder for mail, the CLI beside it on the same SQLite file,
+//! and its way of stopping.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+struct Served {
+    child: Child,
+    folder: tempfile::TempDir,
+    address: String,
+    log: BufReader<std::process::ChildStderr>,
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn command(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_allclear"));
+    command.current_dir(folder).env("ALLCLEAR_LOG", "info");
+    command
+}
+
+fn configured() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let config = "[http]\nlisten = \"127.0.0.1:0\"\n\n[dispatch]\npoll_milliseconds = 20\n\n\
+                  [limits.action_required]\ndwell_seconds = 0\n";
+    std::fs::write(folder.path().join("allclear.toml"), config).unwrap();
+    folder
+}
+
+fn serve() -> Served {
+    let folder = configured();
+    let mut child = command(folder.path()).arg("serve").stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    let address = loop {
+        line.clear();
+        assert_ne!(log.read_line(&mut line).unwrap(), 0, "serve ended before it listened");
+        if let Some((_, rest)) = line.split_once("http://") {
+            break rest.split(|c: char| c != '.' && c != ':' && !c.is_ascii_digit()).next().unwrap().to_owned();
+        }
+    };
+    Served { child, folder, address, log }
+}
+
+fn run(folder: &Path, args: &[&str]) -> String {
+    let done = command(folder).args(args).env_remove("ALLCLEAR_LOG").output().unwrap();
+    assert!(done.status.success(), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8(done.stdout).unwrap()
+}
+
+impl Served {
+    fn run(&self, args: &[&str]) -> String {
+        run(self.folder.path(), args)
+    }
+
+    fn http(&self, head: &str, body: &str) -> String {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        write!(stream, "{head}\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+            .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    fn set_up(&self) {
+        self.run(&["put", "component", "imap", "--name", "Mail sync"]);
+        self.run(&["put", "subscriber", "jo", "--address", "jo@example.net", "--zone", "Europe/Vienna"]);
+        self.run(&["put", "connection", "inbox", "--component", "imap", "--name", "Jo's inbox", "--subscriber", "jo"]);
+    }
+
+    /// Waits until so many mails lie in the folder.
+    fn mails(&self, count: usize) -> Vec<PathBuf> {
+        loop {
+            let folder = self.folder.path().join("maildir").join("new");
+            let mut found: Vec<_> =
+                std::fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path()).collect();
+            if found.len() >= count {
+                found.sort_by_key(|path| std::fs::metadata(path).unwrap().modified().unwrap());
+                return found;
+            }
+            std::thread::yield_now();
+        }
+    }
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap().replace("=\r\n", "")
+}
+
+#[test]
+fn a_signal_over_http_becomes_a_mail_and_its_recovery_a_correction() {
+    let served = serve();
+    served.set_up();
+    let key = served.run(&["key", "create", "sync", "--scope", "signal"]);
+    let key = key.split_whitespace().find(|word| word.starts_with("ack_")).unwrap();
+    let post = format!("POST /v1/signals HTTP/1.1\r\nAuthorization: Bearer {key}\r\nContent-Type: application/json");
+
+    let answer = served.http(&post, r#"{"connection":"inbox","what":"failed","fault":"permanent"}"#);
+    assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
+    let asked = served.mails(1);
+    assert!(read(&asked[0]).contains("Jo's inbox"));
+
+    let answer = served.http(&post, r#"{"connection":"inbox","what":"recovered","by":"automatic"}"#);
+    assert!(answer.contains("recovery_id"), "{answer}");
+    let mails = served.mails(2);
+    assert!(mails.iter().any(|mail| read(mail).contains("No action needed")));
+    let shown = served.run(&["show", "jo@example.net"]);
+    assert!(shown.contains("action_required") && shown.contains("correction"), "{shown}");
+    served.run(&["audit"]);
+}
+
+#[test]
+fn a_stop_beside_a_running_serve_keeps_mail_until_resume() {
+    let served = serve();
+    served.set_up();
+    served.run(&["stop", "--reason", "drill"]);
+    served.run(&["signal", "--connection", "inbox", "--what", "failed", "--fault", "permanent"]);
+    while !served.run(&["show", "inbox"]).contains("queued") {}
+    let shown = served.run(&["show", "inbox"]);
+    assert!(!shown.contains("accepted"), "{shown}");
+    served.run(&["resume", "--reason", "drill is over"]);
+    served.mails(1);
+}
+
+#[test]
+fn a_second_dispatcher_on_the_same_file_is_refused_with_what_to_do() {
+    let served = serve();
+    let second = command(served.folder.path()).arg("serve").output().unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&second.stderr);
+    assert!(told.contains("another process dispatches") && told.contains("hint:"), "{told}");
+}
+
+#[test]
+fn an_unreachable_database_is_named_at_start() {
+    let folder = configured();
+    let done = command(folder.path())
+        .arg("serve")
+        .env("ALLCLEAR_DATABASE__URL", "postgres://nobody@127.0.0.1:1/none")
+        .output()
+        .unwrap();
+    assert_eq!(done.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&done.stderr);
+    assert!(told.contains("127.0.0.1:1") && told.contains("hint:"), "{told}");
+}
+
+#[cfg(unix)]
+#[test]
+fn one_signal_ends_it_cleanly() {
+    let mut served = serve();
+    let pid = served.child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    assert!(served.child.wait().unwrap().success());
+    let mut rest = String::new();
+    served.log.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("nothing is on the wire"), "{rest}");
+}
