@@ -1,5 +1,5 @@
 //! All SQL, and nothing else. One body serves both databases: statements are constants, most texts are the same
-//! on both, and where they must differ the two stand side by side ([`Sql::differs`], [`over_rows!`]).
+//! on both, and where they must differ the two stand side by side (`Sql::differs`, `over_rows!`).
 //!
 //! Writes that touch many rows take them as one JSON parameter: sqlx on SQLite costs about 75 microseconds a
 //! statement, so nothing here loops statements over rows.
