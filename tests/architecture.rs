@@ -28,7 +28,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("backoff", &["flow/retry.rs"]),
 ];
 
-const LINE_BUDGET: usize = 14_000;
+const LINE_BUDGET: usize = 14_250;
 
 /// What is wrong with one file of `src`; `path` is relative to `src`, with slashes.
 fn faults(path: &str, text: &str) -> Vec<String> {

@@ -244,6 +244,7 @@ CREATE TABLE recovery (
 CREATE INDEX recovery_unswept ON recovery (id) WHERE swept_at IS NULL;
 CREATE INDEX recovery_unconfirmed ON recovery (confirm_by) WHERE confirm_by IS NOT NULL AND confirmed_at IS NULL;
 CREATE INDEX recovery_by_component ON recovery (component_id, id);
+CREATE INDEX recovery_by_connection ON recovery (connection_id, id) WHERE connection_id IS NOT NULL;
 
 -- What one subscriber was told about one matter; it outlives the deliveries.
 CREATE TABLE thread (

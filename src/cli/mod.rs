@@ -190,7 +190,7 @@ pub fn main(serve: Serve) -> ExitCode {
 async fn run(command: Command, config: Option<&Path>, json: bool, serve: Serve) -> Result<u8, Failure> {
     // The demo brings its own everything: a broken configuration must not stand in its way.
     if let Command::Demo(args) = &command {
-        return demo::run(args).await;
+        return demo::command(args, json).await;
     }
     let context = Context { config: Config::load(config, std::env::vars())?, json };
     match command {
@@ -209,6 +209,6 @@ async fn run(command: Command, config: Option<&Path>, json: bool, serve: Serve) 
         Command::Audit => audit::run(&context).await,
         Command::Migrate => migrate::run(&context).await,
         Command::Key(args) => key::run(&context, args).await,
-        Command::Demo(args) => demo::run(&args).await,
+        Command::Demo(args) => demo::command(&args, json).await,
     }
 }

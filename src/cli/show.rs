@@ -3,9 +3,12 @@
 use super::Context;
 use super::failure::{Failure, NOT_FOUND, USAGE};
 use super::sight::{self, Sight};
+use crate::domain::delivery::State;
 use crate::domain::id::{
     ComponentId, ConnectionId, DeliveryId, IncidentId, NoticeId, RecoveryId, SignalId, SubscriberId,
 };
+use crate::flow::look;
+use crate::flow::setting::Setting;
 use crate::store::browse::{self, Of, Page};
 use crate::store::subjects::{self, Name};
 use crate::store::{StoreError, Tx, recover};
@@ -36,13 +39,25 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<u8, Failure> {
     let mut tx = store.read().await?;
     let mut page = Page::first(args.limit);
     page.before = args.before.map_or(page.before, |id| id.0);
-    let Some(sight) = find(&mut tx, what, page).await? else {
+    let Some(mut sight) = find(&mut tx, what, page).await? else {
         let hint =
             "name an address, the key of a subscriber, connection, incident or component, or an id with its prefix";
         return Err(Failure::new(NOT_FOUND, format!("nothing is known by `{}`", super::output::printable(what)), hint));
     };
+    say_why_they_wait(&mut tx, context, &mut sight).await?;
     context.answer(&sight, || sight::text(&sight))?;
     Ok(0)
+}
+
+/// What the gate says of waiting mails at this moment: a hold or an outage holds a lane without touching its rows.
+async fn say_why_they_wait(tx: &mut Tx, context: &Context, sight: &mut Sight) -> Result<(), StoreError> {
+    let mut waiting: Vec<_> = sight.deliveries_mut().into_iter().filter(|d| d.state == State::Queued).collect();
+    let ids: Vec<_> = waiting.iter().map(|d| d.id).collect();
+    let reasons = look::why_waiting(tx, &Setting::of(&context.config), &ids).await?;
+    for delivery in &mut waiting {
+        delivery.reason = reasons.get(&delivery.id).copied().or(delivery.reason);
+    }
+    Ok(())
 }
 
 async fn find(tx: &mut Tx, what: &str, page: Page) -> Result<Option<Sight>, StoreError> {

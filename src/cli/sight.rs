@@ -46,6 +46,18 @@ pub(super) fn next(deliveries: &[Delivery], page: Page) -> Option<DeliveryId> {
     deliveries.last().filter(|_| full).map(|last| last.id)
 }
 
+impl Sight {
+    /// The deliveries in it.
+    pub(super) fn deliveries_mut(&mut self) -> Vec<&mut Delivery> {
+        match self {
+            Self::Customer { customers } => customers.iter_mut().flat_map(|c| &mut c.deliveries).collect(),
+            Self::Connection { deliveries, .. } | Self::Notice { deliveries, .. } => deliveries.iter_mut().collect(),
+            Self::Delivery { delivery } => vec![delivery],
+            _ => Vec::new(),
+        }
+    }
+}
+
 /// The text for people. (Writing to a `String` cannot fail.)
 pub(super) fn text(sight: &Sight) -> String {
     let mut out = String::new();
@@ -142,13 +154,22 @@ fn history(out: &mut String, History { now: c, signals, recoveries }: &History) 
     for s in signals {
         let what = s.fault.map_or_else(|| s.what.to_string(), |fault| format!("{} {fault}", s.what));
         let at = (s.observed_at.to_string(), s.received_at.to_string());
-        table.row([format!("  {}", s.id), at.0, at.1, what, or_dash(s.recovered_by), s.outcome.clone()]);
+        table.row([format!("  {}", s.id), at.0, at.1, what, or_dash(s.recovered_by), became(s)]);
     }
     let _ = write!(out, "{table}");
     for r in recoveries {
         let of = if r.connection_id.is_some() { "it" } else { r.component.as_str() };
         let covers = if r.covers_from.is_some() { ", and declared its connections well" } else { "" };
         let _ = writeln!(out, "  {}: {of} recovered at {}, by {}{covers}", r.id, r.committed_at, r.recovered_by);
+    }
+}
+
+/// What was answered, and what planning made of it where that says more.
+fn became(signal: &browse::Signal) -> String {
+    match signal.planned.as_deref() {
+        Some("planned") | None => signal.outcome.clone(),
+        Some("nobody") => format!("{}, concerns nobody", signal.outcome),
+        Some(why) => format!("{}, not mailed: {why}", signal.outcome),
     }
 }
 

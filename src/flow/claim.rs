@@ -9,11 +9,15 @@ use crate::domain::delivery::{Reason, State};
 use crate::domain::id::DeliveryId;
 use crate::domain::time::{Span, Timestamp};
 use crate::store::queue::{Armed, Due, Hold, ItemKey, Lane};
+use crate::store::view::ItemView;
 use crate::store::{StoreError, Tx, queue, view};
 use std::collections::{HashMap, HashSet};
 
 /// A lease ran out twice with this mail: it is claimed alone, in case it is what ends its workers.
 const CLAIMED_ALONE: i64 = 2;
+
+/// The most that one claim puts off or decides when it finds nothing to send.
+const PUT_OFF_AT_ONCE: usize = 500;
 
 /// A delivery that was armed.
 #[derive(Clone, Debug)]
@@ -84,10 +88,30 @@ pub async fn claim(
     lanes: &mut Vec<Lane>,
     most: usize,
 ) -> Result<Vec<Claimed>, StoreError> {
-    let due = fair_share(tx, lanes, most).await?;
-    if due.is_empty() {
-        return Ok(Vec::new());
+    let mut page = most;
+    loop {
+        let due = fair_share(tx, lanes, page).await?;
+        if due.is_empty() {
+            return Ok(Vec::new());
+        }
+        let claimed = sort_and_arm(tx, setting, owner, template_set, &due, most).await?;
+        if !claimed.is_empty() || page >= PUT_OFF_AT_ONCE {
+            return Ok(claimed);
+        }
+        // All that was due must wait or is untrue. There may be thousands more of the kind, and a transaction for
+        // each slot's worth of them would take long.
+        page = (page * 8).min(PUT_OFF_AT_ONCE);
     }
+}
+
+async fn sort_and_arm(
+    tx: &mut Tx,
+    setting: &Setting,
+    owner: &str,
+    template_set: &str,
+    due: &[Due],
+    most: usize,
+) -> Result<Vec<Claimed>, StoreError> {
     let ids: Vec<DeliveryId> = due.iter().map(|d| d.id).collect();
     let seen = views(tx, &ids).await?;
     let payloads = payloads(tx, &seen).await?;
@@ -97,6 +121,8 @@ pub async fn claim(
     for id in ids {
         let Some(one) = seen.get(&id) else { continue };
         match decide(one, setting, now) {
+            // More was read than there are slots: it stays where it is.
+            Verdict::Send(_) if sorted.send.len() >= most => {}
             Verdict::Send(split) => {
                 let open = still_open.get(&id).map_or(&[][..], Vec::as_slice);
                 match compose::freeze(one, &split.keep, open, &payloads, setting, now) {
@@ -117,34 +143,26 @@ pub async fn claim(
     sorted.store(tx, setting, owner, template_set).await
 }
 
-/// Takes a fair share of each lane until there is enough, and forgets lanes that are empty.
+/// Takes a fair share of each lane, once around; lanes with nothing more to give are forgotten.
 async fn fair_share(tx: &mut Tx, lanes: &mut Vec<Lane>, most: usize) -> Result<Vec<Due>, StoreError> {
     let mut taken: Vec<Due> = Vec::new();
     let mut threads = HashSet::new();
+    let mut more = Vec::new();
     while !lanes.is_empty() && taken.len() < most {
         let lane = lanes.remove(0);
-        let share = (most - taken.len()).div_ceil(lanes.len() + 1).max(1);
+        let share = (most - taken.len()).div_ceil(lanes.len() + 1);
         let found = queue::due(tx, lane.id, i64::try_from(share).unwrap_or(i64::MAX)).await?;
         if found.len() == share {
-            // There may be more: it goes behind the other lanes of its class.
-            let behind = lanes.iter().take_while(|l| l.class <= lane.class).count();
-            lanes.insert(behind, lane);
+            more.push(lane);
         }
-        let fresh = found.into_iter().filter(|d| threads.insert(d.thread_id)).collect::<Vec<_>>();
-        if fresh.is_empty() && taken.is_empty() {
-            continue;
-        }
-        if let Some(suspect) = fresh.iter().find(|d| d.reaps >= CLAIMED_ALONE) {
-            return Ok(vec![*suspect]);
-        }
-        let full = fresh.len() < share;
-        taken.extend(fresh);
-        // One pass over the lanes is enough for one claim; the next goes on where this one ended.
-        if !full {
+        if let Some(suspect) = found.iter().find(|d| d.reaps >= CLAIMED_ALONE) {
+            taken = vec![*suspect];
             break;
         }
+        taken.extend(found.into_iter().filter(|d| threads.insert(d.thread_id)));
     }
-    taken.truncate(most);
+    lanes.extend(more);
+    lanes.sort_by_key(|lane| lane.class);
     Ok(taken)
 }
 
@@ -193,6 +211,7 @@ impl Sorted<'_> {
             queue::decide(tx, &self.decided).await?;
         }
         let (mut armed, mut claimed) = (Vec::new(), Vec::new());
+        self.tell_of_longest_holds();
         for (seen, split, frozen) in self.send {
             part(tx, seen, &split, now).await?;
             armed.push(Armed {
@@ -208,6 +227,24 @@ impl Sorted<'_> {
             queue::arm(tx, owner, now + setting.lease, &armed).await?;
         }
         Ok(claimed)
+    }
+}
+
+impl Sorted<'_> {
+    /// The operator is told when customers are asked although their component has not been heard of.
+    fn tell_of_longest_holds(&self) {
+        let held = |item: &ItemView| item.claim().is_some_and(|claim| claim.waits().is_some());
+        let asked = self.send.iter().filter(|(seen, split, _)| {
+            seen.row.class == Class::ActionRequired && split.keep.iter().any(|i| seen.items.get(*i).is_some_and(held))
+        });
+        let asked = asked.count();
+        if asked > 0 {
+            tracing::error!(
+                deliveries = asked,
+                "{asked} customers are asked to reconnect because the longest hold is over and nothing was heard of \
+                 their component; `allclear hold` keeps the rest"
+            );
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use crate::domain::id::NoticeId;
 use crate::domain::incident::{ComponentStatus, Impact};
 use crate::domain::time::{Span, Timestamp};
 use crate::mail::Letter;
+use crate::store::view::DeliveryView;
 use crate::template::context::{
     ActionRequiredMail, AllClearMail, ComponentLine, ConnectionLine, CorrectedLine, CorrectionMail, FreeMail,
     IncidentMail, Mail, PostMortemMail,
@@ -79,7 +80,7 @@ pub fn freeze(
         .unwrap_or_else(|| format!("{}.{}@{}", row.id.0.simple(), row.thread_id.0.simple(), setting.domain));
     let last = row.last_message_id.clone().filter(|last| *last != message_id);
     let expires = (row.class == Class::ActionRequired).then(|| now + Span::hours(72));
-    Ok(Frozen {
+    let fresh = Frozen {
         mail,
         name: row.name.clone(),
         locale: row.locale.clone(),
@@ -93,7 +94,28 @@ pub fn freeze(
         message_id,
         reference: row.id.to_string(),
         expires,
-    })
+    };
+    Ok(earlier(row, &fresh).unwrap_or(fresh))
+}
+
+/// What was frozen for an earlier try that the relay saw: a repeat is the same bytes, unless they would say something
+/// else than is to be said now.
+fn earlier(row: &DeliveryView, fresh: &Frozen) -> Option<Frozen> {
+    let seen_by_relay = row.tries > 0 || row.maybe_mailed;
+    let text = row.context.as_deref().filter(|_| seen_by_relay)?;
+    let earlier: Frozen = serde_json::from_str(text).ok()?;
+    let says_the_same = match (&earlier.mail, &fresh.mail) {
+        (Mail::ActionRequired(a), Mail::ActionRequired(b)) => a.connections == b.connections,
+        (Mail::Correction(a), Mail::Correction(b)) => {
+            a.maybe == b.maybe
+                && a.still_open == b.still_open
+                && a.connections.iter().map(|c| &c.name).eq(b.connections.iter().map(|c| &c.name))
+        }
+        // What has surely not arrived can still say how late it is.
+        (Mail::Incident(a), Mail::Incident(b)) => row.maybe_mailed || a.late_by == b.late_by,
+        _ => true,
+    };
+    (says_the_same && earlier.to == fresh.to).then_some(earlier)
 }
 
 /// Renders and builds the bytes of a frozen mail.
@@ -204,12 +226,22 @@ fn correction(seen: &Seen, keep: &[usize], still_open: &[String], setting: &Sett
             connections.push(CorrectedLine { name, recovered_at });
         }
     }
+    // What broke again waits in a mail of its own, and must not be called well by this one's silence.
+    let waiting = seen
+        .items
+        .iter()
+        .enumerate()
+        .filter(|(position, item)| !keep.contains(position) && item.claim().is_some_and(|claim| claim.open_now()));
+    let mut open = still_open.to_vec();
+    open.extend(waiting.filter_map(|(_, item)| item.name.clone()));
+    open.sort();
+    open.dedup();
     CorrectionMail {
         component: seen.items.first().map(|i| i.component_name.clone()).unwrap_or_default(),
         connections,
         asked_at: kept(seen, keep).filter_map(|i| i.original_claimed_at).max().unwrap_or(seen.row.created_at),
         maybe: kept(seen, keep).any(crate::store::view::ItemView::is_original_uncertain),
-        still_open: still_open.to_vec(),
+        still_open: open,
         link: setting.public_url.clone(),
         support_link: setting.support_url.clone(),
     }

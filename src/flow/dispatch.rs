@@ -19,13 +19,15 @@ use crate::store::record::Settled;
 use crate::store::{Store, StoreError, queue, record, view};
 use crate::template::Templates;
 use crate::template::context::Mail;
-use futures_util::FutureExt as _;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::task::{JoinError, JoinSet};
 
 /// Between two probes of a relay that cannot be reached.
 const PROBE: Span = Span::seconds(30);
+/// So many sessions lost in a row are trouble with the relay, not with a session.
+const LOST_IN_A_ROW: u32 = 3;
 /// How long the list of lanes is trusted.
 const LANES_AGE: Duration = Duration::from_millis(100);
 
@@ -55,6 +57,7 @@ pub struct Dispatcher {
     idle: Vec<Session>,
     lanes: (Option<Instant>, Vec<Lane>),
     hungry: bool,
+    lost: u32,
     probe_at: Option<Timestamp>,
 }
 
@@ -76,7 +79,7 @@ impl Dispatcher {
     #[must_use]
     pub fn new(shared: Shared, stream: Stream, transport: Transport, slots: usize) -> Self {
         let (idle, lanes) = (Vec::new(), (None, Vec::new()));
-        Self { shared, stream, transport, slots: slots.max(1), idle, lanes, hungry: false, probe_at: None }
+        Self { shared, stream, transport, slots: slots.max(1), idle, lanes, hungry: false, lost: 0, probe_at: None }
     }
 
     /// Sends until nothing is due and no dialogue runs; how many mails the relay took. `stop` ends the taking of new
@@ -87,7 +90,9 @@ impl Dispatcher {
     pub async fn drain(&mut self, stop: impl Fn() -> bool) -> Result<usize, StoreError> {
         self.shared.spill.merge(&self.shared.store, &self.shared.owner).await?;
         self.lanes.0 = None;
-        let mut busy = FuturesUnordered::new();
+        // Tasks of their own: a dialogue goes on while a round waits for the database, so that many outcomes are
+        // there when it ends and share the next transaction.
+        let mut busy = JoinSet::new();
         let mut results: Vec<(Job, Record)> = Vec::new();
         let mut accepted = 0;
         loop {
@@ -105,7 +110,9 @@ impl Dispatcher {
             for (job, command) in jobs {
                 match command {
                     Command::HandOver => match self.idle.pop() {
-                        Some(session) => busy.push(hand_over(self.shared.clone(), session, self.sender(&job), job)),
+                        Some(session) => {
+                            busy.spawn(hand_over(self.shared.clone(), session, self.sender(&job), job));
+                        }
                         None => results.push((job, Record::PutBack)),
                     },
                     Command::Record(record) => results.push((job, record)),
@@ -116,10 +123,10 @@ impl Dispatcher {
                 return Ok(accepted);
             }
             if results.is_empty() {
-                let Some(first) = busy.next().await else { continue };
+                let Some(first) = busy.join_next().await else { continue };
                 self.finish(first, &mut results);
             }
-            while let Some(Some(more)) = busy.next().now_or_never() {
+            while let Some(more) = busy.try_join_next() {
                 self.finish(more, &mut results);
             }
         }
@@ -130,7 +137,27 @@ impl Dispatcher {
         from.rsplit_once('<').map_or(from.as_str(), |(_, address)| address.trim_end_matches('>')).to_owned()
     }
 
-    fn finish(&mut self, finished: Finished, results: &mut Vec<(Job, Record)>) {
+    fn finish(&mut self, finished: Result<Finished, JoinError>, results: &mut Vec<(Job, Record)>) {
+        let finished = match finished {
+            Ok(finished) => finished,
+            Err(e) => {
+                tracing::error!(error = %e, "a dialogue ended by a fault of the program; its lease will tell: {e}");
+                return;
+            }
+        };
+        match &finished.job {
+            Some((_, Record::Attempt(Outcome { hand_over: HandOver::NotHandedOver, words, .. }))) => {
+                tracing::warn!(
+                    stream = self.stream.name,
+                    "a session was lost before anything was handed over: {words}"
+                );
+                self.lost += 1;
+                // Its mail is due again at once.
+                self.lanes.0 = None;
+            }
+            Some((_, Record::Attempt(_))) => self.lost = 0,
+            _ => {}
+        }
         results.extend(finished.job);
         self.idle.extend(finished.session);
     }
@@ -180,6 +207,11 @@ impl Dispatcher {
 
     async fn probe(&mut self) -> Result<bool, StoreError> {
         let time = self.shared.store.read().await?.now();
+        if self.lost >= LOST_IN_A_ROW {
+            // It takes sessions and drops them: hammering it would help nobody.
+            self.lost = 0;
+            self.probe_at = Some(time + PROBE);
+        }
         if self.probe_at.is_some_and(|at| time < at) {
             return Ok(false);
         }

@@ -176,11 +176,9 @@ enum Place {
 }
 
 fn place(failure: &Failure, subscriber: SubscriberId, own_fault: bool, known: &Known) -> Place {
-    let Some(thread) = known.threads.get(&(failure.component_id, subscriber)) else { return Place::Nowhere };
-    let named = known
-        .named
-        .iter()
-        .find(|n| n.thread_id == thread.id && n.connection_id == failure.connection_id && n.episode == failure.episode);
+    let named = known.named.iter().find(|n| {
+        n.subscriber_id == subscriber && n.connection_id == failure.connection_id && n.episode == failure.episode
+    });
     match named {
         None => Place::Nowhere,
         Some(n) if n.state == State::Sending && own_fault => Place::OnTheWire,

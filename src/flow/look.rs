@@ -1,7 +1,9 @@
 //! Looking: what the store read becomes what the gate may know.
 
-use super::gate::{Holds, Item, View};
+use super::gate::{Holds, Item, Verdict, View, gate};
+use super::setting::Setting;
 use crate::domain::class::Class;
+use crate::domain::delivery::Reason;
 use crate::domain::id::DeliveryId;
 use crate::store::queue::Hold;
 use crate::store::view::{DeliveryView, ItemView};
@@ -36,6 +38,25 @@ pub async fn views(tx: &mut Tx, of: &[DeliveryId]) -> Result<HashMap<DeliveryId,
         (row.id, Seen { row, items, gate })
     });
     Ok(seen.collect())
+}
+
+/// Why queued deliveries cannot leave at this moment, for those the gate would not let go.
+///
+/// # Errors
+/// When the database fails.
+pub async fn why_waiting(
+    tx: &mut Tx,
+    setting: &Setting,
+    of: &[DeliveryId],
+) -> Result<HashMap<DeliveryId, Reason>, StoreError> {
+    let now = tx.now();
+    let seen = views(tx, of).await?;
+    let waiting =
+        seen.into_iter().filter_map(|(id, seen)| match gate(&seen.gate, &setting.limits(seen.row.class), now) {
+            Verdict::Wait(_, reason) => Some((id, reason)),
+            _ => None,
+        });
+    Ok(waiting.collect())
 }
 
 fn gate_view(row: &DeliveryView, items: &[ItemView], holds: &[Hold]) -> View {

@@ -36,7 +36,7 @@ statements! {
             WHERE n.id = $1)"
     );
     THE_DELIVERY = deliveries!("d.id = $1");
-    ITEMS = over_rows!(
+    NAMES = over_rows!(
         "SELECT i.delivery_id, i.component_id, c.key AS component, c.name AS component_name, i.connection_id,
             n.key AS connection, n.name AS connection_name, i.episode, i.failed_at, i.status, i.corrects_id, i.dropped
          FROM", [id uuid],
@@ -48,8 +48,9 @@ statements! {
         "JOIN attempt a ON a.delivery_id = j.id ORDER BY a.id"
     );
     SIGNALS_OF_CONNECTION = super::Sql::same(
-        "SELECT id, what, fault, recovered_by, source, sequence, observed_at, received_at, outcome
-         FROM signal WHERE connection_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3",
+        "SELECT s.id, s.what, s.fault, s.recovered_by, s.source, s.sequence, s.observed_at, s.received_at, s.outcome,
+                (SELECT p.outcome FROM plan p WHERE p.connection_id = s.connection_id AND p.signal_id = s.id) AS planned
+         FROM signal s WHERE s.connection_id = $1 AND s.id < $2 ORDER BY s.id DESC LIMIT $3",
     );
 }
 
@@ -119,7 +120,8 @@ row!(/** A signal about a connection. */ Signal {
     /** The source's running number. */ sequence: Option<i64>,
     /** When it was observed. */ observed_at: Timestamp,
     /** When it came in. */ received_at: Timestamp,
-    /** What became of it. */ outcome: String,
+    /** What was answered. */ outcome: String,
+    /** What planning made of it: `planned`, `nobody`, or why nothing was owed any more. */ planned: Option<String>,
 });
 
 /// Which deliveries to list.
@@ -170,7 +172,7 @@ pub async fn deliveries(tx: &mut Tx, of: Of, page: Page) -> Result<Vec<Delivery>
     }
     let ids = json(&found.iter().map(|d| Id { id: d.id.0.simple() }).collect::<Vec<_>>());
     let places: HashMap<DeliveryId, usize> = found.iter().enumerate().map(|(i, d)| (d.id, i)).collect();
-    for item in rows!(tx, Item, ITEMS, &ids)? {
+    for item in rows!(tx, Item, NAMES, &ids)? {
         if let Some(delivery) = places.get(&item.delivery_id).and_then(|i| found.get_mut(*i)) {
             delivery.names.push(item);
         }

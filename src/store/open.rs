@@ -6,7 +6,7 @@ use crate::domain::time::Timestamp;
 use sqlx::migrate::{Migrate, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Connection, PgPool, SqliteConnection, SqlitePool};
+use sqlx::{Connection, PgPool, Row, SqliteConnection, SqlitePool};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -102,6 +102,31 @@ impl Store {
         }
     }
 
+    /// The settings that make a commit durable, as the database itself says on the connection that writes.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn durability(&self) -> Result<Vec<(&'static str, String)>, StoreError> {
+        let failed = |source| StoreError::failed("read the settings", source);
+        let mut said = Vec::new();
+        match &self.pool {
+            Pool::Sqlite { writer, .. } => {
+                for (name, sql) in [("journal_mode", "PRAGMA journal_mode"), ("synchronous", "PRAGMA synchronous")] {
+                    let row = sqlx::query(sql).fetch_one(writer).await.map_err(failed)?;
+                    let text = row.try_get_unchecked::<String, _>(0).map_err(failed)?;
+                    said.push((name, text));
+                }
+            }
+            Pool::Postgres(pool) => {
+                for name in ["fsync", "synchronous_commit", "full_page_writes"] {
+                    let value = sqlx::query_scalar("SELECT current_setting($1)").bind(name).fetch_one(pool).await;
+                    said.push((name, value.map_err(failed)?));
+                }
+            }
+        }
+        Ok(said)
+    }
+
     /// The clock; tests drive it.
     #[must_use]
     pub const fn clock(&self) -> &Clock {
@@ -184,7 +209,10 @@ async fn open_sqlite(url: &str, readers: u32) -> Result<Pool, StoreError> {
         .journal_mode(SqliteJournalMode::Wal)
         // NORMAL may lose commits on power loss, and a 202 has been given for each.
         .synchronous(SqliteSynchronous::Full)
-        .pragma("cache_size", "-65536")
+        // 16 MiB: what is written lies together, since ids grow with time.
+        .pragma("cache_size", "-16384")
+        // A reader's cache is void after each commit of the writer: mapped pages spare it the reading again.
+        .pragma("mmap_size", "67108864")
         .busy_timeout(Duration::from_secs(10));
     let file = options.get_filename().display().to_string();
     let mut first = SqliteConnection::connect_with(&options).await.map_err(|e| {
@@ -198,7 +226,7 @@ async fn open_sqlite(url: &str, readers: u32) -> Result<Pool, StoreError> {
     Ok(Pool::Sqlite {
         writer: writer.connect_lazy_with(options.clone()),
         file: options.get_filename().to_owned(),
-        readers: readers.connect_lazy_with(options),
+        readers: readers.connect_lazy_with(options.pragma("cache_size", "-4096")),
     })
 }
 

@@ -137,9 +137,9 @@ statements! {
         "SELECT j.id, s.subscriber_id FROM", [id uuid, connection_id uuid],
         "JOIN connection_subscriber s ON s.connection_id = j.connection_id"
     );
-    // Where a connection's outage is already named, for this thread.
+    // Where a connection's outage is already named, for whom: an old thread counts too.
     NAMED = over_rows!(
-        "SELECT i.delivery_id, d.thread_id, i.connection_id, i.episode, d.state, d.lane_id FROM", [connection_id uuid],
+        "SELECT i.delivery_id, d.subscriber_id, i.connection_id, i.episode, d.state, d.lane_id FROM", [connection_id uuid],
         "JOIN delivery_item i ON i.connection_id = j.connection_id AND i.corrects_id IS NULL AND i.dropped IS NULL
          JOIN delivery d ON d.id = i.delivery_id
          WHERE d.class = 'action_required' AND d.state IN ('queued', 'sending', 'accepted', 'unknown')"
@@ -345,8 +345,8 @@ pub struct Failure {
 pub struct Named {
     /// The delivery.
     pub delivery_id: DeliveryId,
-    /// Its thread.
-    pub thread_id: ThreadId,
+    /// Who gets it.
+    pub subscriber_id: SubscriberId,
     /// The connection.
     pub connection_id: ConnectionId,
     /// The outage.

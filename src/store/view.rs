@@ -16,7 +16,7 @@ use uuid::fmt::Simple;
 statements! {
     DELIVERIES = over_rows!(
         "SELECT d.id, d.class, d.state, d.token, d.lane_id, d.notice_id, d.subscriber_id, d.thread_id, d.tries, d.repeats, d.reaps,
-                d.maybe_mailed, d.created_at, d.message_id, d.context, t.root, t.subject, t.sender, t.last_message_id, t.last_class,
+                d.maybe_mailed, d.created_at, d.message_id, CASE WHEN d.state = 'queued' THEN d.context END AS context, t.root, t.subject, t.sender, t.last_message_id, t.last_class,
                 t.last_mailed_at, t.told_at, t.ended_at, s.address, s.name, s.locale, s.zone, n.phase, n.observed_at,
                 COALESCE(n.worse, FALSE) AS worse, i.key AS incident_key, i.title, i.impact, i.started_at, i.resolved_at,
                 EXISTS (SELECT 1 FROM suppression x WHERE x.address = s.address AND x.class = d.class) AS suppressed
@@ -88,7 +88,7 @@ pub struct DeliveryView {
     pub created_at: Timestamp,
     /// Its Message-ID, once claimed.
     pub message_id: Option<String>,
-    /// Its frozen context, once claimed.
+    /// What an earlier claim froze, of a queued one; the look has no use for it.
     pub context: Option<String>,
     /// The thread's root id.
     pub root: String,
@@ -220,7 +220,7 @@ impl ItemView {
     /// The mail it takes back may or may not have arrived.
     #[must_use]
     pub fn is_original_uncertain(&self) -> bool {
-        self.original_state == Some(State::Unknown)
+        self.original_mailed == Some(true) && self.original_state != Some(State::Accepted)
     }
 }
 

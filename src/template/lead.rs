@@ -103,10 +103,10 @@ pub(super) fn correction(mail: &CorrectionMail) -> String {
         (0 | 1, 0) => format!("No action needed. Your connection to {component} works again."),
         (n, 0) => format!("No action needed. Your {n} connections to {component} work again."),
         (_, 1) => {
-            format!("No action needed for {}. One other connection to {component} still needs you.", names(&well))
+            format!("No action needed for {}. One other connection to {component} is not back yet.", names(&well))
         }
         (_, n) => {
-            format!("No action needed for {}. {n} other connections to {component} still need you.", names(&well))
+            format!("No action needed for {}. {n} other connections to {component} are not back yet.", names(&well))
         }
     }
 }

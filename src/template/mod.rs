@@ -5,6 +5,7 @@
 mod check;
 pub mod context;
 mod error;
+mod flat;
 mod graph;
 mod lead;
 mod prose;
@@ -20,7 +21,7 @@ pub use context::Mail;
 pub use error::{Fault, TemplateError};
 pub use sources::{Sources, embedded};
 
-use handlebars::{Handlebars, Template, html_escape, no_escape};
+use handlebars::{Context, Handlebars, Template, html_escape, no_escape};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sources::Part;
@@ -128,7 +129,7 @@ impl Templates {
     /// When the template fails to render, which loading it excludes for all samples.
     pub fn subject(&self, matter: &Matter) -> Result<String, TemplateError> {
         let (name, view) = matter.view(&self.page);
-        Ok(prose::one_line(&render(&self.subject, name, &view)?, SUBJECT))
+        Ok(prose::one_line(&render(&self.subject, name, &Context::from(view))?, SUBJECT))
     }
 
     /// Both parts of a mail for a reader.
@@ -136,7 +137,7 @@ impl Templates {
     /// # Errors
     /// When a template fails to render, which loading it excludes for all samples.
     pub fn render(&self, mail: &Mail, reader: &Reader) -> Result<Rendered, TemplateError> {
-        let view = view::of(mail, reader, &self.page);
+        let view = Context::from(view::of(mail, reader, &self.page));
         let name = |part: &str| format!("mail/{}/body.{part}", mail.kind());
         Ok(Rendered {
             text: text::tidy(&render(&self.text, &name("txt"), &view)?),
@@ -183,12 +184,16 @@ fn registry(
     let mut checker = check::Checker::new(&parsed);
     samples.iter().try_for_each(|(name, views)| checker.walk(name, views))?;
     checker.finish()?;
+    for name in parsed.keys() {
+        let flat = flat::flatten(sources, sources.get(name).map_or("", String::as_str));
+        registry.register_template_string(name, flat).map_err(|error| TemplateError::parsing(name, &error))?;
+    }
     for (name, views) in &samples {
-        views.iter().try_for_each(|view| render(&registry, name, view).map(drop))?;
+        views.iter().try_for_each(|view| render(&registry, name, &Context::from(view.clone())).map(drop))?;
     }
     Ok(registry)
 }
 
-fn render(registry: &Handlebars, name: &str, view: &Value) -> Result<String, TemplateError> {
-    registry.render(name, view).map_err(|error| TemplateError::rendering(name, &error))
+fn render(registry: &Handlebars, name: &str, view: &Context) -> Result<String, TemplateError> {
+    registry.render_with_context(name, view).map_err(|error| TemplateError::rendering(name, &error))
 }

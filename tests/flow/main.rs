@@ -3,5 +3,15 @@
 
 #[path = "../support/mod.rs"]
 mod support;
+mod table;
 
 mod connections;
+mod corrections;
+mod holds;
+mod incident_a;
+mod incident_b;
+mod incident_c;
+mod incident_d;
+mod planning;
+mod relay;
+mod vanished;

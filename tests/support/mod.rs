@@ -211,6 +211,11 @@ impl World {
         new
     }
 
+    /// A new worker on the same database: the old one forgets what it knew.
+    pub fn restart(&mut self) {
+        self.worker = Worker::new(self.shared.clone(), &self.transports);
+    }
+
     /// Everything that arrived so far.
     pub fn all(&self) -> &[Got] {
         &self.seen
@@ -229,13 +234,17 @@ impl World {
 
     /// A subscriber `key` with the address `key@example.net`, in Berlin.
     pub async fn subscriber(&self, key: &str) {
+        self.subscriber_in(key, "Europe/Berlin").await;
+    }
+
+    pub async fn subscriber_in(&self, key: &str, zone: &str) {
         let mut tx = self.store.begin().await.unwrap();
         let row = setup::SubscriberRow {
             key: key.into(),
             address: format!("{key}@example.net"),
             name: None,
             locale: "en".into(),
-            zone: "Europe/Berlin".into(),
+            zone: zone.into(),
             attributes: vec![],
         };
         setup::put_subscriber(&mut tx, &row).await.unwrap();
@@ -250,18 +259,27 @@ impl World {
         tx.commit().await.unwrap();
     }
 
-    /// A connection `key`, called `Inbox <key>`, of a component, with one subscriber.
-    pub async fn connection(&self, key: &str, component: &str, subscriber: &str) {
+    pub async fn subscribe_to_everything(&self, subscriber: &str) {
         let mut tx = self.store.begin().await.unwrap();
         let subscriber = setup::subscriber_id(&mut tx, subscriber).await.unwrap().unwrap();
+        setup::put_subscription(&mut tx, subscriber, None, true).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    /// A connection `key`, called `Inbox <key>`, of a component, with one subscriber.
+    pub async fn connection(&self, key: &str, component: &str, subscriber: &str) {
+        self.connection_of(key, component, &[subscriber]).await;
+    }
+
+    pub async fn connection_of(&self, key: &str, component: &str, of: &[&str]) {
+        let mut tx = self.store.begin().await.unwrap();
+        let mut subscribers = Vec::new();
+        for subscriber in of {
+            subscribers.push(setup::subscriber_id(&mut tx, subscriber).await.unwrap().unwrap());
+        }
         let component = setup::component_id(&mut tx, component).await.unwrap().unwrap();
-        let row = setup::ConnectionRow {
-            key: key.into(),
-            component,
-            name: format!("Inbox {key}"),
-            link: None,
-            subscribers: vec![subscriber],
-        };
+        let row =
+            setup::ConnectionRow { key: key.into(), component, name: format!("Inbox {key}"), link: None, subscribers };
         setup::put_connection(&mut tx, &row).await.unwrap();
         tx.commit().await.unwrap();
     }

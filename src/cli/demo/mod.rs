@@ -1,15 +1,196 @@
-//! STUB: written elsewhere.
+//! `allclear demo`: a real incident in driven time, dispatched twice from the same signals, without and with
+//! the gate. Everything it needs is on this machine: a database in a temporary folder and a relay that keeps
+//! what it takes.
 
-use super::failure::Failure;
+mod course;
+mod progress;
+mod report;
+mod world;
 
-/// Runs the demo.
-///
-/// # Errors
-/// Always: it is a stub.
-pub async fn run(_args: &Args) -> Result<u8, Failure> {
-    Err(Failure::new(1, "the demo is not built in this tree", "take the tree that has it"))
-}
+use super::failure::{FAILURE, FOUND_PROBLEMS, Failure};
+use crate::flow::ingest::IngestError;
+use crate::flow::intake::FieldError;
+use crate::mail::sink::Received;
+use crate::store::{StoreError, audit};
+use course::Course;
+use progress::Progress;
+use report::{Report, Side};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+use world::World;
 
 /// `allclear demo`
 #[derive(clap::Args, Debug)]
-pub struct Args {}
+pub struct Args {
+    /// How many inboxes break
+    #[arg(long, default_value_t = DemoOptions::default().inboxes)]
+    inboxes: usize,
+    /// Ends standard output with one JSON object
+    #[arg(long, value_name = "FORM", value_parser = ["json"])]
+    report: Option<String>,
+    /// Where the database and the mails are kept [default: a new temporary folder]
+    #[arg(long, value_name = "FOLDER")]
+    keep: Option<PathBuf>,
+}
+
+/// Runs the command; `json` is the option every command has.
+pub(super) async fn command(args: &Args, json: bool) -> Result<u8, Failure> {
+    let options = DemoOptions { inboxes: args.inboxes, json: json || args.report.is_some(), keep: args.keep.clone() };
+    match run(options).await {
+        Ok(true) => Ok(0),
+        Ok(false) => Ok(FOUND_PROBLEMS),
+        Err(e) => Err(Failure::new(FAILURE, e.to_string(), e.hint())),
+    }
+}
+
+/// What the demo is asked for.
+#[derive(Clone, Debug)]
+pub struct DemoOptions {
+    /// How many inboxes break.
+    pub inboxes: usize,
+    /// Ends standard output with one JSON object.
+    pub json: bool,
+    /// Where the database and the mails are kept; a new temporary folder unless given.
+    pub keep: Option<PathBuf>,
+}
+
+impl Default for DemoOptions {
+    fn default() -> Self {
+        Self { inboxes: 3_000, json: false, keep: None }
+    }
+}
+
+/// The demo cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    /// It was asked for too few or too many inboxes.
+    #[error("{0} inboxes cannot be shown: take 100 to 50000")]
+    Inboxes(usize),
+    /// The folder has something in it.
+    #[error("the folder {} already has a demo in it", .0.display())]
+    Taken(PathBuf),
+    /// A file or a port.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The demo's own input was refused.
+    #[error(transparent)]
+    Ingest(#[from] IngestError),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The templates.
+    #[error("the templates cannot be loaded: {0}")]
+    Templates(#[from] crate::template::TemplateError),
+}
+
+impl From<FieldError> for DemoError {
+    fn from(error: FieldError) -> Self {
+        Self::Ingest(error.into())
+    }
+}
+
+impl DemoError {
+    /// What to do about it.
+    #[must_use]
+    pub const fn hint(&self) -> &'static str {
+        match self {
+            Self::Inboxes(_) => "leave the number out: 3000 take a few seconds",
+            Self::Taken(_) => "name a new folder",
+            Self::Io { .. } => "check that the folder can be written and has room",
+            _ => "this is a fault of the program: please report it with this line",
+        }
+    }
+}
+
+fn failed(what: impl Into<String>) -> impl FnOnce(io::Error) -> DemoError {
+    let what = what.into();
+    move |source| DemoError::Io { what, source }
+}
+
+/// Replays the incident twice, tells progress on standard error and the result on standard output. `true` when all
+/// checks hold.
+///
+/// # Errors
+/// When a folder, the database or a port cannot be had.
+pub async fn run(options: DemoOptions) -> Result<bool, DemoError> {
+    if !(100..=50_000).contains(&options.inboxes) {
+        return Err(DemoError::Inboxes(options.inboxes));
+    }
+    let began = Instant::now();
+    let folder = folder(options.keep)?;
+    let without = folder.join("gate-off");
+    let course = Course::of(options.inboxes)?;
+    progress::introduce(course.inboxes.len());
+    // The worlds are made side by side: SQLite costs the same whoever waits for it.
+    let (mut world_off, mut world_on) =
+        tokio::try_join!(World::new(&without, &course, false), World::new(&folder, &course, true))?;
+    let off = play(&mut world_off, &course, "gate off").await?;
+    let on = play(&mut world_on, &course, "gate on ").await?;
+    drop(world_off);
+    std::fs::remove_dir_all(&without).map_err(failed(format!("{} cannot be removed", without.display())))?;
+    let mails = folder.join("mails");
+    let kept = report::keep(&mails, &on.mails, &course)
+        .map_err(failed(format!("the mails cannot be written to {}", mails.display())))?;
+    let findings = audit::run(&mut world_on.read().await?).await?;
+    let report = Report {
+        course: &course,
+        off: Side::count(&course, &off),
+        on: Side::count(&course, &on),
+        faults: report::faults(&course, &on.mails),
+        findings,
+        folder: &folder,
+        kept,
+        took: began.elapsed(),
+    };
+    println!("{}", report.text());
+    if options.json {
+        println!("{}", report.json());
+    }
+    Ok(report.holds())
+}
+
+/// What a run came to.
+pub(super) struct Run {
+    /// The mails, in the order in which they arrived.
+    pub mails: Vec<Received>,
+    /// The most that waited at one time.
+    pub held: usize,
+}
+
+async fn play(world: &mut World, course: &Course, name: &'static str) -> Result<Run, DemoError> {
+    let mut progress = Progress::new(name);
+    let (mut said, mut held) = (course.said.as_slice(), 0);
+    for now in course::ticks() {
+        let split = said.partition_point(|(at, _)| *at <= now);
+        let (batch, rest) = said.split_at(split);
+        said = rest;
+        world.step(now, batch).await?;
+        let landmark = course::is_landmark(now);
+        // Counting the queue reads all of it, so only where the most can be waiting, and where it is told.
+        if progress.is_due(landmark) || course::is_crest(now) {
+            let waiting = world.waiting().await?;
+            held = held.max(waiting);
+            progress.tell(now, waiting, &world.sink, landmark);
+        }
+    }
+    progress.end();
+    Ok(Run { mails: world.sink.mails(), held })
+}
+
+/// The folder to work in: a new one.
+fn folder(wanted: Option<PathBuf>) -> Result<PathBuf, DemoError> {
+    let temporary = || std::env::temp_dir().join(format!("allclear-demo-{}", uuid::Uuid::now_v7().simple()));
+    let folder = wanted.unwrap_or_else(temporary);
+    let is_taken = |folder: &Path| folder.join(world::DATABASE).exists();
+    if is_taken(&folder) {
+        return Err(DemoError::Taken(folder));
+    }
+    std::fs::create_dir_all(folder.join("gate-off")).map_err(failed(format!("{} cannot be made", folder.display())))?;
+    Ok(folder)
+}

@@ -1,0 +1,127 @@
+//! Corrections, ends and all-clears that meet newer news on their way: nothing that leaves is untrue, nothing owed is
+//! forgotten.
+
+use super::table::{assert_table, until};
+use crate::on_both;
+use crate::support::{On, World};
+use allclear::mail::sink::{Act, Answer, Phase, Script};
+use serde_json::json;
+
+on_both! {
+    a_correction_names_what_broke_again_before_it_left;
+    a_newer_mail_of_the_thread_replaces_the_correction;
+    an_end_waits_while_a_component_it_names_is_down_again;
+    a_problem_mail_nobody_can_know_about_gets_its_end;
+}
+
+async fn world(on: On, script: Script) -> World {
+    let w = World::with(on, "2025-06-02T08:00:00Z", script, |_| {}).await;
+    w.component("outlook", "Outlook").await;
+    w.subscriber("ann").await;
+    w.subscribe("ann", "outlook").await;
+    w.connection("a1", "outlook", "ann").await;
+    w.connection("a2", "outlook", "ann").await;
+    w
+}
+
+async fn a_correction_names_what_broke_again_before_it_left(on: On) {
+    let mut w = world(on, Script::default()).await;
+    w.broken("a1").await;
+    w.broken("a2").await;
+    until(&mut w, "2025-06-02T08:10:00Z").await;
+    w.sink.set_down(true);
+    w.recovered("a1", "automatic").await;
+    w.recovered("a2", "automatic").await;
+    until(&mut w, "2025-06-02T08:20:00Z").await;
+    w.broken("a2").await;
+    until(&mut w, "2025-06-02T08:22:00Z").await;
+    w.sink.set_down(false);
+    until(&mut w, "2025-06-02T08:40:00Z").await;
+    w.recovered("a2", "automatic").await;
+    until(&mut w, "2025-06-02T09:00:00Z").await;
+    assert_table(
+        w.all(),
+        "UTC",
+        "
+        Mon 2 Jun 08:05 ann please reconnect: Inbox a1, Inbox a2
+        Mon 2 Jun 08:22 ann no action needed: Inbox a1; still: Inbox a2
+        Mon 2 Jun 08:25 ann please reconnect after all: Inbox a2
+        Mon 2 Jun 08:40 ann no action needed: Inbox a2
+        ",
+    );
+}
+
+async fn a_newer_mail_of_the_thread_replaces_the_correction(on: On) {
+    let mut w = world(on, Script::default()).await;
+    w.broken("a1").await;
+    until(&mut w, "2025-06-02T08:10:00Z").await;
+    w.sink.set_down(true);
+    w.recovered("a1", "automatic").await;
+    until(&mut w, "2025-06-02T08:12:00Z").await;
+    w.broken("a1").await;
+    until(&mut w, "2025-06-02T08:20:00Z").await;
+    w.sink.set_down(false);
+    until(&mut w, "2025-06-02T08:30:00Z").await;
+    w.recovered("a1", "automatic").await;
+    until(&mut w, "2025-06-02T09:00:00Z").await;
+    assert_table(
+        w.all(),
+        "UTC",
+        "
+        Mon 2 Jun 08:05 ann please reconnect: Inbox a1
+        Mon 2 Jun 08:20 ann please reconnect: Inbox a1
+        Mon 2 Jun 08:30 ann no action needed: Inbox a1
+        ",
+    );
+    let corrections: Vec<_> = w.deliveries().await.into_iter().filter(|d| d.starts_with("correction")).collect();
+    assert_eq!(corrections, ["correction folded replaced_by_newer", "correction accepted"]);
+}
+
+async fn incident(w: &World, phase: &str, status: &str) {
+    w.notice(json!({"kind": "incident", "incident": "o-1", "title": "Slow", "phase": phase, "body": "It is slow.",
+        "components": [{"key": "outlook", "status": status}]}))
+        .await;
+}
+
+async fn an_end_waits_while_a_component_it_names_is_down_again(on: On) {
+    let mut w = world(on, Script::default()).await;
+    incident(&w, "investigating", "major_outage").await;
+    until(&mut w, "2025-06-02T08:20:00Z").await;
+    w.sink.set_down(true);
+    until(&mut w, "2025-06-02T08:30:00Z").await;
+    incident(&w, "resolved", "operational").await;
+    until(&mut w, "2025-06-02T08:31:00Z").await;
+    w.down("outlook").await;
+    until(&mut w, "2025-06-02T08:35:00Z").await;
+    w.sink.set_down(false);
+    until(&mut w, "2025-06-02T08:50:00Z").await;
+    assert_eq!(w.all().len(), 1);
+    w.up("outlook").await;
+    until(&mut w, "2025-06-02T09:30:00Z").await;
+    assert_table(
+        w.all(),
+        "UTC",
+        "
+        Mon 2 Jun 08:01 ann Investigating: Outlook has a major outage.
+        Mon 2 Jun 08:50 ann Resolved: Outlook works normally again.
+        ",
+    );
+}
+
+async fn a_problem_mail_nobody_can_know_about_gets_its_end(on: On) {
+    let silent = |at, nth| (at == Phase::Dot && nth == 1).then_some(Answer { at, act: Act::TakeAndClose });
+    let mut w = world(on, Script::default().answering(move |at, _, nth| silent(at, nth))).await;
+    incident(&w, "investigating", "major_outage").await;
+    until(&mut w, "2025-06-02T08:10:00Z").await;
+    incident(&w, "resolved", "operational").await;
+    until(&mut w, "2025-06-02T09:30:00Z").await;
+    assert_table(
+        w.all(),
+        "UTC",
+        "
+        Mon 2 Jun 08:01 ann Investigating: Outlook has a major outage.
+        Mon 2 Jun 08:16 ann Resolved: Outlook works normally again.
+        ",
+    );
+    assert_eq!(w.deliveries().await, ["incident_update unknown ambiguous", "incident_end accepted"]);
+}

@@ -1,0 +1,139 @@
+//! A mail nobody knows about: its worker vanished while it was armed, or it waits again after its quarantine.
+//! Nothing is repeated or taken back before the quarantine is over, and then once.
+
+use super::table::{assert_table, plain, until};
+use crate::on_both;
+use crate::support::{On, World};
+use allclear::domain::delivery::{HandOver, Outcome, State};
+use allclear::domain::id::DeliveryId;
+use allclear::mail::sink::{Act, Answer, Phase, Script};
+use allclear::store::queue::{self, Armed};
+use allclear::store::record::{self, Settled};
+use serde_json::json;
+
+on_both! {
+    what_a_vanished_worker_held_is_sent_once_after_lease_and_quarantine;
+    what_recovered_meanwhile_is_corrected_and_not_sent;
+    what_the_customer_reconnected_meanwhile_is_neither_sent_nor_corrected;
+    what_recovers_in_the_quarantine_is_corrected_once;
+    the_late_word_of_a_vanished_worker_is_kept_and_changes_nothing;
+    what_waits_again_after_its_quarantine_may_have_arrived_all_the_same;
+}
+
+/// Ann's inbox broke at 08:00; at 08:05 a worker armed the mail, and was never heard of again.
+async fn world(on: On) -> (World, DeliveryId) {
+    let mut w = World::new(on, "2025-06-02T08:00:00Z").await;
+    w.component("outlook", "Outlook").await;
+    w.subscriber("ann").await;
+    w.connection("ann", "outlook", "ann").await;
+    w.broken("ann").await;
+    w.pass(4).await;
+    w.clock.set(crate::support::t("2025-06-02T08:05:00Z"));
+    let mut tx = w.store.begin().await.unwrap();
+    let lanes = queue::lanes(&mut tx).await.unwrap();
+    let mut due = Vec::new();
+    for lane in lanes {
+        due.extend(queue::due(&mut tx, lane.id, 10).await.unwrap());
+    }
+    assert_eq!(due.len(), 1);
+    let armed = Armed {
+        id: due[0].id,
+        message_id: "held@status.example.com".to_owned(),
+        template_set: String::new(),
+        address: "ann@example.net".to_owned(),
+        context: "{}".to_owned(),
+    };
+    let lease = tx.now() + w.shared.setting.lease;
+    queue::arm(&mut tx, "vanished", lease, &[armed]).await.unwrap();
+    tx.commit().await.unwrap();
+    (w, due[0].id)
+}
+
+async fn what_a_vanished_worker_held_is_sent_once_after_lease_and_quarantine(on: On) {
+    let (mut w, _) = world(on).await;
+    until(&mut w, "2025-06-02T12:00:00Z").await;
+    // 13 minutes of lease, 15 of quarantine.
+    assert_table(w.all(), "UTC", "Mon 2 Jun 08:33 ann please reconnect: Inbox ann");
+    assert_eq!(w.all()[0].header("Message-ID").as_deref(), Some("<held@status.example.com>"));
+    assert_eq!(w.deliveries().await, ["action_required accepted"]);
+}
+
+async fn what_recovered_meanwhile_is_corrected_and_not_sent(on: On) {
+    let (mut w, _) = world(on).await;
+    until(&mut w, "2025-06-02T08:10:00Z").await;
+    let mut answer = w.recovered("ann", "automatic").await;
+    allclear::flow::ingest::drain_state(&w.store, &mut answer).await.unwrap();
+    assert_eq!((answer.in_flight, answer.drained), (Some(1), Some(false)));
+    until(&mut w, "2025-06-02T12:00:00Z").await;
+    assert_table(w.all(), "UTC", "Mon 2 Jun 08:33 ann no action needed: Inbox ann");
+    assert!(plain(&w.all()[0]).contains("You may have received a mail of"), "{}", plain(&w.all()[0]));
+    allclear::flow::ingest::drain_state(&w.store, &mut answer).await.unwrap();
+    assert_eq!((answer.in_flight, answer.drained), (Some(0), Some(true)));
+}
+
+async fn what_the_customer_reconnected_meanwhile_is_neither_sent_nor_corrected(on: On) {
+    let (mut w, _) = world(on).await;
+    until(&mut w, "2025-06-02T08:10:00Z").await;
+    w.recovered("ann", "customer").await;
+    until(&mut w, "2025-06-02T12:00:00Z").await;
+    assert!(w.all().is_empty(), "{:?}", w.all());
+    assert_eq!(w.deliveries().await, ["action_required unknown ambiguous"]);
+}
+
+async fn what_recovers_in_the_quarantine_is_corrected_once(on: On) {
+    let (mut w, _) = world(on).await;
+    until(&mut w, "2025-06-02T08:25:00Z").await;
+    w.recovered("ann", "automatic").await;
+    until(&mut w, "2025-06-02T12:00:00Z").await;
+    assert_table(w.all(), "UTC", "Mon 2 Jun 08:33 ann no action needed: Inbox ann");
+}
+
+async fn the_late_word_of_a_vanished_worker_is_kept_and_changes_nothing(on: On) {
+    let (mut w, id) = world(on).await;
+    until(&mut w, "2025-06-02T08:25:00Z").await;
+    let taken = Outcome { hand_over: HandOver::Accepted, code: Some(250), enhanced: None, words: "taken".to_owned() };
+    let late = Settled {
+        id,
+        token: 1,
+        outcome: Some(taken),
+        state: State::Accepted,
+        reason: None,
+        due_at: None,
+        quarantine_until: None,
+        counts: false,
+        phase: None,
+    };
+    let mut tx = w.store.begin().await.unwrap();
+    record::outcomes(&mut tx, "vanished", &[late]).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(w.deliveries().await, ["action_required unknown ambiguous"]);
+    let attempts = w.query("SELECT outcome, owner FROM attempt WHERE NOT guarded").await;
+    assert_eq!(attempts, [[Some("accepted".to_owned()), Some("vanished".to_owned())]]);
+}
+
+async fn what_waits_again_after_its_quarantine_may_have_arrived_all_the_same(on: On) {
+    let silent = |at, nth| (at == Phase::Dot && nth == 1).then_some(Answer { at, act: Act::TakeAndClose });
+    let script = Script::default().answering(move |at, _, nth| silent(at, nth));
+    let mut w = World::with(on, "2025-06-02T08:00:00Z", script, |_| {}).await;
+    w.component("outlook", "Outlook").await;
+    w.subscriber("ann").await;
+    w.connection("ann", "outlook", "ann").await;
+    w.broken("ann").await;
+    until(&mut w, "2025-06-02T08:10:00Z").await;
+    w.down("outlook").await;
+    // The quarantine ends at 08:20, but nobody is asked while the component is down.
+    until(&mut w, "2025-06-02T08:40:00Z").await;
+    assert!(w.deliveries().await[0].starts_with("action_required queued"));
+    w.signal(json!({"connection": "ann", "what": "recovered", "by": "automatic"})).await;
+    until(&mut w, "2025-06-02T12:00:00Z").await;
+    assert_table(
+        w.all(),
+        "UTC",
+        "
+        Mon 2 Jun 08:05 ann please reconnect: Inbox ann
+        Mon 2 Jun 08:40 ann no action needed: Inbox ann
+        ",
+    );
+    assert!(plain(&w.all()[1]).contains("You may have received a mail of"), "{}", plain(&w.all()[1]));
+    assert_eq!(w.deliveries().await, ["action_required withdrawn recovered", "correction accepted"]);
+}

@@ -1,0 +1,166 @@
+//! The claim, the look and the sweep find their rows by index: on 100,000 analysed deliveries of 100,000 threads
+//! in 20 lanes, as the planners choose without any switch.
+
+use crate::on_both;
+use crate::support::{self, On};
+use allclear::store::{Clock, statements};
+use sqlx::{Connection, PgConnection, Row, SqliteConnection};
+use uuid::Uuid;
+
+on_both! {
+    claim_look_and_sweep_use_their_indexes;
+}
+
+const COMPONENT: u32 = 1;
+const CONNECTION: u32 = 3;
+const THREAD: u32 = 4;
+const LANE: u32 = 5;
+const DELIVERY: u32 = 6;
+
+/// The id of the i-th row of a table, here and in the database's own words.
+fn id(table: u32, i: u32) -> Uuid {
+    Uuid::from_u128(u128::from(table * 1_000_000 + i))
+}
+
+fn filled(on: On, sql: &str) -> String {
+    let generator = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000)";
+    let made = sql.replace("{n}", generator);
+    made.split('{')
+        .enumerate()
+        .map(|(n, piece)| {
+            let Some((inside, after)) = piece.split_once('}').filter(|_| n > 0) else { return piece.to_owned() };
+            let (table, i) = inside.split_once(' ').unwrap();
+            let number = format!("{table}000000 + {i}");
+            match on {
+                On::Sqlite => format!("unhex(printf('%032x', {number})){after}"),
+                On::Postgres => format!("CAST(lpad(to_hex({number}), 32, '0') AS uuid){after}"),
+            }
+        })
+        .collect()
+}
+
+/// `{6 i}` is the id of the i-th row of table 6.
+const FILL: &[&str] = &[
+    "{n} INSERT INTO component (id, key, name, created_at) SELECT {1 i}, 'k' || i, 'K', 1 FROM n WHERE i <= 20",
+    "{n} INSERT INTO subscriber (id, key, address, locale, zone, created_at) SELECT {2 i}, 's' || i, 'a@example.net', 'en', 'UTC', 1 FROM n WHERE i <= 1000",
+    "{n} INSERT INTO connection (id, key, component_id, name, fault, episode, failed_at, created_at)
+     SELECT {3 i}, 'c' || i, {1 i % 20 + 1}, 'C', 'permanent', 1, i, 1 FROM n WHERE i <= 50000",
+    "{n} INSERT INTO thread (id, matter_kind, matter_id, subscriber_id, ordinal, root, subject, sender, created_at)
+     SELECT {4 i}, 'connections', {1 i % 20 + 1}, {2 i % 1000 + 1}, i, 'r', 's', 'f', 1 FROM n",
+    "{n} INSERT INTO lane (id, class, fence_kind, fence_id, created_at) SELECT {5 i}, 'action_required', 'component', {1 i}, 1 FROM n WHERE i <= 20",
+    "{n} INSERT INTO delivery (id, class, stream, lane_id, cause_id, subscriber_id, thread_id, state, due_at, reason, owner, lease_until,
+        quarantine_until, maybe_mailed, message_id, context, created_at, claimed_at, decided_at)
+     SELECT {6 i}, 'action_required', 'account', {5 i % 20 + 1}, {6 i}, {2 i % 1000 + 1}, {4 i}, s.state, i, s.reason,
+        CASE WHEN s.state = 'sending' THEN 'x' END, CASE WHEN s.state = 'sending' THEN i END,
+        CASE WHEN s.state = 'unknown' THEN i END, s.state IN ('accepted', 'unknown'), 'm', 'c', 1, 1,
+        CASE WHEN s.state NOT IN ('queued', 'sending') THEN 1 END
+     FROM (SELECT i, CASE WHEN i % 1000 = 7 THEN 'sending' WHEN i % 1000 = 8 THEN 'unknown' WHEN i % 10 < 5 THEN 'queued'
+            WHEN i % 10 < 9 THEN 'accepted' ELSE 'withdrawn' END AS state, 'recovered' AS reason FROM n) s",
+    // The last tenth takes back the first.
+    "{n} INSERT INTO delivery_item (delivery_id, subject_id, component_id, connection_id, episode, failed_at, corrects_id)
+     SELECT {6 i}, {3 i % 50000 + 1}, {1 i % 20 + 1}, {3 i % 50000 + 1}, 1, i, CASE WHEN i > 90000 THEN {6 i - 90000} END FROM n",
+    "ANALYZE",
+];
+
+/// A parameter of a statement.
+enum Value {
+    Id(Uuid),
+    Number(i64),
+    Text(String),
+}
+
+/// Ten rows as the statement's JSON parameter: it takes from them what it needs.
+fn rows(table: u32) -> Value {
+    let rows: Vec<_> = (1..=10)
+        .map(|i| {
+            let id = id(table, i * 9_000).simple().to_string();
+            serde_json::json!({"id": id, "at": 1, "reason": "recovered", "token": 0, "state": "accepted", "counts": 0,
+                "mailed": 1, "due_at": 1, "until": 1, "owner": "x", "lease_until": 1, "message_id": "m", "context": "{}",
+                "template_set": "t", "address": "a", "decided_at": 1, "again": 0})
+        })
+        .collect();
+    Value::Text(serde_json::to_string(&rows).unwrap())
+}
+
+fn cases() -> Vec<(&'static str, Vec<Value>, Option<&'static str>)> {
+    use Value::{Id, Number, Text};
+    vec![
+        ("LANES", vec![], Some("delivery_due")),
+        ("DUE", vec![Id(id(LANE, 4)), Number(90_000), Number(64)], Some("delivery_due")),
+        ("ARM", vec![rows(DELIVERY)], None),
+        ("DELIVERIES", vec![rows(DELIVERY)], None),
+        ("ITEMS original_claimed_at", vec![rows(DELIVERY)], Some("delivery_item_once")),
+        ("OUTCOMES", vec![rows(DELIVERY)], None),
+        ("SIBLINGS", vec![rows(THREAD)], Some("delivery_by_thread")),
+        ("OF_CONNECTION dropped", vec![Id(id(CONNECTION, 77)), Number(1)], Some("delivery_item_by_connection")),
+        (
+            "OF_COMPONENT",
+            vec![Id(id(COMPONENT, 4)), Number(90_000), Number(50_000), Id(Uuid::nil()), Number(50)],
+            Some("delivery_item_by_failure"),
+        ),
+        ("WITHDRAW_STALE", vec![rows(DELIVERY)], None),
+        ("CORRECTED_ALREADY", vec![rows(DELIVERY)], Some("delivery_item_correction")),
+        ("QUEUED_CORRECTIONS", vec![rows(THREAD)], Some("delivery_by_thread")),
+        ("WAKE", vec![Id(id(CONNECTION, 77)), Number(1)], None),
+        ("IN_FLIGHT_CONNECTION", vec![Id(id(CONNECTION, 77)), Number(1)], None),
+        ("EXPIRED", vec![Number(90_000), Text("x".to_owned()), Number(50)], None),
+        ("QUARANTINED", vec![Number(90_000), Number(50)], Some("delivery_quarantined")),
+    ]
+}
+
+macro_rules! explain {
+    ($conn:expr, $sql:expr, $values:expr, $column:expr) => {{
+        let mut query = sqlx::query(sqlx::AssertSqlSafe($sql));
+        for value in $values {
+            query = match value {
+                Value::Id(id) => query.bind(id),
+                Value::Number(number) => query.bind(number),
+                Value::Text(text) => query.bind(text),
+            };
+        }
+        let lines = query.fetch_all($conn).await.unwrap();
+        lines.iter().map(|line| line.get::<String, _>($column)).collect::<Vec<_>>()
+    }};
+}
+
+async fn claim_look_and_sweep_use_their_indexes(on: On) {
+    let (_store, _folder, url) = support::store(on, Clock::Database).await;
+    let mut wrong = Vec::new();
+    for (name, values, index) in cases() {
+        let plan = plan(on, &url, name, values, wrong.is_empty() && name == "LANES").await;
+        // SQLite calls reading a whole table or index a scan. Allowed: the parameter, the lanes, what is on the wire.
+        let small = ["SCAN json_each", "SCAN l", "SCAN delivery USING INDEX delivery_leased"];
+        let whole = plan.iter().filter(|line| match on {
+            On::Sqlite => line.starts_with("SCAN ") && !small.iter().any(|part| line.starts_with(part)),
+            On::Postgres => line.contains("Seq Scan on delivery"),
+        });
+        if whole.count() > 0 || index.is_some_and(|index| !plan.iter().any(|line| line.contains(index))) {
+            wrong.push(format!("{name}:\n{}", plan.join("\n")));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+async fn plan(on: On, url: &str, name: &str, values: Vec<Value>, fill: bool) -> Vec<String> {
+    let all = statements();
+    // Where two files use a name, a word of the text tells them apart.
+    let (name, word) = name.split_once(' ').unwrap_or((name, ""));
+    let named: Vec<_> = all.iter().filter(|sql| sql.name == name && sql.sqlite.contains(word)).collect();
+    assert_eq!(named.len(), 1, "{name}");
+    match on {
+        On::Sqlite => {
+            let mut conn = SqliteConnection::connect(url).await.unwrap();
+            for sql in FILL.iter().filter(|_| fill) {
+                sqlx::raw_sql(sqlx::AssertSqlSafe(filled(on, sql))).execute(&mut conn).await.unwrap();
+            }
+            explain!(&mut conn, format!("EXPLAIN QUERY PLAN {}", named[0].sqlite), values, "detail")
+        }
+        On::Postgres => {
+            let mut conn = PgConnection::connect(url).await.unwrap();
+            for sql in FILL.iter().filter(|_| fill) {
+                sqlx::raw_sql(sqlx::AssertSqlSafe(filled(on, sql))).execute(&mut conn).await.unwrap();
+            }
+            explain!(&mut conn, format!("EXPLAIN {}", named[0].postgres), values, 0)
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The contract of the store: what must hold on both databases, and what only PostgreSQL can show.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod checks;
+mod indexes;
+mod race;
+mod schema;
+mod statements;
