@@ -1,7 +1,7 @@
 //! The claim: takes what is due for slots whose session is open and idle, asks the gate, freezes what may leave.
 
 use super::compose::{self, Frozen, Payloads};
-use super::gate::{Split, Verdict, gate};
+use super::gate::{Split, Verdict, View, gate};
 use super::look::{Seen, views};
 use super::setting::{Setting, Stream};
 use crate::domain::class::Class;
@@ -34,11 +34,11 @@ pub struct Claimed {
 
 /// Asks the gate; a dispatcher without a gate (only in the demonstration) sends whatever is due.
 #[must_use]
-pub fn decide(seen: &Seen, setting: &Setting, now: Timestamp) -> Verdict {
+pub fn decide(view: &View, setting: &Setting, now: Timestamp) -> Verdict {
     if setting.gate {
-        gate(&seen.gate, &setting.limits(seen.row.class), now)
+        gate(view, &setting.limits(view.class), now)
     } else {
-        Verdict::Send(Split { keep: (0..seen.items.len()).collect(), ..Split::default() })
+        Verdict::Send(Split { keep: (0..view.items.len()).collect(), ..Split::default() })
     }
 }
 
@@ -120,7 +120,7 @@ async fn sort_and_arm(
     let mut sorted = Sorted::default();
     for id in ids {
         let Some(one) = seen.get(&id) else { continue };
-        match decide(one, setting, now) {
+        match decide(&one.gate, setting, now) {
             // More was read than there are slots: it stays where it is.
             Verdict::Send(_) if sorted.send.len() >= most => {}
             Verdict::Send(split) => {

@@ -240,7 +240,7 @@ fn correction(seen: &Seen, keep: &[usize], still_open: &[String], setting: &Sett
         component: seen.items.first().map(|i| i.component_name.clone()).unwrap_or_default(),
         connections,
         asked_at: kept(seen, keep).filter_map(|i| i.original_claimed_at).max().unwrap_or(seen.row.created_at),
-        maybe: kept(seen, keep).any(crate::store::view::ItemView::is_original_uncertain),
+        maybe: kept(seen, keep).any(|item| item.is_original_uncertain()),
         still_open: open,
         link: setting.public_url.clone(),
         support_link: setting.support_url.clone(),

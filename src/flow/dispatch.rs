@@ -5,7 +5,7 @@
 
 use super::claim::{Claimed, claim, decide, open_lanes, part};
 use super::compose::{self, ComposeError};
-use super::look::views;
+use super::look::{look, views};
 use super::retry;
 use super::sender::{After, Command, Event, LOOK_AGE, Record, Step, after};
 use super::setting::{Setting, Stream};
@@ -336,7 +336,7 @@ impl Shared {
         let looked = Instant::now();
         let seen = async {
             let mut tx = self.store.read().await?;
-            Ok::<_, StoreError>((views(&mut tx, &ids).await?, tx.now()))
+            Ok::<_, StoreError>((look(&mut tx, &ids).await?, tx.now()))
         };
         let seen = seen.await;
         for (job, command) in jobs.iter_mut().filter(|(_, c)| *c == Command::Look) {
@@ -345,8 +345,8 @@ impl Shared {
                 Err(_) => Event::Blind,
                 Ok((seen, now)) => Event::Looked(
                     seen.get(&job.claimed.id)
-                        .filter(|s| s.row.token == job.claimed.token && s.row.state == State::Sending)
-                        .map(|s| decide(s, &self.setting, *now)),
+                        .filter(|s| s.token == job.claimed.token && s.state == State::Sending)
+                        .map(|s| decide(&s.gate, &self.setting, *now)),
                 ),
             };
             *command = job.on(event);

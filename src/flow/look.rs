@@ -3,10 +3,10 @@
 use super::gate::{Holds, Item, Verdict, View, gate};
 use super::setting::Setting;
 use crate::domain::class::Class;
-use crate::domain::delivery::Reason;
+use crate::domain::delivery::{Reason, State};
 use crate::domain::id::DeliveryId;
 use crate::store::queue::Hold;
-use crate::store::view::{DeliveryView, ItemView};
+use crate::store::view::{DeliveryView, ItemTruth, ItemView, Truth};
 use crate::store::{StoreError, Tx, queue, view};
 use std::collections::HashMap;
 
@@ -34,7 +34,7 @@ pub async fn views(tx: &mut Tx, of: &[DeliveryId]) -> Result<HashMap<DeliveryId,
     let holds = queue::holds(tx).await?;
     let seen = rows.into_iter().map(|row| {
         let items = items.remove(&row.id).unwrap_or_default();
-        let gate = gate_view(&row, &items, &holds);
+        let gate = gate_view(&row, items.iter().map(|item| &item.truth), &holds);
         (row.id, Seen { row, items, gate })
     });
     Ok(seen.collect())
@@ -59,22 +59,51 @@ pub async fn why_waiting(
     Ok(waiting.collect())
 }
 
-fn gate_view(row: &DeliveryView, items: &[ItemView], holds: &[Hold]) -> View {
+/// What the last look sees: the claim's token and state, and what the gate may know.
+#[derive(Clone, Debug)]
+pub struct Looked {
+    /// How often it was claimed.
+    pub token: i64,
+    /// Where it stands.
+    pub state: State,
+    /// What the gate may know.
+    pub gate: View,
+}
+
+/// Reads only what the gate asks for, in statements whose snapshots begin now.
+///
+/// # Errors
+/// When the database fails: then nobody knows, and nothing may leave.
+pub async fn look(tx: &mut Tx, of: &[DeliveryId]) -> Result<HashMap<DeliveryId, Looked>, StoreError> {
+    let rows = view::truths(tx, of).await?;
+    let mut items: HashMap<DeliveryId, Vec<ItemTruth>> = HashMap::new();
+    for item in view::claims(tx, of).await? {
+        items.entry(item.delivery_id).or_default().push(item);
+    }
+    let holds = queue::holds(tx).await?;
+    let seen = rows.into_iter().map(|row| {
+        let items = items.remove(&row.id).unwrap_or_default();
+        (row.id, Looked { token: row.token, state: row.state, gate: gate_view(&row, items.iter(), &holds) })
+    });
+    Ok(seen.collect())
+}
+
+fn gate_view<'a>(row: &Truth, items: impl Iterator<Item = &'a ItemTruth> + Clone, holds: &[Hold]) -> View {
     View {
         class: row.class,
         created_at: row.created_at,
-        holds: holds_on(row.class, items, holds),
+        holds: holds_on(row.class, items.clone(), holds),
         suppressed: row.suppressed,
         told: row.told_at.is_some(),
         last_mailed_at: row.last_mailed_at,
         ended: row.ended_at.is_some(),
-        resolved: row.incident_key.as_ref().map(|_| row.resolved_at.is_some()),
+        resolved: row.has_incident.then(|| row.resolved_at.is_some()),
         worse: row.worse,
-        items: items.iter().filter_map(item).collect(),
+        items: items.filter_map(item).collect(),
     }
 }
 
-fn item(seen: &ItemView) -> Option<Item> {
+fn item(seen: &ItemTruth) -> Option<Item> {
     match (seen.claim(), seen.original()) {
         (Some(claim), Some(original)) => Some(Item::Correction(claim, original)),
         (Some(claim), None) => Some(Item::Connection(claim)),
@@ -85,13 +114,13 @@ fn item(seen: &ItemView) -> Option<Item> {
     }
 }
 
-fn holds_on(class: Class, items: &[ItemView], holds: &[Hold]) -> Holds {
+fn holds_on<'a>(class: Class, items: impl Iterator<Item = &'a ItemTruth> + Clone, holds: &[Hold]) -> Holds {
     let mut on = Holds::default();
     for hold in holds {
         let touches = match hold.scope.as_str() {
             "everything" => true,
             "class" => hold.class == Some(class),
-            _ => items.iter().any(|i| Some(i.component_id) == hold.component_id),
+            _ => items.clone().any(|i| Some(i.component_id) == hold.component_id),
         };
         match hold.cause.as_str() {
             _ if !touches => {}

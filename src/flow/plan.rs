@@ -93,7 +93,7 @@ impl Page<'_> {
 
     async fn update(&mut self, notice: &Notice, incident: IncidentId) -> Result<(), StoreError> {
         let said: IncidentIn = read_back(notice)?;
-        let components = db::incident_components(self.tx, incident).await?;
+        let components = components_of(self.tx, incident).await?;
         let mentioned = self.mentioned(&said, &components).await?;
         let lists = lists_of(notice, !said.recipients.is_empty(), &mentioned);
         let subscribers = self.page_of(&lists).await?;
@@ -144,7 +144,7 @@ impl Page<'_> {
         let page = db::threads_of_matter(self.tx, incident.0, after, self.setting.page).await?;
         let last = page.last().map(|t| t.subscriber_id.0);
         let siblings = db::siblings(self.tx, &page.iter().map(|t| t.id).collect::<Vec<_>>()).await?;
-        let components = db::incident_components(self.tx, incident).await?;
+        let components = components_of(self.tx, incident).await?;
         let ids: Vec<ThreadId> = page.iter().map(|t| t.id).collect();
         let named = db::named_components(self.tx, &ids).await?;
         let lane = db::lane(self.tx, notice.class, Fence::None).await?;
@@ -331,6 +331,11 @@ impl Page<'_> {
         db::add_items(self.tx, items).await?;
         db::fold(self.tx, folds).await
     }
+}
+
+async fn components_of(tx: &mut Tx, incident: IncidentId) -> Result<Vec<(ComponentId, ComponentStatus)>, StoreError> {
+    let found = crate::store::ingest::incident_components(tx, incident).await?;
+    Ok(found.into_iter().map(|c| (c.id, c.status)).collect())
 }
 
 fn read_back<T: serde::de::DeserializeOwned>(notice: &Notice) -> Result<T, StoreError> {

@@ -96,9 +96,9 @@ statements! {
             covers_connections = excluded.covers_connections,
             covers_from = excluded.covers_from, covers_until = excluded.covers_until",
     );
-    INCIDENT = super::Sql::differs(
+    INCIDENT = locking!(
         "SELECT id, title, phase, revision, started_at, updated_at, resolved_at FROM incident WHERE key = $1",
-        "SELECT id, title, phase, revision, started_at, updated_at, resolved_at FROM incident WHERE key = $1 FOR UPDATE",
+        "FOR UPDATE"
     );
     SAVE_INCIDENT = super::Sql::same(
         "INSERT INTO incident (id, key, title, phase, impact, revision, started_at, updated_at, resolved_at, created_at)

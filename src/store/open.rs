@@ -211,8 +211,6 @@ async fn open_sqlite(url: &str, readers: u32) -> Result<Pool, StoreError> {
         .synchronous(SqliteSynchronous::Full)
         // 16 MiB: what is written lies together, since ids grow with time.
         .pragma("cache_size", "-16384")
-        // A reader's cache is void after each commit of the writer: mapped pages spare it the reading again.
-        .pragma("mmap_size", "67108864")
         .busy_timeout(Duration::from_secs(10));
     let file = options.get_filename().display().to_string();
     let mut first = SqliteConnection::connect_with(&options).await.map_err(|e| {
@@ -233,7 +231,12 @@ async fn open_sqlite(url: &str, readers: u32) -> Result<Pool, StoreError> {
 async fn open_postgres(url: &str, connections: u32) -> Result<Pool, StoreError> {
     let options = PgConnectOptions::from_str(url)
         .map_err(|e| unfit(format!("database.url cannot be read: {e}"), "write postgres://user@host/database"))?
-        .options([("default_transaction_isolation", "read committed"), ("synchronous_commit", "on")]);
+        .options([
+            ("default_transaction_isolation", "read committed"),
+            ("synchronous_commit", "on"),
+            // The default is a spinning disk's: it makes the server read whole tables where a few rows are asked for.
+            ("random_page_cost", "1.1"),
+        ]);
     let pool = PgPoolOptions::new()
         .max_connections(connections.max(2))
         .acquire_timeout(Duration::from_secs(10))

@@ -15,15 +15,12 @@ use uuid::fmt::Simple;
 
 statements! {
     // Of one matter the oldest goes first: an end is never planned before the update it ends.
-    NEXT = super::Sql::differs(
+    NEXT = locking!(
         "SELECT p.id, p.kind, p.matter_id, p.notice_id, p.component_id, p.cursor_list, p.cursor_id, p.created_at FROM plan p
          WHERE p.kind IN ('notice', 'component_up') AND p.done_at IS NULL AND NOT EXISTS (SELECT 1 FROM plan q
             WHERE q.matter_id = p.matter_id AND q.done_at IS NULL AND q.id < p.id AND q.kind IN ('notice', 'component_up'))
          ORDER BY p.id LIMIT 1",
-        "SELECT p.id, p.kind, p.matter_id, p.notice_id, p.component_id, p.cursor_list, p.cursor_id, p.created_at FROM plan p
-         WHERE p.kind IN ('notice', 'component_up') AND p.done_at IS NULL AND NOT EXISTS (SELECT 1 FROM plan q
-            WHERE q.matter_id = p.matter_id AND q.done_at IS NULL AND q.id < p.id AND q.kind IN ('notice', 'component_up'))
-         ORDER BY p.id LIMIT 1 FOR UPDATE SKIP LOCKED",
+        "FOR UPDATE SKIP LOCKED"
     );
     MOVE_CURSOR = super::Sql::same("UPDATE plan SET cursor_list = $2, cursor_id = $3 WHERE id = $1");
     FINISH = over_rows!(
@@ -112,26 +109,21 @@ statements! {
         [id uuid, reason text, at bigint],
         "WHERE delivery.id = j.id AND delivery.state = 'queued'"
     );
-    FIND_LANE = super::Sql::differs(
+    FIND_LANE = locking!(
         "SELECT id FROM lane WHERE class = $1 AND fence_kind = $2 AND fence_id = $3",
-        "SELECT id FROM lane WHERE class = $1 AND fence_kind = $2 AND fence_id = $3 FOR UPDATE",
+        "FOR UPDATE"
     );
     ADD_LANE = super::Sql::same(
         "INSERT INTO lane (id, class, fence_kind, fence_id, created_at) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
     );
-    FAILURES = super::Sql::differs(
+    FAILURES = locking!(
         "SELECT p.id, p.notice_id, p.signal_id, p.component_id, p.connection_id, p.episode, p.component_episode, p.failed_at, p.created_at,
                 k.name AS component_name, c.cleared, c.own_fault_episode, c.episode AS newest,
                 EXISTS (SELECT 1 FROM episode e WHERE e.component_id = p.component_id AND e.n >= p.component_episode
                     AND e.covers_from <= p.failed_at AND e.covers_until >= p.failed_at) AS covered
          FROM plan p JOIN connection c ON c.id = p.connection_id JOIN component k ON k.id = p.component_id
          WHERE p.kind = 'failure' AND p.done_at IS NULL AND p.id > $1 ORDER BY p.id LIMIT $2",
-        "SELECT p.id, p.notice_id, p.signal_id, p.component_id, p.connection_id, p.episode, p.component_episode, p.failed_at, p.created_at,
-                k.name AS component_name, c.cleared, c.own_fault_episode, c.episode AS newest,
-                EXISTS (SELECT 1 FROM episode e WHERE e.component_id = p.component_id AND e.n >= p.component_episode
-                    AND e.covers_from <= p.failed_at AND e.covers_until >= p.failed_at) AS covered
-         FROM plan p JOIN connection c ON c.id = p.connection_id JOIN component k ON k.id = p.component_id
-         WHERE p.kind = 'failure' AND p.done_at IS NULL AND p.id > $1 ORDER BY p.id LIMIT $2 FOR UPDATE OF p SKIP LOCKED",
+        "FOR UPDATE OF p SKIP LOCKED"
     );
     CONCERNED = over_rows!(
         "SELECT j.id, s.subscriber_id FROM", [id uuid, connection_id uuid],
@@ -160,9 +152,6 @@ statements! {
          JOIN delivery_item i ON i.delivery_id = d.id JOIN component k ON k.id = i.component_id
          JOIN thread t ON t.id = d.thread_id
          LEFT JOIN incident_component ic ON ic.incident_id = t.matter_id AND ic.component_id = i.component_id"
-    );
-    INCIDENT_COMPONENTS = super::Sql::same(
-        "SELECT component_id, status FROM incident_component WHERE incident_id = $1 ORDER BY component_id",
     );
 }
 
@@ -783,15 +772,4 @@ pub async fn open_incidents_of(tx: &mut Tx, component: ComponentId) -> Result<Ve
 /// When the database fails.
 pub async fn named_components(tx: &mut Tx, of: &[ThreadId]) -> Result<Vec<NamedComponent>, StoreError> {
     rows!(tx, NamedComponent, NAMED_COMPONENTS, ids(of.iter().map(|t| &t.0)))
-}
-
-/// The components of an incident, and how they are doing.
-///
-/// # Errors
-/// When the database fails.
-pub async fn incident_components(
-    tx: &mut Tx,
-    incident: IncidentId,
-) -> Result<Vec<(ComponentId, ComponentStatus)>, StoreError> {
-    rows!(tx, (ComponentId, ComponentStatus), INCIDENT_COMPONENTS, incident)
 }

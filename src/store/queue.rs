@@ -17,15 +17,12 @@ statements! {
          FROM lane l LEFT JOIN component k ON l.fence_kind = 'component' AND k.id = l.fence_id WHERE l.closed_at IS NULL",
     );
     // A thread with a mail on the wire or in quarantine waits for it; the unique index is the guard, this the filter.
-    DUE = super::Sql::differs(
+    DUE = locking!(
         "SELECT d.id, d.thread_id, d.reaps FROM delivery d WHERE d.lane_id = $1 AND d.state = 'queued' AND d.due_at <= $2
             AND NOT EXISTS (SELECT 1 FROM delivery b WHERE b.thread_id = d.thread_id
                 AND (b.state = 'sending' OR (b.state = 'unknown' AND b.quarantine_until IS NOT NULL)))
          ORDER BY d.due_at, d.id LIMIT $3",
-        "SELECT d.id, d.thread_id, d.reaps FROM delivery d WHERE d.lane_id = $1 AND d.state = 'queued' AND d.due_at <= $2
-            AND NOT EXISTS (SELECT 1 FROM delivery b WHERE b.thread_id = d.thread_id
-                AND (b.state = 'sending' OR (b.state = 'unknown' AND b.quarantine_until IS NOT NULL)))
-         ORDER BY d.due_at, d.id LIMIT $3 FOR UPDATE OF d SKIP LOCKED",
+        "FOR UPDATE OF d SKIP LOCKED"
     );
     ARM = over_rows!(
         "UPDATE delivery SET state = 'sending', token = delivery.token + 1, owner = j.owner, lease_until = j.lease_until,

@@ -37,15 +37,15 @@ statements! {
          mailed bigint],
         "WHERE delivery.id = j.id AND delivery.token = j.token AND delivery.state = 'sending'"
     );
-    // A newer "please reconnect" of the thread was taken by the relay: what took back an older one about the
-    // same connections would now be untrue.
+    // A "please reconnect" about a newer outage was taken by the relay: what took back an older one about the same
+    // connections would now be untrue. A correction of this very mail, written while it was on the wire, stays.
     REPLACE_CORRECTED = over_rows!(
         "UPDATE delivery_item SET dropped = 'replaced_by_newer' FROM", [id uuid],
         "JOIN delivery n ON n.id = j.id AND n.class = 'action_required'
          JOIN delivery_item ni ON ni.delivery_id = n.id AND ni.dropped IS NULL
          JOIN delivery c ON c.thread_id = n.thread_id AND c.class = 'correction' AND c.state = 'queued'
          WHERE delivery_item.delivery_id = c.id AND delivery_item.connection_id = ni.connection_id
-            AND delivery_item.dropped IS NULL"
+            AND delivery_item.episode < ni.episode AND delivery_item.dropped IS NULL"
     );
     FOLD_EMPTY = over_rows!(
         "UPDATE delivery SET state = 'folded', reason = 'replaced_by_newer', folded_into = n.id, decided_at = j.at FROM",
@@ -54,10 +54,9 @@ statements! {
          WHERE delivery.thread_id = n.thread_id AND delivery.class = 'correction' AND delivery.state = 'queued'
             AND NOT EXISTS (SELECT 1 FROM delivery_item i WHERE i.delivery_id = delivery.id AND i.dropped IS NULL)"
     );
-    EXPIRED = super::Sql::differs(
+    EXPIRED = locking!(
         "SELECT id, class, repeats, reaps FROM delivery WHERE state = 'sending' AND (lease_until <= $1 OR owner = $2) ORDER BY lease_until LIMIT $3",
-        "SELECT id, class, repeats, reaps FROM delivery WHERE state = 'sending' AND (lease_until <= $1 OR owner = $2) ORDER BY lease_until LIMIT $3
-         FOR UPDATE SKIP LOCKED",
+        "FOR UPDATE SKIP LOCKED"
     );
     REAP = over_rows!(
         "UPDATE delivery SET state = 'unknown', reason = 'ambiguous', token = delivery.token + 1, maybe_mailed = TRUE,
@@ -70,11 +69,10 @@ statements! {
             last_mailed_at = d.claimed_at, told_at = COALESCE(thread.told_at, d.claimed_at) FROM", [id uuid],
         "JOIN delivery d ON d.id = j.id AND d.state = 'unknown' WHERE thread.id = d.thread_id"
     );
-    QUARANTINED = super::Sql::differs(
+    QUARANTINED = locking!(
         "SELECT id, class, repeats, reaps FROM delivery WHERE quarantine_until IS NOT NULL AND quarantine_until <= $1
          ORDER BY quarantine_until LIMIT $2",
-        "SELECT id, class, repeats, reaps FROM delivery WHERE quarantine_until IS NOT NULL AND quarantine_until <= $1
-         ORDER BY quarantine_until LIMIT $2 FOR UPDATE SKIP LOCKED",
+        "FOR UPDATE SKIP LOCKED"
     );
     SETTLE = over_rows!(
         "UPDATE delivery SET quarantine_until = NULL, state = j.state, reason = j.reason,

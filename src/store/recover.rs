@@ -11,11 +11,10 @@ use uuid::Uuid;
 use uuid::fmt::Simple;
 
 statements! {
-    NEXT = super::Sql::differs(
+    NEXT = locking!(
         "SELECT id, component_id, connection_id, episode, recovered_by, covers_from, covers_until, confirm_by, cursor_at, cursor_id
          FROM recovery WHERE swept_at IS NULL ORDER BY id LIMIT $1",
-        "SELECT id, component_id, connection_id, episode, recovered_by, covers_from, covers_until, confirm_by, cursor_at, cursor_id
-         FROM recovery WHERE swept_at IS NULL ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED",
+        "FOR UPDATE SKIP LOCKED"
     );
     OF_CONNECTION = super::Sql::same(
         "SELECT i.delivery_id, i.component_id, i.connection_id, i.episode, i.component_episode, i.failed_at, d.state, d.maybe_mailed,
@@ -69,11 +68,10 @@ statements! {
          WHERE (d.state = 'sending' OR (d.state = 'unknown' AND d.quarantine_until IS NOT NULL)) AND d.class = 'action_required'
             AND i.component_id = $1 AND i.failed_at >= $2 AND i.failed_at <= $3 AND i.corrects_id IS NULL",
     );
-    UNCONFIRMED_RECOVERIES = super::Sql::differs(
+    UNCONFIRMED_RECOVERIES = locking!(
         "SELECT id, component_id, covers_from, covers_until FROM recovery
          WHERE confirm_by IS NOT NULL AND confirmed_at IS NULL AND confirm_by <= $1 ORDER BY confirm_by LIMIT 1",
-        "SELECT id, component_id, covers_from, covers_until FROM recovery
-         WHERE confirm_by IS NOT NULL AND confirmed_at IS NULL AND confirm_by <= $1 ORDER BY confirm_by LIMIT 1 FOR UPDATE SKIP LOCKED",
+        "FOR UPDATE SKIP LOCKED"
     );
     UNCONFIRMED_KEYS = super::Sql::same(
         "SELECT key FROM connection WHERE component_id = $1 AND failed_at >= $2 AND failed_at <= $3 AND cleared < episode

@@ -87,6 +87,13 @@ macro_rules! statements {
     };
 }
 
+/// A query that locks what it reads: on PostgreSQL with these words, on SQLite its one writer is lock enough.
+macro_rules! locking {
+    ($text:literal, $lock:literal) => {
+        $crate::store::Sql::differs($text, concat!($text, " ", $lock))
+    };
+}
+
 /// A statement over rows given as one JSON parameter (`$1`): `head <rows AS j> tail`.
 /// SQLite reads them with `json_each`, PostgreSQL with `json_to_recordset`.
 macro_rules! over_rows {

@@ -10,6 +10,7 @@ use crate::domain::incident::{ComponentStatus, Phase};
 use crate::domain::time::Timestamp;
 use crate::domain::truth::{Claim, Original};
 use serde::Serialize;
+use std::ops::Deref;
 use uuid::Uuid;
 use uuid::fmt::Simple;
 
@@ -18,7 +19,7 @@ statements! {
         "SELECT d.id, d.class, d.state, d.token, d.lane_id, d.notice_id, d.subscriber_id, d.thread_id, d.tries, d.repeats, d.reaps,
                 d.maybe_mailed, d.created_at, d.message_id, CASE WHEN d.state = 'queued' THEN d.context END AS context, t.root, t.subject, t.sender, t.last_message_id, t.last_class,
                 t.last_mailed_at, t.told_at, t.ended_at, s.address, s.name, s.locale, s.zone, n.phase, n.observed_at,
-                COALESCE(n.worse, FALSE) AS worse, i.key AS incident_key, i.title, i.impact, i.started_at, i.resolved_at,
+                COALESCE(n.worse, FALSE) AS worse, i.id IS NOT NULL AS has_incident, i.key AS incident_key, i.title, i.impact, i.started_at, i.resolved_at,
                 EXISTS (SELECT 1 FROM suppression x WHERE x.address = s.address AND x.class = d.class) AS suppressed
          FROM", [id uuid],
         "JOIN delivery d ON d.id = j.id JOIN thread t ON t.id = d.thread_id JOIN subscriber s ON s.id = d.subscriber_id
@@ -42,6 +43,31 @@ statements! {
          LEFT JOIN connection c ON c.id = i.connection_id LEFT JOIN delivery o ON o.id = i.corrects_id
          WHERE i.dropped IS NULL ORDER BY i.delivery_id, i.subject_id, i.episode"
     );
+    // The last look: only what the gate asks for. It is read for every mail, and each column costs.
+    TRUTHS = over_rows!(
+        "SELECT d.id, d.class, d.state, d.token, d.created_at, t.last_mailed_at, t.told_at, t.ended_at,
+                COALESCE(n.worse, FALSE) AS worse, i.id IS NOT NULL AS has_incident, i.resolved_at,
+                EXISTS (SELECT 1 FROM suppression x WHERE x.address = s.address AND x.class = d.class) AS suppressed
+         FROM", [id uuid],
+        "JOIN delivery d ON d.id = j.id JOIN thread t ON t.id = d.thread_id JOIN subscriber s ON s.id = d.subscriber_id
+         LEFT JOIN notice n ON n.id = d.notice_id
+         LEFT JOIN incident i ON t.matter_kind = 'incident' AND i.id = t.matter_id"
+    );
+    CLAIMS = over_rows!(
+        "SELECT i.delivery_id, i.component_id, i.connection_id, i.episode, i.failed_at, k.down_since, k.up_since,
+                c.episode AS newest, c.cleared, c.own_fault_episode,
+                EXISTS (SELECT 1 FROM episode e WHERE e.component_id = i.component_id AND e.n >= i.component_episode
+                    AND e.covers_from <= i.failed_at AND e.covers_until >= i.failed_at) AS covered,
+                EXISTS (SELECT 1 FROM episode e WHERE e.component_id = i.component_id
+                    AND e.covers_from <= c.failed_at AND e.covers_until >= c.failed_at) AS newest_covered,
+                EXISTS (SELECT 1 FROM episode e WHERE e.component_id = i.component_id AND e.n >= i.component_episode
+                    AND e.covers_from IS NULL AND e.since <= i.failed_at AND e.ended_at >= i.failed_at) AS awaiting,
+                o.state AS original_state, o.maybe_mailed AS original_mailed, o.quarantine_until AS original_quarantine
+         FROM", [id uuid],
+        "JOIN delivery_item i ON i.delivery_id = j.id JOIN component k ON k.id = i.component_id
+         LEFT JOIN connection c ON c.id = i.connection_id LEFT JOIN delivery o ON o.id = i.corrects_id
+         WHERE i.dropped IS NULL ORDER BY i.delivery_id, i.subject_id, i.episode"
+    );
     // Other connections of the mails being taken back: those still broken must be named, or the correction
     // would call them well by its silence.
     STILL_OPEN = over_rows!(
@@ -57,9 +83,9 @@ statements! {
     PAYLOADS = over_rows!("SELECT n.id, n.payload FROM", [id uuid], "JOIN notice n ON n.id = j.id");
 }
 
-/// A delivery with its thread, its subscriber and its incident.
+/// What the gate asks of a delivery.
 #[derive(Clone, Debug, sqlx::FromRow)]
-pub struct DeliveryView {
+pub struct Truth {
     /// Its id.
     pub id: DeliveryId,
     /// What it is for.
@@ -68,6 +94,30 @@ pub struct DeliveryView {
     pub state: State,
     /// How often it was claimed: whoever holds another number holds nothing.
     pub token: i64,
+    /// When it was planned.
+    pub created_at: Timestamp,
+    /// When the thread's last mail left.
+    pub last_mailed_at: Option<Timestamp>,
+    /// When the thread's subscriber was first told.
+    pub told_at: Option<Timestamp>,
+    /// When the thread had its end.
+    pub ended_at: Option<Timestamp>,
+    /// The notice says that things got worse.
+    pub worse: bool,
+    /// When the incident was resolved.
+    pub resolved_at: Option<Timestamp>,
+    /// The address takes no mail of this class.
+    pub suppressed: bool,
+    /// It tells of an incident.
+    pub has_incident: bool,
+}
+
+/// A delivery with its thread, its subscriber and its incident.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct DeliveryView {
+    /// What the gate asks of it.
+    #[sqlx(flatten)]
+    pub truth: Truth,
     /// Its lane.
     pub lane_id: LaneId,
     /// The notice that gives its text.
@@ -84,8 +134,6 @@ pub struct DeliveryView {
     pub reaps: i64,
     /// It left, or may have left.
     pub maybe_mailed: bool,
-    /// When it was planned.
-    pub created_at: Timestamp,
     /// Its Message-ID, once claimed.
     pub message_id: Option<String>,
     /// What an earlier claim froze, of a queued one; the look has no use for it.
@@ -100,12 +148,6 @@ pub struct DeliveryView {
     pub last_message_id: Option<String>,
     /// What the thread's last mail was for.
     pub last_class: Option<Class>,
-    /// When the thread's last mail left.
-    pub last_mailed_at: Option<Timestamp>,
-    /// When the thread's subscriber was first told.
-    pub told_at: Option<Timestamp>,
-    /// When the thread had its end.
-    pub ended_at: Option<Timestamp>,
     /// The subscriber's address.
     pub address: String,
     /// The subscriber's name.
@@ -118,8 +160,6 @@ pub struct DeliveryView {
     pub phase: Option<Phase>,
     /// When the notice was observed.
     pub observed_at: Option<Timestamp>,
-    /// The notice says that things got worse.
-    pub worse: bool,
     /// The incident's key.
     pub incident_key: Option<String>,
     /// The incident's title.
@@ -128,15 +168,18 @@ pub struct DeliveryView {
     pub impact: Option<crate::domain::incident::Impact>,
     /// When the incident truly began.
     pub started_at: Option<Timestamp>,
-    /// When the incident was resolved.
-    pub resolved_at: Option<Timestamp>,
-    /// The address takes no mail of this class.
-    pub suppressed: bool,
 }
 
-/// What a delivery names, beside what is known of it now.
+impl Deref for DeliveryView {
+    type Target = Truth;
+    fn deref(&self) -> &Truth {
+        &self.truth
+    }
+}
+
+/// What the gate asks of something a delivery names.
 #[derive(Clone, Debug, sqlx::FromRow)]
-pub struct ItemView {
+pub struct ItemTruth {
     /// The delivery.
     pub delivery_id: DeliveryId,
     /// The component.
@@ -145,42 +188,57 @@ pub struct ItemView {
     pub connection_id: Option<ConnectionId>,
     /// The outage of the connection.
     pub episode: i64,
-    /// The component's newest outage when it was accepted.
-    pub component_episode: i64,
     /// When that outage was observed.
     pub failed_at: Option<Timestamp>,
-    /// How the component was doing.
-    pub status: Option<ComponentStatus>,
-    /// The mail it takes back.
-    pub corrects_id: Option<DeliveryId>,
-    /// The component's name.
-    pub component_name: String,
     down_since: Option<Timestamp>,
     up_since: Option<Timestamp>,
-    /// The connection's name.
-    pub name: Option<String>,
-    /// Where the customer can act on it.
-    pub link: Option<String>,
     newest: Option<i64>,
     cleared: Option<i64>,
     own_fault_episode: Option<i64>,
-    /// Since when the connection is truly broken.
-    pub broken_since: Option<Timestamp>,
-    /// When the connection was last seen well.
-    pub well_as_of: Option<Timestamp>,
-    /// Who cleared its newest cleared outage.
-    pub cleared_by: Option<crate::domain::connection::By>,
     covered: bool,
     newest_covered: bool,
     awaiting: bool,
     original_state: Option<State>,
     original_mailed: Option<bool>,
     original_quarantine: Option<Timestamp>,
+}
+
+/// What a delivery names, beside what is known of it now.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct ItemView {
+    /// What the gate asks of it.
+    #[sqlx(flatten)]
+    pub truth: ItemTruth,
+    /// The component's newest outage when it was accepted.
+    pub component_episode: i64,
+    /// How the component was doing.
+    pub status: Option<ComponentStatus>,
+    /// The mail it takes back.
+    pub corrects_id: Option<DeliveryId>,
+    /// The component's name.
+    pub component_name: String,
+    /// The connection's name.
+    pub name: Option<String>,
+    /// Where the customer can act on it.
+    pub link: Option<String>,
+    /// Since when the connection is truly broken.
+    pub broken_since: Option<Timestamp>,
+    /// When the connection was last seen well.
+    pub well_as_of: Option<Timestamp>,
+    /// Who cleared its newest cleared outage.
+    pub cleared_by: Option<crate::domain::connection::By>,
     /// When the mail it takes back was sent.
     pub original_claimed_at: Option<Timestamp>,
 }
 
-impl ItemView {
+impl Deref for ItemView {
+    type Target = ItemTruth;
+    fn deref(&self) -> &ItemTruth {
+        &self.truth
+    }
+}
+
+impl ItemTruth {
     /// Whether its component is down now.
     #[must_use]
     pub const fn component_down(&self) -> bool {
@@ -231,6 +289,22 @@ struct Id {
 
 fn ids(of: impl Iterator<Item = Uuid>) -> String {
     json(&of.map(|id| Id { id: id.simple() }).collect::<Vec<_>>())
+}
+
+/// What the gate asks of deliveries.
+///
+/// # Errors
+/// When the database fails.
+pub async fn truths(tx: &mut Tx, of: &[DeliveryId]) -> Result<Vec<Truth>, StoreError> {
+    rows!(tx, Truth, TRUTHS, ids(of.iter().map(|d| d.0)))
+}
+
+/// What the gate asks of what some deliveries name, in the order of the deliveries.
+///
+/// # Errors
+/// When the database fails.
+pub async fn claims(tx: &mut Tx, of: &[DeliveryId]) -> Result<Vec<ItemTruth>, StoreError> {
+    rows!(tx, ItemTruth, CLAIMS, ids(of.iter().map(|d| d.0)))
 }
 
 /// Deliveries by id.

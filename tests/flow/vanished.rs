@@ -14,6 +14,7 @@ use serde_json::json;
 on_both! {
     what_a_vanished_worker_held_is_sent_once_after_lease_and_quarantine;
     what_recovered_meanwhile_is_corrected_and_not_sent;
+    what_recovered_while_it_was_on_the_wire_is_corrected_once_the_relay_took_it;
     what_the_customer_reconnected_meanwhile_is_neither_sent_nor_corrected;
     what_recovers_in_the_quarantine_is_corrected_once;
     the_late_word_of_a_vanished_worker_is_kept_and_changes_nothing;
@@ -69,6 +70,32 @@ async fn what_recovered_meanwhile_is_corrected_and_not_sent(on: On) {
     assert!(plain(&w.all()[0]).contains("You may have received a mail of"), "{}", plain(&w.all()[0]));
     allclear::flow::ingest::drain_state(&w.store, &mut answer).await.unwrap();
     assert_eq!((answer.in_flight, answer.drained), (Some(0), Some(true)));
+}
+
+async fn what_recovered_while_it_was_on_the_wire_is_corrected_once_the_relay_took_it(on: On) {
+    let (mut w, id) = world(on).await;
+    w.recovered("ann", "automatic").await;
+    // Swept while the mail is on the wire: its correction waits. Then the relay's 250 is recorded.
+    w.settle().await;
+    let words = "taken".to_owned();
+    let settled = Settled {
+        id,
+        token: 1,
+        outcome: Some(Outcome { hand_over: HandOver::Accepted, code: Some(250), enhanced: None, words }),
+        state: State::Accepted,
+        reason: None,
+        due_at: None,
+        quarantine_until: None,
+        counts: false,
+        phase: None,
+    };
+    let mut tx = w.store.begin().await.unwrap();
+    record::outcomes(&mut tx, "vanished", &[settled]).await.unwrap();
+    tx.commit().await.unwrap();
+    until(&mut w, "2025-06-02T12:00:00Z").await;
+    assert_eq!(w.all().len(), 1, "{:?}", w.deliveries().await);
+    assert!(plain(&w.all()[0]).contains("No action needed"));
+    assert_eq!(w.deliveries().await, ["action_required accepted", "correction accepted"]);
 }
 
 async fn what_the_customer_reconnected_meanwhile_is_neither_sent_nor_corrected(on: On) {

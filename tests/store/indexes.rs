@@ -89,6 +89,8 @@ fn cases() -> Vec<(&'static str, Vec<Value>, Option<&'static str>)> {
         ("DUE", vec![Id(id(LANE, 4)), Number(90_000), Number(64)], Some("delivery_due")),
         ("ARM", vec![rows(DELIVERY)], None),
         ("DELIVERIES", vec![rows(DELIVERY)], None),
+        ("TRUTHS", vec![rows(DELIVERY)], None),
+        ("CLAIMS", vec![rows(DELIVERY)], Some("delivery_item_once")),
         ("ITEMS original_claimed_at", vec![rows(DELIVERY)], Some("delivery_item_once")),
         ("OUTCOMES", vec![rows(DELIVERY)], None),
         ("SIBLINGS", vec![rows(THREAD)], Some("delivery_by_thread")),
