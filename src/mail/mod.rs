@@ -2,6 +2,7 @@
 //! with the relay ([`session`]) and what came of it ([`reply`]). Nothing here knows the database or
 //! decides whether a mail is still true.
 
+mod classify;
 mod connect;
 mod dialogue;
 mod encode;
@@ -13,6 +14,7 @@ pub mod session;
 pub mod sink;
 mod wire;
 
+pub use classify::classify;
 pub use connect::{OpenError, OpenPhase};
 pub use message::{BuildError, Letter, build};
 pub use relay::{Login, PhaseTimeouts, Relay, Secret, Tls, Transport};
