@@ -293,7 +293,7 @@ fn setting(slots: usize) -> Setting {
     }
 }
 
-async fn shared(url: &str, slots: usize) -> Fallible<Shared> {
+async fn shared(url: &str, caps: allclear::flow::pace::Caps::default(), slots: usize) -> Fallible<Shared> {
     let page = Page { name: "Example".to_owned(), support_url: None, public_url: None };
     Ok(Shared {
         store: Store::open(url, Connections::default(), Clock::Database).await?,

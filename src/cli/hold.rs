@@ -73,7 +73,7 @@ pub(super) struct Why {
     reason: String,
 }
 
-fn reason(text: &str) -> Result<&str, Failure> {
+pub(super) fn reason(text: &str) -> Result<&str, Failure> {
     let text = text.trim();
     if text.is_empty() || text.chars().count() > 500 || text.chars().any(char::is_control) {
         let hint = "say why in one line of at most 500 characters: --reason 'provider outage'";

@@ -13,6 +13,8 @@ mod put;
 mod show;
 mod sight;
 mod signal;
+mod streams;
+mod suppressions;
 
 pub use failure::Failure;
 
@@ -83,6 +85,10 @@ enum Command {
     Stop(hold::Why),
     /// End the stop
     Resume(hold::Why),
+    /// List the streams and their pauses, or end a pause
+    Streams(streams::Args),
+    /// List the addresses that get no mail, or lift one
+    Suppressions(suppressions::Args),
     /// Check the promises on the live database; exits 6 with what is broken
     Audit,
     /// Bring the database's schema up to date
@@ -206,6 +212,8 @@ async fn run(command: Command, config: Option<&Path>, json: bool, serve: Serve) 
         Command::Release(args) => hold::release(&context, &args).await,
         Command::Stop(why) => hold::stop(&context, &why).await,
         Command::Resume(why) => hold::resume(&context, &why).await,
+        Command::Streams(args) => streams::run(&context, args).await,
+        Command::Suppressions(args) => suppressions::run(&context, args).await,
         Command::Audit => audit::run(&context).await,
         Command::Migrate => migrate::run(&context).await,
         Command::Key(args) => key::run(&context, args).await,

@@ -11,7 +11,7 @@ use crate::flow::look;
 use crate::flow::setting::Setting;
 use crate::store::browse::{self, Of, Page};
 use crate::store::subjects::{self, Name};
-use crate::store::{StoreError, Tx, recover};
+use crate::store::{StoreError, Tx, recover, suppressions};
 
 const MOST: i64 = 200;
 
@@ -122,7 +122,9 @@ async fn customer(tx: &mut Tx, name: Name<'_>, page: Page) -> Result<Option<Sigh
         for connection in subjects::connections_of(tx, subscriber.id, MOST).await? {
             connections.push(history(tx, connection, page.limit).await?);
         }
-        customers.push(sight::Customer { next: sight::next(&deliveries, page), subscriber, connections, deliveries });
+        let suppressed = suppressions::of_address(tx, &subscriber.address).await?;
+        let next = sight::next(&deliveries, page);
+        customers.push(sight::Customer { next, subscriber, suppressed, connections, deliveries });
     }
     Ok((!customers.is_empty()).then_some(Sight::Customer { customers }))
 }

@@ -5,6 +5,7 @@ use crate::domain::id::{DeliveryId, RecoveryId};
 use crate::store::browse::{self, Delivery, Page};
 use crate::store::recover::Progress;
 use crate::store::subjects::{Component, Connection, Count, Incident, Notice, Recovery, Signal, Subscriber};
+use crate::store::suppressions::Suppression;
 use serde::Serialize;
 use std::fmt::Write;
 
@@ -26,6 +27,7 @@ pub(super) enum Sight {
 #[derive(Serialize)]
 pub(super) struct Customer {
     pub subscriber: Subscriber,
+    pub suppressed: Option<Suppression>,
     pub connections: Vec<History>,
     pub deliveries: Vec<Delivery>,
     pub next: Option<DeliveryId>,
@@ -63,9 +65,14 @@ pub(super) fn text(sight: &Sight) -> String {
     let mut out = String::new();
     match sight {
         Sight::Customer { customers } => {
-            for Customer { subscriber: s, connections, deliveries: mails, next } in customers {
+            for Customer { subscriber: s, suppressed, connections, deliveries: mails, next } in customers {
                 let name = s.name.as_deref().map(printable).unwrap_or_default();
                 let _ = writeln!(out, "{} <{}> {name} ({}, {}, {})", s.key, s.address, s.locale, s.zone, s.id);
+                if let Some(x) = suppressed {
+                    let said = x.evidence.as_deref().map(printable).unwrap_or_default();
+                    let _ = writeln!(out, "  gets no mail since {}: {} {said}", x.created_at, x.reason);
+                    let _ = writeln!(out, "  `allclear suppressions lift {} --reason ...` ends that", s.address);
+                }
                 for connection in connections {
                     history(&mut out, connection);
                 }

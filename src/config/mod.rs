@@ -139,6 +139,8 @@ pub struct Smtp {
     pub ca_file: Option<PathBuf>,
     /// The name given in EHLO.
     pub hello_name: String,
+    /// Sessions at once from this instance, over all streams that use it.
+    pub sessions: Option<u32>,
     /// Messages after which a session is closed.
     pub messages_per_session: u32,
     /// Age after which a session is closed.
@@ -196,6 +198,12 @@ pub struct Stream {
     pub relay: String,
     /// Sessions at once.
     pub slots: u32,
+    /// The most mails in any minute, over all instances.
+    pub mails_per_minute: Option<u32>,
+    /// The most mails in any minute to one recipient domain.
+    pub domain_mails_per_minute: Option<u32>,
+    /// The same for domains by name.
+    pub domains: BTreeMap<String, u32>,
     /// The classes it carries; never empty.
     pub classes: Vec<Class>,
 }

@@ -56,6 +56,7 @@ section!(Relay {
     password_file: Option<RelativePathBuf>,
     ca_file: Option<RelativePathBuf>,
     hello_name: Option<String>,
+    sessions: Option<Whole>,
     messages_per_session: Option<Whole>,
     session_age_seconds: Option<Whole>,
     connect_seconds: Option<Whole>,
@@ -71,6 +72,9 @@ section!(Stream {
     reply_to: Option<String>,
     relay: Option<String>,
     slots: Option<Whole>,
+    mails_per_minute: Option<Whole>,
+    domain_mails_per_minute: Option<Whole>,
+    domains: BTreeMap<String, Whole>,
     classes: Option<List>,
 });
 

@@ -8,6 +8,9 @@ use super::relays::DEFAULT;
 use super::{ConfigError, Mail, Mailbox, Page, Relay, Stream};
 use crate::domain::class::Class;
 
+/// A million a minute is no cap any more.
+const MOST_PER_MINUTE: u64 = 1_000_000;
+
 const ACCOUNT: [Class; 2] = [Class::ActionRequired, Class::Correction];
 
 pub(super) fn check(
@@ -70,7 +73,9 @@ pub(super) fn check(
 }
 
 fn touched(raw: &raw::Stream) -> bool {
-    raw.from.is_some() || raw.reply_to.is_some() || raw.relay.is_some() || raw.slots.is_some() || raw.classes.is_some()
+    let texts = raw.from.is_some() || raw.reply_to.is_some() || raw.relay.is_some() || raw.classes.is_some();
+    let caps = raw.mails_per_minute.is_some() || raw.domain_mails_per_minute.is_some() || !raw.domains.is_empty();
+    texts || caps || raw.slots.is_some()
 }
 
 fn build(
@@ -92,7 +97,22 @@ fn build(
         Some(text) => mailbox("from", text)?,
         None => Mailbox { name: Some(page.name.clone()), address: format!("status@{}", mail.domain) },
     };
+    let cap = |k: &str, given: Option<raw::Whole>| {
+        given.map(|most| check.number::<u32>(&key(k), Some(most), 600, 1..=MOST_PER_MINUTE)).transpose()
+    };
+    let mut domains = BTreeMap::new();
+    for (domain, most) in raw.domains {
+        let named = format!("domains.{domain}");
+        if !domain.contains('.') || domain.contains('@') || domain != domain.to_lowercase() {
+            let hint = "Name recipient domains in lower case, like [streams.incidents.domains] \"gmail.com\" = 600.";
+            return Err(check.error(&key(&named), "is not a domain", hint));
+        }
+        domains.extend(cap(&named, Some(most))?.map(|most| (domain, most)));
+    }
     Ok(Stream {
+        mails_per_minute: cap("mails_per_minute", raw.mails_per_minute)?,
+        domain_mails_per_minute: cap("domain_mails_per_minute", raw.domain_mails_per_minute)?,
+        domains,
         from,
         reply_to: raw.reply_to.map(|text| mailbox("reply_to", text)).transpose()?,
         relay: relay(check, &key("relay"), raw.relay, relays)?,

@@ -1,5 +1,7 @@
 //! A delivery: one mail to one subscriber, its states, and the reasons anybody can be given.
 
+use super::reply::ReplyKind;
+
 names!(
     /// Where a delivery stands. "Held" is a view (a hold is a row of its own), never a state.
     State {
@@ -53,6 +55,16 @@ names!(
         OriginalUndecided = "original_undecided",
         /// The relay said "later", or the session broke before anything was handed over.
         Retry = "retry",
+        /// The mailbox is full; tried again later.
+        MailboxFull = "mailbox_full",
+        /// The relay wants less, or slower.
+        SlowDown = "slow_down",
+        /// The other side puts a first try off on principle.
+        Greylisted = "greylisted",
+        /// A rate cap: its turn has not come.
+        Paced = "paced",
+        /// Its stream is paused: the relay refuses us, not this mail.
+        StreamPaused = "stream_paused",
         /// The connection recovered.
         Recovered = "recovered",
         /// A recovery of the component covers this connection.
@@ -73,6 +85,12 @@ names!(
         TooOld = "too_old",
         /// The relay refused it.
         Refused = "refused",
+        /// The address does not exist, or takes no mail any more.
+        AddressDead = "address_dead",
+        /// The relay refused this mail for its size, form or content.
+        MessageAtFault = "message_at_fault",
+        /// The relay said "later" for days.
+        GaveUp = "gave_up",
         /// Nobody can know whether the relay took it.
         Ambiguous = "ambiguous",
         /// Its worker vanished again and again while holding it.
@@ -109,6 +127,9 @@ pub struct Outcome {
     pub code: Option<u16>,
     /// The enhanced status code (RFC 3463), when the reply had one.
     pub enhanced: Option<String>,
+    /// What a negative reply is about.
+    #[serde(default)]
+    pub kind: Option<ReplyKind>,
     /// The relay's words, or what happened to the session.
     pub words: String,
 }

@@ -81,6 +81,7 @@ id!(/** One mail to one subscriber. */ DeliveryId, "dlv");
 id!(/** One try to hand a delivery to a relay. */ AttemptId, "att");
 id!(/** A queue key: one class of one fence. */ LaneId, "lan");
 id!(/** A hold on everything, a class or a component. */ HoldId, "hld");
+id!(/** A pause of a stream. */ PauseId, "pau");
 id!(/** A piece of planning work. */ PlanId, "pln");
 id!(/** An API key. */ KeyId, "key");
 id!(/** A line of the journal. */ EntryId, "jnl");

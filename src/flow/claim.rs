@@ -3,6 +3,7 @@
 use super::compose::{self, Frozen, Payloads};
 use super::gate::{Split, Verdict, View, gate};
 use super::look::{Seen, views};
+use super::paces::Paces;
 use super::setting::{Setting, Stream};
 use crate::domain::class::Class;
 use crate::domain::delivery::{Reason, State};
@@ -83,19 +84,29 @@ fn is_open(lane: &Lane, holds: &[Hold], setting: &Setting, now: Timestamp) -> bo
 pub async fn claim(
     tx: &mut Tx,
     setting: &Setting,
+    stream: &Stream,
     owner: &str,
     template_set: &str,
     lanes: &mut Vec<Lane>,
     most: usize,
 ) -> Result<Vec<Claimed>, StoreError> {
+    let mut paces = Paces::open(tx, stream).await?;
+    let most = paces.allowed(most);
+    if most == 0 {
+        // The cap is reached; the next poll asks again.
+        lanes.clear();
+        return Ok(Vec::new());
+    }
     let mut page = most;
     loop {
         let due = fair_share(tx, lanes, page).await?;
         if due.is_empty() {
+            paces.store(tx).await?;
             return Ok(Vec::new());
         }
-        let claimed = sort_and_arm(tx, setting, owner, template_set, &due, most).await?;
+        let claimed = sort_and_arm(tx, setting, owner, template_set, &due, most, &mut paces).await?;
         if !claimed.is_empty() || page >= PUT_OFF_AT_ONCE {
+            paces.store(tx).await?;
             return Ok(claimed);
         }
         // All that was due must wait or is untrue. There may be thousands more of the kind, and a transaction for
@@ -111,9 +122,11 @@ async fn sort_and_arm(
     template_set: &str,
     due: &[Due],
     most: usize,
+    paces: &mut Paces<'_>,
 ) -> Result<Vec<Claimed>, StoreError> {
     let ids: Vec<DeliveryId> = due.iter().map(|d| d.id).collect();
     let seen = views(tx, &ids).await?;
+    paces.learn(tx, seen.values().map(|one| one.row.address.as_str())).await?;
     let payloads = payloads(tx, &seen).await?;
     let still_open = still_open(tx, &seen).await?;
     let now = tx.now();
@@ -125,8 +138,11 @@ async fn sort_and_arm(
             Verdict::Send(_) if sorted.send.len() >= most => {}
             Verdict::Send(split) => {
                 let open = still_open.get(&id).map_or(&[][..], Vec::as_slice);
-                match compose::freeze(one, &split.keep, open, &payloads, setting, now) {
-                    Ok(frozen) => sorted.send.push((one, split, frozen)),
+                let frozen = compose::freeze(one, &split.keep, open, &payloads, setting, now);
+                let paced = one.row.reason == Some(Reason::Paced);
+                match frozen.map(|frozen| (frozen, paces.draw(&one.row.address, paced))) {
+                    Ok((frozen, Ok(()))) => sorted.send.push((one, split, frozen)),
+                    Ok((_, Err(turn))) => sorted.put_off.push((id, turn, Reason::Paced)),
                     Err(e) => {
                         tracing::error!(delivery = %id, "delivery {id} cannot be composed: {e}");
                         sorted.decided.push((id, State::Parked, Reason::TemplateFault));

@@ -6,17 +6,21 @@
 use super::claim::{Claimed, claim, decide, open_lanes, part};
 use super::compose::{self, ComposeError};
 use super::look::{look, views};
+use super::relation::{self, PROBE_PAUSED};
 use super::retry;
 use super::sender::{After, Command, Event, LOOK_AGE, Record, Step, after};
+use super::sessions::{Seat, Sessions};
 use super::setting::{Setting, Stream};
 use super::spill::Spill;
 use crate::domain::delivery::{HandOver, Outcome, Reason, State};
 use crate::domain::id::DeliveryId;
+use crate::domain::reply::ReplyKind;
 use crate::domain::time::{Span, Timestamp};
-use crate::mail::{self, Session, Transport};
+use crate::mail::{self, Session, Transport, classify};
 use crate::store::queue::Lane;
 use crate::store::record::Settled;
-use crate::store::{Store, StoreError, queue, record, view};
+use crate::store::streams::{self, Pause};
+use crate::store::{Store, StoreError, Tx, queue, record, suppressions, view};
 use crate::template::Templates;
 use crate::template::context::Mail;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
@@ -28,6 +32,8 @@ use tokio::task::{JoinError, JoinSet};
 const PROBE: Span = Span::seconds(30);
 /// So many sessions lost in a row are trouble with the relay, not with a session.
 const LOST_IN_A_ROW: u32 = 3;
+/// A session nobody needs is given back after this.
+const IDLE: Duration = Duration::from_secs(30);
 /// How long the list of lanes is trusted.
 const LANES_AGE: Duration = Duration::from_millis(100);
 
@@ -54,15 +60,26 @@ pub struct Dispatcher {
     stream: Stream,
     transport: Transport,
     slots: usize,
-    idle: Vec<Session>,
+    number: usize,
+    sessions: Arc<Sessions>,
+    idle: Vec<Seated>,
+    pause: Option<Pause>,
     lanes: (Option<Instant>, Vec<Lane>),
     hungry: bool,
     lost: u32,
     probe_at: Option<Timestamp>,
 }
 
+/// A session, and the right to it.
+struct Seated {
+    session: Session,
+    seat: Seat,
+}
+
 struct Job {
     claimed: Claimed,
+    /// It finds out whether the stream's pause is over.
+    probe: bool,
     step: Step,
     bytes: Vec<u8>,
     looked: Instant,
@@ -70,16 +87,36 @@ struct Job {
 }
 
 struct Finished {
-    session: Option<Session>,
+    session: Option<Seated>,
     job: Option<(Job, Record)>,
 }
 
 impl Dispatcher {
-    /// A dispatcher with so many slots; it opens sessions when there is work for them.
+    /// A dispatcher with so many slots; it opens sessions when there is work for them, of those that the relay has for
+    /// all that use it. `number` tells them apart.
     #[must_use]
-    pub fn new(shared: Shared, stream: Stream, transport: Transport, slots: usize) -> Self {
-        let (idle, lanes) = (Vec::new(), (None, Vec::new()));
-        Self { shared, stream, transport, slots: slots.max(1), idle, lanes, hungry: false, lost: 0, probe_at: None }
+    pub fn new(
+        shared: Shared,
+        stream: Stream,
+        transport: Transport,
+        slots: usize,
+        sessions: Arc<Sessions>,
+        number: usize,
+    ) -> Self {
+        Self {
+            shared,
+            stream,
+            transport,
+            slots: slots.max(1),
+            number,
+            sessions,
+            idle: Vec::new(),
+            pause: None,
+            lanes: (None, Vec::new()),
+            hungry: false,
+            lost: 0,
+            probe_at: None,
+        }
     }
 
     /// Sends until nothing is due and no dialogue runs; how many mails the relay took. `stop` ends the taking of new
@@ -110,8 +147,8 @@ impl Dispatcher {
             for (job, command) in jobs {
                 match command {
                     Command::HandOver => match self.idle.pop() {
-                        Some(session) => {
-                            busy.spawn(hand_over(self.shared.clone(), session, self.sender(&job), job));
+                        Some(seated) => {
+                            busy.spawn(hand_over(self.shared.clone(), seated, self.sender(&job), job));
                         }
                         None => results.push((job, Record::PutBack)),
                     },
@@ -120,6 +157,7 @@ impl Dispatcher {
                 }
             }
             if busy.is_empty() && results.is_empty() && (!taking || self.lanes.1.is_empty()) {
+                self.rest().await;
                 return Ok(accepted);
             }
             if results.is_empty() {
@@ -166,16 +204,37 @@ impl Dispatcher {
     /// wire would else be asked for again and again.
     async fn has_work(&mut self) -> bool {
         if self.lanes.0.is_none_or(|read| read.elapsed() > LANES_AGE) {
-            let Ok(mut tx) = self.shared.store.read().await else { return false };
-            match open_lanes(&mut tx, &self.shared.setting, &self.stream).await {
-                Ok(lanes) => self.lanes = (Some(Instant::now()), lanes),
-                Err(e) => {
-                    tracing::warn!(error = %e, "the lanes cannot be read: {e}");
-                    return false;
-                }
+            if let Err(e) = self.read_lanes().await {
+                tracing::warn!(error = %e, "the lanes cannot be read: {e}");
+                return false;
             }
         }
         !self.lanes.1.is_empty()
+    }
+
+    async fn read_lanes(&mut self) -> Result<(), StoreError> {
+        let mut tx = self.shared.store.read().await?;
+        self.pause = streams::pauses(&mut tx).await?.into_iter().find(|pause| pause.stream == self.stream.name);
+        let paused = self.pause.as_ref().is_some_and(|pause| tx.now() < pause.probe_at);
+        let lanes = match paused {
+            true => Vec::new(),
+            false => open_lanes(&mut tx, &self.shared.setting, &self.stream).await?,
+        };
+        self.lanes = (Some(Instant::now()), lanes);
+        Ok(())
+    }
+
+    /// Nothing to do: what others can use is given back.
+    async fn rest(&mut self) {
+        if self.lanes.1.is_empty() {
+            self.sessions.content(self.number);
+        }
+        let now = Instant::now();
+        let all = self.sessions.capped();
+        for Seated { session, seat } in self.idle.extract_if(.., |s| all || s.session.idle_for(now) > IDLE) {
+            session.close().await;
+            drop(seat);
+        }
     }
 
     /// Makes sure that a session is open and idle if a slot is free. Trouble with the relay is probed by one session
@@ -183,22 +242,29 @@ impl Dispatcher {
     async fn open_session(&mut self, busy: usize) -> Result<bool, StoreError> {
         let now = Instant::now();
         let mut kept = Vec::new();
-        for mut session in self.idle.drain(..) {
-            if session.usable(now) && session.alive().await {
-                kept.push(session);
+        for mut seated in self.idle.drain(..) {
+            if seated.session.usable(now) && seated.session.alive().await {
+                kept.push(seated);
             } else {
-                session.close().await;
+                seated.session.close().await;
             }
         }
         self.idle = kept;
+        if self.sessions.others_wait(self.number)
+            && let Some(Seated { session, seat }) = self.idle.pop()
+        {
+            session.close().await;
+            drop(seat);
+            return Ok(!self.idle.is_empty());
+        }
         let open = busy + self.idle.len();
         if open == 0 {
             return self.probe().await;
         }
         if self.hungry && open < self.slots {
             // Work is plenty: as many sessions again as there are. One mail needs one session.
-            let more = open.min(self.slots - open);
-            let opening: FuturesUnordered<_> = (0..more).map(|_| Session::open(&self.transport)).collect();
+            let seats = (0..open.min(self.slots - open)).map_while(|_| self.sessions.take(self.number, open));
+            let opening: FuturesUnordered<_> = seats.map(|seat| open_seated(&self.transport, seat)).collect();
             let opened: Vec<_> = opening.collect().await;
             self.idle.extend(opened.into_iter().filter_map(Result::ok));
         }
@@ -215,15 +281,17 @@ impl Dispatcher {
         if self.probe_at.is_some_and(|at| time < at) {
             return Ok(false);
         }
-        match Session::open(&self.transport).await {
-            Ok(session) => {
+        let Some(seat) = self.sessions.take(self.number, 0) else { return Ok(false) };
+        match open_seated(&self.transport, seat).await {
+            Ok(seated) => {
                 self.probe_at = None;
-                self.idle.push(session);
+                self.idle.push(seated);
                 Ok(true)
             }
             Err(e) => {
                 tracing::warn!(stream = self.stream.name, "{e}; {}", e.hint());
                 self.probe_at = Some(time + PROBE);
+                relation::not_let_in(&self.shared.store, &self.stream, &e, &self.shared.owner).await?;
                 Ok(false)
             }
         }
@@ -249,7 +317,14 @@ impl Dispatcher {
                 Mail::Incident(mail) => Some(mail.phase),
                 _ => None,
             };
-            let job = Job { claimed, step: Step::Armed, bytes: Vec::new(), looked: Instant::now(), phase };
+            let job = Job {
+                claimed,
+                probe: self.pause.is_some(),
+                step: Step::Armed,
+                bytes: Vec::new(),
+                looked: Instant::now(),
+                phase,
+            };
             (job, Command::Render)
         });
         Ok(self.shared.advance(jobs.collect()).await)
@@ -258,18 +333,30 @@ impl Dispatcher {
     async fn record_and_claim(&mut self, results: &[(Job, Record)], taking: bool) -> Result<Vec<Claimed>, StoreError> {
         let shared = &self.shared;
         let mut tx = shared.store.begin().await?;
-        if !results.is_empty() {
-            let settled = shared.settled(results, tx.now());
-            record::outcomes(&mut tx, &shared.owner, &settled).await?;
-        }
-        let claimed = if taking {
-            let set = shared.templates.set_hash();
-            claim(&mut tx, &shared.setting, &shared.owner, set, &mut self.lanes.1, self.idle.len()).await?
-        } else {
-            Vec::new()
-        };
+        let turned = shared.record(&mut tx, &self.stream, results).await?;
+        let claimed = if taking && !turned { self.claim(&mut tx).await? } else { Vec::new() };
         tx.commit().await?;
+        if turned {
+            self.lanes = (None, Vec::new());
+        }
         self.hungry = claimed.len() == self.idle.len();
+        Ok(claimed)
+    }
+
+    /// Claims for the idle slots; of a paused stream one mail, if no other node sends it.
+    async fn claim(&mut self, tx: &mut Tx) -> Result<Vec<Claimed>, StoreError> {
+        let (shared, mut most) = (&self.shared, self.idle.len());
+        if let Some(pause) = &self.pause {
+            most = 1;
+            if !streams::take_probe(tx, pause, tx.now() + PROBE_PAUSED).await? {
+                self.lanes.1.clear();
+            }
+        }
+        let set = shared.templates.set_hash();
+        let claimed = claim(tx, &shared.setting, &self.stream, &shared.owner, set, &mut self.lanes.1, most).await?;
+        if self.pause.is_some() {
+            self.lanes.1.clear();
+        }
         Ok(claimed)
     }
 
@@ -277,9 +364,9 @@ impl Dispatcher {
     async fn record_one_by_one(&self, results: &[(Job, Record)]) {
         for one in results {
             let one = std::slice::from_ref(one);
-            if let Err(e) = self.shared.record(one).await {
+            if let Err(e) = self.shared.record_alone(&self.stream, one).await {
                 tracing::error!(error = %e, "an outcome cannot be recorded; it goes to the spill file");
-                let settled = self.shared.settled(one, one[0].0.claimed.frozen.date);
+                let settled = self.shared.settled(one, &[], one[0].0.claimed.frozen.date);
                 if let Err(e) = self.shared.spill.append(&settled) {
                     tracing::error!(error = %e, "the spill file cannot be written; the lease will tell");
                 }
@@ -293,15 +380,61 @@ const fn is_accepted(record: &Record) -> bool {
 }
 
 impl Shared {
-    async fn record(&self, results: &[(Job, Record)]) -> Result<(), StoreError> {
+    async fn record_alone(&self, stream: &Stream, results: &[(Job, Record)]) -> Result<(), StoreError> {
         let mut tx = self.store.begin().await?;
-        let settled = self.settled(results, tx.now());
-        record::outcomes(&mut tx, &self.owner, &settled).await?;
+        self.record(&mut tx, stream, results).await?;
         tx.commit().await
     }
 
-    fn settled(&self, results: &[(Job, Record)], now: Timestamp) -> Vec<Settled> {
-        results.iter().map(|(job, record)| settle(job, record, &self.setting, now)).collect()
+    /// Records outcomes, and what follows from them for addresses and for the stream; whether the stream's pause began
+    /// or ended.
+    async fn record(&self, tx: &mut Tx, stream: &Stream, results: &[(Job, Record)]) -> Result<bool, StoreError> {
+        if results.is_empty() {
+            return Ok(false);
+        }
+        let refusals: Vec<_> = results.iter().filter_map(refusal).collect();
+        let mut alone = Vec::new();
+        if !refusals.is_empty() {
+            alone = streams::refused_alone(tx, &refusals.iter().map(|r| r.0).collect::<Vec<_>>()).await?;
+        }
+        let settled = self.settled(results, &alone, tx.now());
+        record::outcomes(tx, &self.owner, &settled).await?;
+        self.suppress_dead(tx, results, &settled).await?;
+        let mut turned = false;
+        if let Some((id, kind, outcome)) = refusals.iter().find(|r| !alone.contains(&r.0)) {
+            let words = format!("{} {}", outcome.code.unwrap_or_default(), outcome.words);
+            relation::pause(tx, stream, *kind, &words, Some(*id), &self.owner).await?;
+            turned = true;
+        }
+        if results.iter().any(|(job, record)| job.probe && is_accepted(record))
+            && streams::end(tx, &stream.name, "probe", &self.owner, "a mail was taken again").await?
+        {
+            tracing::info!(stream = stream.name, "stream {} goes on: the relay took a mail again", stream.name);
+            turned = true;
+        }
+        Ok(turned)
+    }
+
+    async fn suppress_dead(
+        &self,
+        tx: &mut Tx,
+        results: &[(Job, Record)],
+        settled: &[Settled],
+    ) -> Result<(), StoreError> {
+        let dead = results.iter().zip(settled).filter(|(_, s)| s.reason == Some(Reason::AddressDead));
+        let dead: Vec<_> = dead
+            .map(|((job, _), s)| {
+                let said = s.outcome.as_ref().map(|o| format!("{} {}", o.code.unwrap_or_default(), o.words));
+                (job.claimed.frozen.to.as_str(), format!("{} ({})", said.unwrap_or_default(), job.claimed.id))
+            })
+            .collect();
+        if dead.is_empty() { Ok(()) } else { suppressions::suppress(tx, &dead, "address_dead", &self.owner).await }
+    }
+
+    fn settled(&self, results: &[(Job, Record)], alone: &[DeliveryId], now: Timestamp) -> Vec<Settled> {
+        let settle =
+            |(job, record): &(Job, Record)| settle(job, record, &self.setting, now, alone.contains(&job.claimed.id));
+        results.iter().map(settle).collect()
     }
 
     /// Carries out commands until each job is to be handed over, recorded or dropped.
@@ -406,12 +539,30 @@ fn render(job: &mut Job, templates: &Templates) -> Event {
     }
 }
 
-/// The dialogue with the relay. The look must be fresh when DATA is written.
-async fn hand_over(shared: Shared, mut session: Session, from: String, mut job: Job) -> Finished {
+async fn open_seated(transport: &Transport, seat: Seat) -> Result<Seated, mail::OpenError> {
+    Ok(Seated { session: Session::open(transport).await?, seat })
+}
+
+/// What a try said of us, if it did.
+fn refusal((job, record): &(Job, Record)) -> Option<(DeliveryId, ReplyKind, &Outcome)> {
+    let Record::Attempt(outcome) = record else { return None };
+    match after(outcome, 0, Timestamp(0), Span::ZERO, Span::ZERO) {
+        After::Paused(kind) => Some((job.claimed.id, kind, outcome)),
+        _ => None,
+    }
+}
+
+/// The dialogue with the relay, as a whole no longer than allowed. The look must be fresh when DATA is written.
+async fn hand_over(shared: Shared, mut seated: Seated, from: String, mut job: Job) -> Finished {
+    let end = tokio::time::Instant::now() + shared.dialogue;
     let to = job.claimed.frozen.to.clone();
-    if let Err(outcome) = session.envelope(&from, &to).await {
-        let _ = job.on(Event::HandedOver(of(outcome.clone())));
-        return Finished { session: Some(session), job: Some((job, Record::Attempt(of(outcome)))) };
+    let session = &mut seated.session;
+    let begun = tokio::time::timeout_at(end, session.envelope(&from, &to)).await;
+    let begun = begun.unwrap_or_else(|_| Err(mail::Outcome::NotHandedOver { why: "no answer in time".to_owned() }));
+    if let Err(outcome) = begun {
+        let outcome = of(outcome);
+        let _ = job.on(Event::HandedOver(outcome.clone()));
+        return Finished { session: Some(seated), job: Some((job, Record::Attempt(outcome))) };
     }
     while job.looked.elapsed() > LOOK_AGE {
         let command = job.on(Event::Late);
@@ -424,19 +575,19 @@ async fn hand_over(shared: Shared, mut session: Session, from: String, mut job: 
             Command::HandOver => {}
             Command::Record(record) => {
                 session.reset().await;
-                return Finished { session: Some(session), job: Some((job, record)) };
+                return Finished { session: Some(seated), job: Some((job, record)) };
             }
             _ => {
                 session.reset().await;
-                return Finished { session: Some(session), job: None };
+                return Finished { session: Some(seated), job: None };
             }
         }
     }
-    let outcome = match tokio::time::timeout(shared.dialogue, session.data(&job.bytes)).await {
+    let outcome = match tokio::time::timeout_at(end, session.data(&job.bytes)).await {
         Ok(outcome) => of(outcome),
         Err(_) => of(mail::Outcome::Unknown { why: "the dialogue took longer than allowed".to_owned() }),
     };
-    let session = session.usable(Instant::now()).then_some(session);
+    let session = session.usable(Instant::now()).then_some(seated);
     match job.on(Event::HandedOver(outcome)) {
         Command::Record(record) => Finished { session, job: Some((job, record)) },
         _ => Finished { session, job: None },
@@ -446,11 +597,12 @@ async fn hand_over(shared: Shared, mut session: Session, from: String, mut job: 
 fn of(outcome: mail::Outcome) -> Outcome {
     let reply = |hand_over, reply: mail::Reply| Outcome {
         hand_over,
+        kind: (hand_over != HandOver::Accepted).then(|| classify(&reply)),
         code: Some(reply.code),
         enhanced: reply.enhanced,
         words: reply.text,
     };
-    let cut = |hand_over, words| Outcome { hand_over, code: None, enhanced: None, words };
+    let cut = |hand_over, words| Outcome { hand_over, code: None, enhanced: None, kind: None, words };
     match outcome {
         mail::Outcome::Accepted(r) => reply(HandOver::Accepted, r),
         mail::Outcome::Deferred(r) => reply(HandOver::Deferred, r),
@@ -460,7 +612,8 @@ fn of(outcome: mail::Outcome) -> Outcome {
     }
 }
 
-fn settle(job: &Job, record: &Record, setting: &Setting, now: Timestamp) -> Settled {
+/// What a record makes of its row; `alone`: refused for what other mails of its stream are not.
+fn settle(job: &Job, record: &Record, setting: &Setting, now: Timestamp, alone: bool) -> Settled {
     let blank = Settled {
         id: job.claimed.id,
         token: job.claimed.token,
@@ -475,11 +628,20 @@ fn settle(job: &Job, record: &Record, setting: &Setting, now: Timestamp) -> Sett
     match record {
         Record::Attempt(outcome) => {
             let wait = retry::wait(setting.retry, job.claimed.tries + 1, rand::random());
+            let then = after(outcome, job.claimed.tries, now, wait, setting.quarantine);
             let outcome = Some(outcome.clone());
-            match after(outcome.as_ref().map_or(HandOver::Unknown, |o| o.hand_over), now, wait, setting.quarantine) {
+            match then {
                 After::Accepted => Settled { outcome, state: State::Accepted, ..blank },
-                After::Queued { due_at, counts } => {
-                    Settled { outcome, due_at: Some(due_at), reason: Some(Reason::Retry), counts, ..blank }
+                After::Queued { due_at, counts, reason } => {
+                    Settled { outcome, due_at: Some(due_at), reason: Some(reason), counts, ..blank }
+                }
+                After::Paused(_) if alone => {
+                    Settled { outcome, state: State::Failed, reason: Some(Reason::Refused), ..blank }
+                }
+                // Later than the next probe: another mail tries first, in case it is this one after all.
+                After::Paused(_) => {
+                    let due_at = Some(now + PROBE_PAUSED + PROBE_PAUSED);
+                    Settled { outcome, due_at, reason: Some(Reason::StreamPaused), counts: true, ..blank }
                 }
                 After::Failed(reason) => Settled { outcome, state: State::Failed, reason: Some(reason), ..blank },
                 After::Unknown { until } => Settled {

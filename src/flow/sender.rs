@@ -10,6 +10,7 @@
 
 use super::gate::{Split, Verdict};
 use crate::domain::delivery::{HandOver, Outcome, Reason};
+use crate::domain::reply::ReplyKind;
 use crate::domain::time::{Span, Timestamp};
 
 /// A look older than this is not trusted: the mail is looked at again before DATA.
@@ -123,7 +124,11 @@ pub enum After {
         due_at: Timestamp,
         /// It counts as a try.
         counts: bool,
+        /// Why it waits.
+        reason: Reason,
     },
+    /// Back to the queue, and its whole stream pauses: every other mail would be refused alike.
+    Paused(ReplyKind),
     /// Refused for good.
     Failed(Reason),
     /// Perhaps taken: quarantined until then.
@@ -133,16 +138,46 @@ pub enum After {
     },
 }
 
-/// What a try's outcome makes of the row. `wait` is the retry interval already chosen for its tries.
+/// After so many "later" a mail has failed. With the longest interval of an hour and full jitter that is about four
+/// days, as RFC 5321 4.5.4.1 asks; most mails become too old long before.
+pub const MOST_TRIES: i64 = 200;
+
+/// Greylisting lets a mail pass after minutes, by custom five (RFC 6647 section 5).
+const GREYLIST: Span = Span::minutes(5);
+/// Nobody clears a full mailbox within minutes.
+const FULL: Span = Span::minutes(30);
+
+/// What a try's outcome makes of the row. `tries` were answered "later" before this one, `wait` is the retry interval
+/// already chosen for them.
 #[must_use]
-pub fn after(hand_over: HandOver, now: Timestamp, wait: Span, quarantine: Span) -> After {
-    match hand_over {
+pub fn after(outcome: &Outcome, tries: i64, now: Timestamp, wait: Span, quarantine: Span) -> After {
+    match outcome.hand_over {
         HandOver::Accepted => After::Accepted,
-        HandOver::Deferred => After::Queued { due_at: now + wait, counts: true },
-        HandOver::Refused => After::Failed(Reason::Refused),
+        HandOver::Deferred => no(outcome.kind, false, tries, now, wait),
+        HandOver::Refused => no(outcome.kind, true, tries, now, wait),
         // Nothing left and the mail is not at fault: it goes as soon as a session is open again.
-        HandOver::NotHandedOver => After::Queued { due_at: now, counts: false },
+        HandOver::NotHandedOver => After::Queued { due_at: now, counts: false, reason: Reason::Retry },
         HandOver::Unknown => After::Unknown { until: now + quarantine },
+    }
+}
+
+/// What a "no" makes of the row: `refused` for 5xx, else 4xx.
+fn no(kind: Option<ReplyKind>, refused: bool, tries: i64, now: Timestamp, wait: Span) -> After {
+    let again = |least: Span, reason| match tries + 1 < MOST_TRIES {
+        true => After::Queued { due_at: now + wait.max(least), counts: true, reason },
+        false => After::Failed(Reason::GaveUp),
+    };
+    match (kind.unwrap_or(ReplyKind::Unknown), refused) {
+        (ReplyKind::AddressDead, _) => After::Failed(Reason::AddressDead),
+        (ReplyKind::MailboxFull, _) => again(FULL, Reason::MailboxFull),
+        (ReplyKind::SlowDown, _) => again(Span::ZERO, Reason::SlowDown),
+        (ReplyKind::Greylisted, _) => again(GREYLIST, Reason::Greylisted),
+        (kind @ ReplyKind::Credentials, _)
+        | (kind @ (ReplyKind::OurAuthentication | ReplyKind::OurReputation), true) => After::Paused(kind),
+        (ReplyKind::MessageAtFault, true) => After::Failed(Reason::MessageAtFault),
+        (_, true) => After::Failed(Reason::Refused),
+        // A DNS that does not answer, a reputation that slows us down: this mail later, the others as they are.
+        (_, false) => again(Span::ZERO, Reason::Retry),
     }
 }
 
@@ -191,5 +226,49 @@ mod tests {
         let (step, command) = Step::Rendered.on(Event::Looked(Some(Verdict::Send(split.clone()))));
         assert_eq!(command, Command::Refreeze(split));
         assert_eq!(step.on(Event::Refrozen(true)), (Step::Armed, Command::Render));
+    }
+
+    /// What a reply about a mail tried before makes of it, in words.
+    fn reply(hand_over: HandOver, kind: ReplyKind, tries: i64) -> String {
+        let words = String::new();
+        let outcome = Outcome { hand_over, code: Some(450), enhanced: None, kind: Some(kind), words };
+        match after(&outcome, tries, Timestamp(0), Span::seconds(40), Span::minutes(15)) {
+            After::Queued { due_at, counts: true, reason } => format!("{reason} {}", due_at.0 / 1_000_000),
+            After::Failed(reason) => format!("failed {reason}"),
+            After::Paused(kind) => format!("paused {kind}"),
+            other => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_follows_from_each_kind_of_no_can_be_read_here() {
+        let lines: Vec<_> = ReplyKind::ALL
+            .iter()
+            .map(|kind| {
+                let (later, never) = (reply(HandOver::Deferred, *kind, 0), reply(HandOver::Refused, *kind, 0));
+                format!("{kind}: {later} | {never}")
+            })
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                "address_dead: failed address_dead | failed address_dead",
+                "mailbox_full: mailbox_full 1800 | mailbox_full 1800",
+                "slow_down: slow_down 40 | slow_down 40",
+                "greylisted: greylisted 300 | greylisted 300",
+                "message_at_fault: retry 40 | failed message_at_fault",
+                "our_authentication: retry 40 | paused our_authentication",
+                "our_reputation: retry 40 | paused our_reputation",
+                "credentials: paused credentials | paused credentials",
+                "unknown: retry 40 | failed refused",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_relay_that_says_later_for_ever_is_not_asked_for_ever() {
+        assert_eq!(reply(HandOver::Deferred, ReplyKind::Unknown, MOST_TRIES - 2), "retry 40");
+        assert_eq!(reply(HandOver::Deferred, ReplyKind::Unknown, MOST_TRIES - 1), "failed gave_up");
+        assert_eq!(reply(HandOver::Refused, ReplyKind::MailboxFull, MOST_TRIES - 1), "failed gave_up");
     }
 }

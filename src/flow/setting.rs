@@ -1,5 +1,6 @@
 //! What the stages need to know of the configuration.
 
+use super::pace::{Caps, Rate};
 use super::retry::Schedule;
 use crate::config::{self, Config, Unconfirmed};
 use crate::domain::class::{Class, Limits};
@@ -18,6 +19,8 @@ pub struct Stream {
     pub reply_to: Option<String>,
     /// How many sessions it keeps with its relay.
     pub slots: usize,
+    /// How many mails may leave in a minute.
+    pub caps: Caps,
     /// The classes it carries.
     pub classes: Vec<Class>,
 }
@@ -60,6 +63,7 @@ impl Setting {
             from: stream.from.to_string(),
             reply_to: stream.reply_to.as_ref().map(ToString::to_string),
             slots: usize::try_from(stream.slots).unwrap_or(1),
+            caps: caps(stream),
             classes: stream.classes.clone(),
         });
         Self {
@@ -103,6 +107,14 @@ impl Setting {
     }
 }
 
+fn caps(stream: &config::Stream) -> Caps {
+    Caps {
+        overall: stream.mails_per_minute.map(Rate::per_minute),
+        domain: stream.domain_mails_per_minute.map(Rate::per_minute),
+        domains: stream.domains.iter().map(|(name, most)| (name.clone(), Rate::per_minute(*most))).collect(),
+    }
+}
+
 /// The transport of each stream, by the stream's name.
 #[must_use]
 pub fn transports(config: &Config) -> BTreeMap<String, Transport> {
@@ -140,6 +152,7 @@ fn transport(relay: &config::Relay) -> Transport {
             data_block: phases.block.to_std(),
             data_done: phases.end.to_std(),
         },
+        sessions: smtp.sessions.and_then(|most| usize::try_from(most).ok()),
         messages_per_session: smtp.messages_per_session,
         session_age: smtp.session_age,
     })

@@ -2,10 +2,12 @@
 //! them until nothing is left to do at the clock's time.
 
 use super::dispatch::{Dispatcher, Shared};
+use super::sessions::Sessions;
 use super::{failures, plan, sweep};
 use crate::mail::Transport;
 use crate::store::StoreError;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// All stages, to be stepped.
@@ -60,12 +62,21 @@ impl Worker {
 #[must_use]
 pub fn dispatchers(shared: &Shared, transports: &BTreeMap<String, Transport>, groups: usize) -> Vec<Dispatcher> {
     let mut all = Vec::new();
+    // Streams with the same relay share its sessions.
+    let mut relays: Vec<(&Transport, Arc<Sessions>)> = Vec::new();
     for stream in &shared.setting.streams {
         let Some(transport) = transports.get(&stream.name) else { continue };
+        let known = relays.iter().find(|(other, _)| *other == transport).map(|(_, sessions)| Arc::clone(sessions));
+        let sessions = known.unwrap_or_else(|| {
+            let sessions = Sessions::at_most(transport.sessions());
+            relays.push((transport, Arc::clone(&sessions)));
+            sessions
+        });
         let groups = groups.clamp(1, stream.slots.max(1));
         for group in 0..groups {
             let slots = (stream.slots + groups - 1 - group) / groups;
-            all.push(Dispatcher::new(shared.clone(), stream.clone(), transport.clone(), slots));
+            let (shared, sessions) = (shared.clone(), Arc::clone(&sessions));
+            all.push(Dispatcher::new(shared, stream.clone(), transport.clone(), slots, sessions, all.len()));
         }
     }
     all

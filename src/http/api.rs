@@ -3,7 +3,7 @@
 use super::{Api, Problem, auth};
 use crate::domain::id::RecoveryId;
 use crate::domain::key::Scope;
-use crate::flow::ingest::{self, Answer, Keyed};
+use crate::flow::ingest::{self, Answer, Caller, Keyed};
 use crate::flow::intake::{FieldError, SignalIn};
 use crate::flow::reading;
 use crate::flow::register::{self, Put};
@@ -27,7 +27,7 @@ const LONGEST_KEY: usize = 200;
 type Answered = Result<Response, Problem>;
 
 /// The key or id in the path; one that is no UTF-8 is answered like every other error.
-pub(super) struct Segment(String);
+pub(super) struct Segment(pub(super) String);
 
 impl<S: Send + Sync> FromRequestParts<S> for Segment {
     type Rejection = Problem;
@@ -71,7 +71,7 @@ pub(super) async fn component(
     headers: HeaderMap,
     body: Body,
 ) -> Answered {
-    let said = managed(&api, &headers, body).await?;
+    let (_, said) = managed(&api, &headers, Scope::Manage, body).await?;
     Ok(put(register::component(&api.store, &key, &said).await?))
 }
 
@@ -82,7 +82,7 @@ pub(super) async fn connection(
     headers: HeaderMap,
     body: Body,
 ) -> Answered {
-    let said = managed(&api, &headers, body).await?;
+    let (_, said) = managed(&api, &headers, Scope::Manage, body).await?;
     Ok(put(register::connection(&api.store, &key, &said).await?))
 }
 
@@ -93,13 +93,13 @@ pub(super) async fn subscriber(
     headers: HeaderMap,
     body: Body,
 ) -> Answered {
-    let said = managed(&api, &headers, body).await?;
+    let (_, said) = managed(&api, &headers, Scope::Manage, body).await?;
     Ok(put(register::subscriber(&api.store, &key, &said).await?))
 }
 
 /// `PUT /v1/subscriptions`
 pub(super) async fn subscription(State(api): State<Api>, headers: HeaderMap, body: Body) -> Answered {
-    let said = managed(&api, &headers, body).await?;
+    let (_, said) = managed(&api, &headers, Scope::Manage, body).await?;
     Ok(put(register::subscription(&api.store, &said).await?))
 }
 
@@ -163,9 +163,15 @@ pub(super) async fn show_signal(State(api): State<Api>, Segment(id): Segment, he
     Ok(Json(subjects::signal(&mut tx, id).await?.ok_or_else(unknown)?).into_response())
 }
 
-async fn managed<T: DeserializeOwned>(api: &Api, headers: &HeaderMap, body: Body) -> Result<T, Problem> {
-    auth::caller(api, headers, Scope::Manage).await?;
-    Ok(reading::input(&json_body(api, headers, body).await?)?)
+/// The caller, if its key has the scope, and what it says.
+pub(super) async fn managed<T: DeserializeOwned>(
+    api: &Api,
+    headers: &HeaderMap,
+    scope: Scope,
+    body: Body,
+) -> Result<(Caller, T), Problem> {
+    let caller = auth::caller(api, headers, scope).await?;
+    Ok((caller, reading::input(&json_body(api, headers, body).await?)?))
 }
 
 async fn json_body(api: &Api, headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Problem> {

@@ -4,6 +4,7 @@ mod api;
 mod auth;
 mod error;
 mod health;
+mod operate;
 
 pub use error::Problem;
 
@@ -35,6 +36,11 @@ pub fn router(api: Api) -> Router {
         .route("/v1/subscribers/{key}", put(api::subscriber))
         .route("/v1/subscriptions", put(api::subscription))
         .route("/v1/recoveries/{id}", get(api::recovery))
+        .route("/v1/pauses", get(operate::pauses))
+        .route("/v1/streams/{name}/resume", post(operate::resume))
+        .route("/v1/suppressions", get(operate::suppressed))
+        .route("/v1/suppressions/{address}", get(operate::suppression))
+        .route("/v1/suppressions/{address}/lift", post(operate::lift))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .fallback(async || Problem::not_found("there is no such path"))

@@ -13,6 +13,9 @@ use std::time::Duration;
 /// that dawdles here costs less as a lost session than as a kept worker.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The longest wait for the relay to hang up after its 221.
+const GOOD_BYE: Duration = Duration::from_secs(1);
+
 /// Sender and recipient as they go on the wire.
 #[derive(Clone, Debug)]
 pub(super) struct Envelope {
@@ -140,9 +143,13 @@ impl Dialogue {
         self.exchange(command, format!("{command}\r\n"), limit).await.is_ok_and(|reply| reply.code == 250)
     }
 
-    /// Says good-bye; whether the relay hears it changes nothing.
+    /// Says good-bye; whether the relay hears it changes nothing. Waits until the relay has hung up too, or a relay
+    /// that counts sessions would see the next one before the end of this one.
     pub(super) async fn quit(&mut self) {
-        let _ = self.exchange("QUIT", "QUIT\r\n", self.timeouts.command.min(PATIENCE)).await;
+        let limit = self.timeouts.command.min(PATIENCE);
+        if self.exchange("QUIT", "QUIT\r\n", limit).await.is_ok() {
+            let _ = tokio::time::timeout(GOOD_BYE, self.wire.read_response()).await;
+        }
     }
 
     /// A command before the mail and its reply: nothing when it went well, the refusal when the relay said no.

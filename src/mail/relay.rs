@@ -98,6 +98,9 @@ pub struct Relay {
     pub ca_file: Option<PathBuf>,
     /// The longest wait of each phase.
     pub timeouts: PhaseTimeouts,
+    /// At most so many sessions at once from this machine, whatever streams use it; `None`: as many as they have
+    /// slots.
+    pub sessions: Option<usize>,
     /// A session ends after this many messages; 0 counts as 1.
     pub messages_per_session: u32,
     /// A session ends when it is this old.
@@ -116,6 +119,7 @@ impl Relay {
             hello_name: "localhost".to_owned(),
             ca_file: None,
             timeouts: PhaseTimeouts::default(),
+            sessions: None,
             messages_per_session: 500,
             session_age: Span::minutes(10),
         }
@@ -136,6 +140,17 @@ pub enum Transport {
     Smtp(Relay),
     /// Into a Maildir, for trying things out.
     Maildir(PathBuf),
+}
+
+impl Transport {
+    /// At most so many sessions at once.
+    #[must_use]
+    pub const fn sessions(&self) -> Option<usize> {
+        match self {
+            Self::Smtp(relay) => relay.sessions,
+            Self::Maildir(_) => None,
+        }
+    }
 }
 
 #[cfg(test)]

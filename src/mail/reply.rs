@@ -79,7 +79,12 @@ pub(super) enum Step {
 pub(super) fn judge(command: &str, reply: Reply, wanted: &[u16]) -> Step {
     match reply.code {
         code if wanted.contains(&code) => Step::Go,
-        421 => Step::Over(Outcome::NotHandedOver { why: format!("the relay ended the session at {command}: {reply}") }),
+        // At MAIL it is about the session: the mail goes over another one. Later it may be about the recipient, and
+        // coming back at once would be asked for ever.
+        421 if command == "MAIL" => {
+            Step::Over(Outcome::NotHandedOver { why: format!("the relay ended the session at {command}: {reply}") })
+        }
+        421 => Step::Over(Outcome::Deferred(reply)),
         400..=499 => Step::No(Outcome::Deferred(reply)),
         500..=599 => Step::No(Outcome::Refused(reply)),
         _ => Step::Over(Outcome::NotHandedOver { why: format!("unexpected reply to {command}: {reply}") }),
@@ -115,7 +120,9 @@ mod tests {
         let step = |code| judge("RCPT", Reply::new(code, "x"), &[250, 251]);
         assert_eq!(step(250), Step::Go);
         assert_eq!(step(251), Step::Go);
-        for code in [252, 354, 220, 421] {
+        assert!(matches!(step(421), Step::Over(Outcome::Deferred(_))));
+        assert!(matches!(judge("MAIL", Reply::new(421, "x"), &[250]), Step::Over(Outcome::NotHandedOver { .. })));
+        for code in [252, 354, 220] {
             assert!(matches!(step(code), Step::Over(Outcome::NotHandedOver { .. })), "{code}");
         }
         assert!(matches!(step(450), Step::No(Outcome::Deferred(_))));

@@ -141,6 +141,12 @@ impl Session {
         !self.broken && self.sent < self.messages && now.saturating_duration_since(self.opened) < self.age
     }
 
+    /// How long it has not been used.
+    #[must_use]
+    pub fn idle_for(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.used)
+    }
+
     /// Whether the relay is still there; asks it only after 30 s of silence. False ends the session.
     pub async fn alive(&mut self) -> bool {
         if let Way::Smtp(dialogue) = &mut self.way

@@ -157,6 +157,8 @@ struct Shared {
     pub count: AtomicU64,
     pub bytes: AtomicU64,
     pub sessions: AtomicU64,
+    pub open: AtomicU64,
+    pub most_open: AtomicU64,
     pub early: AtomicU64,
     pub taken: Notify,
     down: AtomicBool,
@@ -185,6 +187,8 @@ impl Sink {
             count: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             sessions: AtomicU64::new(0),
+            open: AtomicU64::new(0),
+            most_open: AtomicU64::new(0),
             early: AtomicU64::new(0),
             taken: Notify::new(),
             down: AtomicBool::new(false),
@@ -222,6 +226,12 @@ impl Sink {
     #[must_use]
     pub fn sessions(&self) -> u64 {
         self.shared.sessions.load(Ordering::Relaxed)
+    }
+
+    /// The most connections there were at once.
+    #[must_use]
+    pub fn most_open(&self) -> u64 {
+        self.shared.most_open.load(Ordering::Relaxed)
     }
 
     /// The commands that came before the reply to the one before them: pipelining, wanted or not.

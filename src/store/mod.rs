@@ -22,7 +22,9 @@ pub mod queue;
 pub mod record;
 pub mod recover;
 pub mod setup;
+pub mod streams;
 pub mod subjects;
+pub mod suppressions;
 #[cfg(test)]
 mod testing;
 pub mod view;
@@ -47,7 +49,9 @@ pub fn statements() -> Vec<Sql> {
         record::ALL,
         recover::ALL,
         setup::ALL,
+        streams::ALL,
         subjects::ALL,
+        suppressions::ALL,
         view::ALL,
     ]
     .concat()

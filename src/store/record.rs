@@ -12,11 +12,12 @@ use uuid::fmt::Simple;
 
 statements! {
     ATTEMPTS = over_rows!(
-        "INSERT INTO attempt (id, delivery_id, token, owner, ended_at, outcome, code, enhanced, reply, guarded)
-         SELECT j.id, j.delivery_id, j.token, j.owner, j.at, j.outcome, j.code, j.enhanced, j.reply,
+        "INSERT INTO attempt (id, delivery_id, token, owner, ended_at, outcome, code, enhanced, kind, reply, guarded)
+         SELECT j.id, j.delivery_id, j.token, j.owner, j.at, j.outcome, j.code, j.enhanced, j.kind, j.reply,
             EXISTS (SELECT 1 FROM delivery d WHERE d.id = j.delivery_id AND d.token = j.token AND d.state = 'sending')
          FROM",
-        [id uuid, delivery_id uuid, token bigint, owner text, at bigint, outcome text, code bigint, enhanced text, reply text],
+        [id uuid, delivery_id uuid, token bigint, owner text, at bigint, outcome text, code bigint, enhanced text, kind text,
+         reply text],
         "WHERE TRUE"
     );
     // The thread remembers the mail before its delivery leaves `sending`: the guard is still to be seen.
@@ -152,6 +153,7 @@ async fn attempts(tx: &mut Tx, owner: &str, of: &[Settled]) -> Result<(), StoreE
         outcome: &'static str,
         code: Option<u16>,
         enhanced: Option<&'a str>,
+        kind: Option<&'static str>,
         reply: &'a str,
     }
     let at = tx.now().0;
@@ -167,6 +169,7 @@ async fn attempts(tx: &mut Tx, owner: &str, of: &[Settled]) -> Result<(), StoreE
             outcome: outcome.hand_over.as_str(),
             code: outcome.code,
             enhanced: outcome.enhanced.as_deref(),
+            kind: outcome.kind.map(|kind| kind.as_str()),
             reply: &outcome.words,
         })
         .collect();

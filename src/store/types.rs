@@ -1,6 +1,6 @@
 //! How the domain's types are stored: identifiers as 16 bytes, times as microseconds, names as text.
 
-use crate::domain::{class, connection, delivery, hold, id, incident, key, time};
+use crate::domain::{class, connection, delivery, hold, id, incident, key, reply, time};
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
 use sqlx::{Database, Decode, Encode, Type};
@@ -44,6 +44,7 @@ ids!(
     AttemptId,
     LaneId,
     HoldId,
+    PauseId,
     PlanId,
     KeyId,
     EntryId,
@@ -64,6 +65,7 @@ stored_as!(
     incident::Impact,
     hold::HoldCause,
     incident::ComponentStatus,
-    key::Scope ;
+    key::Scope,
+    reply::ReplyKind ;
     |value| value.as_str().to_owned(), |raw| raw.parse::<Self>()?
 );

@@ -4,7 +4,7 @@
 use super::ingest::json;
 use super::{StoreError, Tx};
 use crate::domain::class::Class;
-use crate::domain::delivery::State;
+use crate::domain::delivery::{Reason, State};
 use crate::domain::id::{ComponentId, ConnectionId, DeliveryId, LaneId, NoticeId, SubscriberId, ThreadId};
 use crate::domain::incident::{ComponentStatus, Phase};
 use crate::domain::time::Timestamp;
@@ -17,7 +17,7 @@ use uuid::fmt::Simple;
 statements! {
     DELIVERIES = over_rows!(
         "SELECT d.id, d.class, d.state, d.token, d.lane_id, d.notice_id, d.subscriber_id, d.thread_id, d.tries, d.repeats, d.reaps,
-                d.maybe_mailed, d.created_at, d.message_id, CASE WHEN d.state = 'queued' THEN d.context END AS context, t.root, t.subject, t.sender, t.last_message_id, t.last_class,
+                d.maybe_mailed, d.created_at, d.reason, d.message_id, CASE WHEN d.state = 'queued' THEN d.context END AS context, t.root, t.subject, t.sender, t.last_message_id, t.last_class,
                 t.last_mailed_at, t.told_at, t.ended_at, s.address, s.name, s.locale, s.zone, n.phase, n.observed_at,
                 COALESCE(n.worse, FALSE) AS worse, i.id IS NOT NULL AS has_incident, i.key AS incident_key, i.title, i.impact, i.started_at, i.resolved_at,
                 EXISTS (SELECT 1 FROM suppression x WHERE x.address = s.address AND x.class = d.class) AS suppressed
@@ -134,6 +134,8 @@ pub struct DeliveryView {
     pub reaps: i64,
     /// It left, or may have left.
     pub maybe_mailed: bool,
+    /// Why it waits.
+    pub reason: Option<Reason>,
     /// Its Message-ID, once claimed.
     pub message_id: Option<String>,
     /// What an earlier claim froze, of a queued one; the look has no use for it.

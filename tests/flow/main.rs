@@ -14,4 +14,6 @@ mod incident_c;
 mod incident_d;
 mod planning;
 mod relay;
+mod replies;
+mod streams;
 mod vanished;

@@ -81,7 +81,7 @@ async fn what_recovered_while_it_was_on_the_wire_is_corrected_once_the_relay_too
     let settled = Settled {
         id,
         token: 1,
-        outcome: Some(Outcome { hand_over: HandOver::Accepted, code: Some(250), enhanced: None, words }),
+        outcome: Some(Outcome { hand_over: HandOver::Accepted, code: Some(250), enhanced: None, kind: None, words }),
         state: State::Accepted,
         reason: None,
         due_at: None,
@@ -118,7 +118,13 @@ async fn what_recovers_in_the_quarantine_is_corrected_once(on: On) {
 async fn the_late_word_of_a_vanished_worker_is_kept_and_changes_nothing(on: On) {
     let (mut w, id) = world(on).await;
     until(&mut w, "2025-06-02T08:25:00Z").await;
-    let taken = Outcome { hand_over: HandOver::Accepted, code: Some(250), enhanced: None, words: "taken".to_owned() };
+    let taken = Outcome {
+        hand_over: HandOver::Accepted,
+        code: Some(250),
+        enhanced: None,
+        kind: None,
+        words: "taken".to_owned(),
+    };
     let late = Settled {
         id,
         token: 1,

@@ -116,6 +116,7 @@ pub fn setting(change: impl FnOnce(&mut Setting)) -> Setting {
         name: name.to_owned(),
         from: from.to_owned(),
         reply_to: None,
+        caps: allclear::flow::pace::Caps::default(),
         slots: 4,
         classes: classes.to_vec(),
     };
@@ -152,13 +153,25 @@ impl World {
     }
 
     pub async fn with(on: On, at: &str, script: Script, change: impl FnOnce(&mut Setting)) -> Self {
+        Self::with_relay(on, at, script, change, |_| {}).await
+    }
+
+    pub async fn with_relay(
+        on: On,
+        at: &str,
+        script: Script,
+        change: impl FnOnce(&mut Setting),
+        limit: impl Fn(&mut Relay),
+    ) -> Self {
         let now = t(at);
         let clock = Clock::driven(now);
         let (store, folder, url) = store(on, clock.clone()).await;
         let sink = Sink::start(script).await.unwrap();
         let setting = Arc::new(setting(change));
+        let mut relay = Relay::local(sink.port());
+        limit(&mut relay);
         let transports: BTreeMap<_, _> =
-            setting.streams.iter().map(|s| (s.name.clone(), Transport::Smtp(Relay::local(sink.port())))).collect();
+            setting.streams.iter().map(|s| (s.name.clone(), Transport::Smtp(relay.clone()))).collect();
         let shared = Shared {
             store: store.clone(),
             setting,
@@ -214,6 +227,12 @@ impl World {
     /// A new worker on the same database: the old one forgets what it knew.
     pub fn restart(&mut self) {
         self.worker = Worker::new(self.shared.clone(), &self.transports);
+    }
+
+    /// Another node on the same database and relay.
+    pub fn another(&self, owner: &str) -> Worker {
+        let shared = Shared { owner: owner.to_owned(), ..self.shared.clone() };
+        Worker::new(shared, &self.transports)
     }
 
     /// Everything that arrived so far.

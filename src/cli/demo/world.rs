@@ -145,6 +145,7 @@ fn setting(gate: bool) -> Setting {
             name: "all".to_owned(),
             from: "Example <account@example.com>".to_owned(),
             reply_to: None,
+            caps: crate::flow::pace::Caps::default(),
             slots: 8,
             classes: Class::ALL.to_vec(),
         }],

@@ -12,6 +12,7 @@ pub(super) async fn run(socket: TcpStream, shared: &Shared, number: u64) -> io::
     let wire = Wire::new(socket, shared.script.latency);
     let nth = u32::try_from(number).unwrap_or(u32::MAX);
     let mut peer = Peer {
+        _counted: Counted::new(shared),
         wire,
         shared,
         nth,
@@ -23,7 +24,26 @@ pub(super) async fn run(socket: TcpStream, shared: &Shared, number: u64) -> io::
     peer.dialogue().await
 }
 
+/// Counts a connection as open until it is dropped.
+struct Counted<'a>(&'a Shared);
+
+impl<'a> Counted<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        let open = shared.open.fetch_add(1, Ordering::SeqCst) + 1;
+        shared.most_open.fetch_max(open, Ordering::SeqCst);
+        Self(shared)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 struct Peer<'a> {
+    /// The first field, so that it is dropped before the other side can see the connection end.
+    _counted: Counted<'a>,
     wire: Wire,
     shared: &'a Shared,
     nth: u32,

@@ -1,0 +1,111 @@
+//! `allclear streams`: what each stream carries, and whether it is paused.
+
+use super::failure::{CONFLICT, Failure, NOT_FOUND};
+use super::hold::reason;
+use super::output::{Table, or_dash, printable};
+use super::{Context, who};
+use crate::flow::relation::hint;
+use crate::store::streams::{self, Pause};
+use serde::Serialize;
+
+/// `allclear streams`
+#[derive(clap::Args, Debug)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    act: Option<Act>,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum Act {
+    /// End the pause of a stream, once what the relay refused is mended
+    Resume {
+        /// The stream's name
+        stream: String,
+        /// Why; goes to the journal
+        #[arg(long)]
+        reason: String,
+    },
+}
+
+/// A stream as it is listed.
+#[derive(Serialize)]
+struct Listed<'a> {
+    name: &'a str,
+    from: String,
+    relay: &'a str,
+    slots: u32,
+    mails_per_minute: Option<u32>,
+    classes: Vec<&'static str>,
+    paused: Option<&'a Pause>,
+    what_to_do: Option<&'static str>,
+}
+
+pub(super) async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
+    let store = context.store().await?;
+    if let Some(Act::Resume { stream, reason: why }) = args.act {
+        let why = reason(&why)?;
+        if !context.config.streams.contains_key(&stream) {
+            let known: Vec<_> = context.config.streams.keys().map(String::as_str).collect();
+            let what = format!("there is no stream `{}`", printable(&stream));
+            return Err(Failure::new(NOT_FOUND, what, format!("known streams: {}", known.join(", "))));
+        }
+        let mut tx = store.begin().await?;
+        if !streams::end(&mut tx, &stream, "operator", &who(), why).await? {
+            return Err(Failure::new(CONFLICT, format!("stream {stream} is not paused"), "nothing to do"));
+        }
+        tx.commit().await?;
+        let text = || format!("stream {stream} goes on; what waited leaves now\n");
+        context.answer(&serde_json::json!({ "stream": stream, "paused": false }), text)?;
+        return Ok(0);
+    }
+    let mut tx = store.read().await?;
+    let pauses = streams::pauses(&mut tx).await?;
+    let listed: Vec<_> = context
+        .config
+        .streams
+        .iter()
+        .map(|(name, stream)| {
+            let paused = pauses.iter().find(|pause| pause.stream == *name);
+            Listed {
+                name,
+                from: stream.from.to_string(),
+                relay: &stream.relay,
+                slots: stream.slots,
+                mails_per_minute: stream.mails_per_minute,
+                classes: stream.classes.iter().map(|class| class.as_str()).collect(),
+                paused,
+                what_to_do: paused.map(|pause| hint(pause.kind)),
+            }
+        })
+        .collect();
+    context.answer(&listed, || text(&listed))?;
+    Ok(0)
+}
+
+fn text(listed: &[Listed<'_>]) -> String {
+    let mut table = Table::new(&["stream", "state", "from", "relay", "slots", "a minute", "classes"]);
+    for s in listed {
+        table.row([
+            s.name.to_owned(),
+            if s.paused.is_some() { "paused" } else { "sending" }.to_owned(),
+            s.from.clone(),
+            s.relay.to_owned(),
+            s.slots.to_string(),
+            or_dash(s.mails_per_minute),
+            s.classes.join(" "),
+        ]);
+    }
+    let mut out = table.to_string();
+    for (name, pause, todo) in listed.iter().filter_map(|s| Some((s.name, s.paused?, s.what_to_do?))) {
+        out += &format!(
+            "\n{name} is paused since {}, because the relay refuses us ({}):\n  {}\n  {todo};\n  then `allclear streams \
+             resume {name} --reason ...`. One mail finds out at {}; {} did so far.\n",
+            pause.since,
+            pause.kind,
+            printable(&pause.words),
+            pause.probe_at,
+            pause.probes
+        );
+    }
+    out
+}

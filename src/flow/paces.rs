@@ -1,0 +1,122 @@
+//! Rate caps at the claim: draws from the buckets in the claim's own transaction, so that what is claimed on any
+//! node has been drawn for.
+
+use super::pace::{Caps, MAIL, Rate};
+use super::setting::Stream;
+use crate::domain::time::{Span, Timestamp};
+use crate::store::streams::{self, Bucket};
+use crate::store::{StoreError, Tx};
+use std::collections::HashMap;
+
+/// The buckets of a stream, locked until the claim's transaction ends.
+pub struct Paces<'a> {
+    stream: &'a Stream,
+    now: Timestamp,
+    overall: Option<(Rate, Bucket)>,
+    domains: HashMap<String, (Rate, Bucket)>,
+}
+
+impl<'a> Paces<'a> {
+    /// Reads the bucket of all the stream's mails.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn open(tx: &mut Tx, stream: &'a Stream) -> Result<Self, StoreError> {
+        let now = tx.now();
+        let mut overall = None;
+        if let Some(rate) = stream.caps.overall {
+            overall = read(tx, &[(stream.name.clone(), rate)]).await?.pop();
+        }
+        Ok(Self { stream, now, overall, domains: HashMap::new() })
+    }
+
+    /// How many mails may leave now; at most `most`.
+    #[must_use]
+    pub fn allowed(&self, most: usize) -> usize {
+        let drawn = |(_, bucket): &(Rate, Bucket)| usize::try_from(bucket.level / MAIL).unwrap_or(0);
+        self.overall.as_ref().map_or(most, |overall| drawn(overall).min(most))
+    }
+
+    /// Reads the buckets of recipient domains, where they are capped.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn learn(&mut self, tx: &mut Tx, addresses: impl Iterator<Item = &str>) -> Result<(), StoreError> {
+        let caps: &Caps = &self.stream.caps;
+        if !caps.by_domain() {
+            return Ok(());
+        }
+        let mut new: Vec<(String, Rate)> = addresses
+            .map(domain)
+            .filter(|domain| !self.domains.contains_key(*domain))
+            .filter_map(|domain| Some((format!("{} {domain}", self.stream.name), caps.of_domain(domain)?)))
+            .collect();
+        new.sort_by(|a, b| a.0.cmp(&b.0));
+        new.dedup_by(|a, b| a.0 == b.0);
+        if new.is_empty() {
+            return Ok(());
+        }
+        for (rate, bucket) in read(tx, &new).await? {
+            let domain = bucket.name.rsplit(' ').next().unwrap_or_default().to_owned();
+            self.domains.insert(domain, (rate, bucket));
+        }
+        Ok(())
+    }
+
+    /// Draws for one mail, or says when it is to come back. Each that comes back later is given a time of its own, so
+    /// that a long queue to one domain is put off once, not again and again; `paced` was, and lost its turn.
+    ///
+    /// # Errors
+    /// The time at which it is its turn.
+    pub fn draw(&mut self, address: &str, paced: bool) -> Result<(), Timestamp> {
+        let now = self.now;
+        if let Some((rate, bucket)) = self.domains.get_mut(domain(address)) {
+            if bucket.level < MAIL {
+                let from = if paced { now } else { bucket.booked_until.max(now) };
+                let turn = from + Span(rate.spacing());
+                bucket.booked_until = bucket.booked_until.max(turn);
+                return Err(turn);
+            }
+            bucket.level -= MAIL;
+        }
+        if let Some((_, bucket)) = &mut self.overall {
+            bucket.level -= MAIL;
+        }
+        Ok(())
+    }
+
+    /// Writes what is left.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn store(self, tx: &mut Tx) -> Result<(), StoreError> {
+        let left: Vec<Bucket> =
+            self.overall.into_iter().chain(self.domains.into_values()).map(|(_, bucket)| bucket).collect();
+        if left.is_empty() { Ok(()) } else { streams::set_buckets(tx, &left).await }
+    }
+}
+
+fn domain(address: &str) -> &str {
+    address.rsplit('@').next().unwrap_or_default()
+}
+
+/// Buckets with their level as of now; a new one is full.
+async fn read(tx: &mut Tx, of: &[(String, Rate)]) -> Result<Vec<(Rate, Bucket)>, StoreError> {
+    let now = tx.now();
+    let full = |(name, rate): &(String, Rate)| Bucket {
+        name: name.clone(),
+        level: rate.size(),
+        at: now,
+        booked_until: Timestamp(0),
+    };
+    let found = streams::buckets(tx, &of.iter().map(full).collect::<Vec<_>>()).await?;
+    let rates: HashMap<&str, Rate> = of.iter().map(|(name, rate)| (name.as_str(), *rate)).collect();
+    let known = found.into_iter().filter_map(|bucket| Some((*rates.get(bucket.name.as_str())?, bucket)));
+    Ok(known
+        .map(|(rate, bucket)| {
+            let level = rate.level(bucket.level, bucket.at, now);
+            // Another node may have read a later time: what it took is not given back.
+            (rate, Bucket { level, at: bucket.at.max(now), ..bucket })
+        })
+        .collect())
+}

@@ -1,0 +1,74 @@
+//! How a stream stands with its relay: what a refusal of us sets in motion, and what ends it.
+
+use super::setting::Stream;
+use crate::domain::id::DeliveryId;
+use crate::domain::reply::ReplyKind;
+use crate::domain::time::Span;
+use crate::mail::{OpenError, OpenPhase, classify};
+use crate::store::streams::{self, Refusal};
+use crate::store::{Store, StoreError, Tx};
+
+/// Between two mails that find out whether a pause is over.
+pub const PROBE_PAUSED: Span = Span::minutes(15);
+
+/// What the operator does about a refusal of us.
+#[must_use]
+pub const fn hint(kind: ReplyKind) -> &'static str {
+    match kind {
+        ReplyKind::OurAuthentication => {
+            "check SPF, DKIM, DMARC, reverse DNS and the EHLO name of the sending domain, and that the relay uses TLS"
+        }
+        ReplyKind::OurReputation => {
+            "look the sending address and domain up on the block list named, and ask there or the relay's people for removal"
+        }
+        ReplyKind::Credentials => {
+            "check user and password of the relay, and that this account may send with the stream's From"
+        }
+        _ => "read the relay's words",
+    }
+}
+
+/// Pauses a stream and tells the operator, once.
+///
+/// # Errors
+/// When the database fails.
+pub async fn pause(
+    tx: &mut Tx,
+    stream: &Stream,
+    kind: ReplyKind,
+    words: &str,
+    delivery: Option<DeliveryId>,
+    who: &str,
+) -> Result<(), StoreError> {
+    let refusal = Refusal { stream: &stream.name, kind, words, delivery };
+    let probe_at = tx.now() + PROBE_PAUSED;
+    if streams::pause(tx, refusal, probe_at, who).await? {
+        tracing::error!(
+            stream = stream.name,
+            kind = %kind,
+            "stream {} is paused: the relay refuses us ({kind}), not a mail: {words}; {}; then `allclear streams \
+             resume {} --reason ...`. Nobody is suppressed, nothing is lost; one mail tries every {} minutes.",
+            stream.name,
+            hint(kind),
+            stream.name,
+            PROBE_PAUSED.as_seconds() / 60
+        );
+    }
+    Ok(())
+}
+
+/// A session could not be opened because the relay does not know us: asking again and again would lock the account.
+///
+/// # Errors
+/// When the database fails.
+pub async fn not_let_in(store: &Store, stream: &Stream, e: &OpenError, who: &str) -> Result<(), StoreError> {
+    let Some(reply) = e.reply.as_ref().filter(|reply| reply.code >= 500) else { return Ok(()) };
+    let kind = match (e.phase, classify(reply)) {
+        (OpenPhase::Login, _) => ReplyKind::Credentials,
+        (_, kind @ (ReplyKind::OurAuthentication | ReplyKind::OurReputation | ReplyKind::Credentials)) => kind,
+        _ => return Ok(()),
+    };
+    let mut tx = store.begin().await?;
+    pause(&mut tx, stream, kind, &reply.to_string(), None, who).await?;
+    tx.commit().await
+}

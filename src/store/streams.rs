@@ -1,0 +1,197 @@
+//! Pauses of streams, and the token buckets of their rate caps: rows, so that all nodes see the same.
+
+use super::ingest::json;
+use super::{StoreError, Tx, journal};
+use crate::domain::id::{DeliveryId, PauseId};
+use crate::domain::reply::ReplyKind;
+use crate::domain::time::Timestamp;
+use serde::Serialize;
+use uuid::fmt::Simple;
+
+statements! {
+    PAUSE = super::Sql::same(
+        "INSERT INTO stream_pause (id, stream, kind, words, delivery_id, since, probe_at) VALUES ($1, $2, $3, $4, $5, $6, $7)
+         ON CONFLICT DO NOTHING",
+    );
+    PROBE_LATER = super::Sql::same(
+        "UPDATE stream_pause SET probe_at = $2, words = $3 WHERE stream = $1 AND ended_at IS NULL",
+    );
+    PAUSES = super::Sql::same(
+        "SELECT id, stream, kind, words, delivery_id, since, probe_at, probes FROM stream_pause WHERE ended_at IS NULL ORDER BY stream",
+    );
+    TAKE_PROBE = super::Sql::same(
+        "UPDATE stream_pause SET probe_at = $3, probes = probes + 1 WHERE id = $1 AND probe_at = $2 AND ended_at IS NULL",
+    );
+    END_PAUSE = super::Sql::same(
+        "UPDATE stream_pause SET ended_at = $2, ended_by = $3 WHERE stream = $1 AND ended_at IS NULL",
+    );
+    // What was put off because of the pause need not wait for its own time.
+    WAKE_PAUSED = super::Sql::same(
+        "UPDATE delivery SET due_at = $2 WHERE stream = $1 AND state = 'queued' AND reason = 'stream_paused' AND due_at > $2",
+    );
+    // It was refused like that before, another mail of its stream was taken since, and it is refused again: the fault
+    // is this mail's or its recipient's, whatever the words say.
+    REFUSED_ALONE = over_rows!(
+        "SELECT DISTINCT j.id FROM", [id uuid],
+        "JOIN delivery d ON d.id = j.id
+         JOIN attempt a ON a.delivery_id = d.id AND a.kind IN ('our_authentication', 'our_reputation', 'credentials')
+         JOIN stream_pause p ON p.stream = d.stream AND p.ended_by = 'probe' AND p.ended_at >= a.ended_at
+         WHERE NOT EXISTS (SELECT 1 FROM stream_pause o WHERE o.stream = d.stream AND o.ended_at IS NULL)"
+    );
+    NEW_BUCKETS = over_rows!(
+        "INSERT INTO rate_bucket (name, level, at, booked_until) SELECT j.name, j.level, j.at, j.booked_until FROM",
+        [name text, level bigint, at bigint, booked_until bigint], "WHERE TRUE ON CONFLICT DO NOTHING"
+    );
+    // Always in the order of the names: two nodes that lock several cannot wait for each other.
+    BUCKETS = super::Sql::differs(
+        "SELECT b.name, b.level, b.at, b.booked_until FROM (SELECT value->>'name' AS name FROM json_each($1)) AS j
+         JOIN rate_bucket b ON b.name = j.name ORDER BY b.name",
+        "SELECT b.name, b.level, b.at, b.booked_until FROM json_to_recordset($1::json) AS j(name text)
+         JOIN rate_bucket b ON b.name = j.name ORDER BY b.name FOR UPDATE OF b",
+    );
+    SET_BUCKETS = over_rows!(
+        "UPDATE rate_bucket SET level = j.level, at = j.at, booked_until = j.booked_until FROM",
+        [name text, level bigint, at bigint, booked_until bigint],
+        "WHERE rate_bucket.name = j.name"
+    );
+}
+
+/// A pause in force.
+#[derive(Clone, Debug, Serialize, PartialEq, Eq, sqlx::FromRow)]
+pub struct Pause {
+    /// Its id.
+    pub id: PauseId,
+    /// The stream's name.
+    pub stream: String,
+    /// What the relay's no is about.
+    pub kind: ReplyKind,
+    /// The relay's words.
+    pub words: String,
+    /// The mail it was said about, if it was about one.
+    pub delivery_id: Option<DeliveryId>,
+    /// Since when.
+    pub since: Timestamp,
+    /// When one mail finds out whether it is over.
+    pub probe_at: Timestamp,
+    /// How many have tried to.
+    pub probes: i64,
+}
+
+/// A refusal of us.
+#[derive(Clone, Copy, Debug)]
+pub struct Refusal<'a> {
+    /// The stream's name.
+    pub stream: &'a str,
+    /// What it is about.
+    pub kind: ReplyKind,
+    /// The relay's words.
+    pub words: &'a str,
+    /// The mail it was said about, if it was about one.
+    pub delivery: Option<DeliveryId>,
+}
+
+/// Pauses a stream until somebody or a probe ends it; whether it was not paused yet, so that it is told once.
+///
+/// # Errors
+/// When the database fails.
+pub async fn pause(tx: &mut Tx, of: Refusal<'_>, probe_at: Timestamp, who: &str) -> Result<bool, StoreError> {
+    let now = tx.now();
+    let words: String = of.words.chars().take(1_000).collect();
+    if exec!(tx, PAUSE, PauseId::new(), of.stream, of.kind, words.as_str(), of.delivery, now, probe_at)? == 0 {
+        exec!(tx, PROBE_LATER, of.stream, probe_at, words)?;
+        return Ok(false);
+    }
+    journal::append(tx, who, "pause_stream", of.stream, &format!("{}: {words}", of.kind)).await?;
+    Ok(true)
+}
+
+/// The pauses in force, by stream.
+///
+/// # Errors
+/// When the database fails.
+pub async fn pauses(tx: &mut Tx) -> Result<Vec<Pause>, StoreError> {
+    rows!(tx, Pause, PAUSES)
+}
+
+/// Takes the right to send the one mail that finds out; another node may have been first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn take_probe(tx: &mut Tx, of: &Pause, next: Timestamp) -> Result<bool, StoreError> {
+    Ok(exec!(tx, TAKE_PROBE, of.id, of.probe_at, next)? == 1)
+}
+
+/// Ends the pause of a stream; whether there was one.
+///
+/// # Errors
+/// When the database fails.
+pub async fn end(tx: &mut Tx, stream: &str, by: &str, who: &str, why: &str) -> Result<bool, StoreError> {
+    let now = tx.now();
+    if exec!(tx, END_PAUSE, stream, now, by)? == 0 {
+        return Ok(false);
+    }
+    exec!(tx, WAKE_PAUSED, stream, now)?;
+    journal::append(tx, who, "resume_stream", stream, why).await?;
+    Ok(true)
+}
+
+/// Which of these deliveries are refused alone, while others of their stream are taken.
+///
+/// # Errors
+/// When the database fails.
+pub async fn refused_alone(tx: &mut Tx, of: &[DeliveryId]) -> Result<Vec<DeliveryId>, StoreError> {
+    #[derive(Serialize)]
+    struct Row {
+        id: Simple,
+    }
+    let list: Vec<_> = of.iter().map(|id| Row { id: id.0.simple() }).collect();
+    let rows = rows!(tx, (DeliveryId,), REFUSED_ALONE, json(&list))?;
+    Ok(rows.into_iter().map(|(id,)| id).collect())
+}
+
+/// A token bucket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
+pub struct Bucket {
+    /// What it caps.
+    pub name: String,
+    /// How much is in it.
+    pub level: i64,
+    /// As of when.
+    pub at: Timestamp,
+    /// Until when mails that found it empty were told to come back.
+    pub booked_until: Timestamp,
+}
+
+/// The buckets of these names, locked; those that are not there yet begin as they are given.
+///
+/// # Errors
+/// When the database fails.
+pub async fn buckets(tx: &mut Tx, of: &[Bucket]) -> Result<Vec<Bucket>, StoreError> {
+    let names = bucket_rows(of);
+    let found = rows!(tx, Bucket, BUCKETS, &names)?;
+    if found.len() == of.len() {
+        return Ok(found);
+    }
+    exec!(tx, NEW_BUCKETS, &names)?;
+    rows!(tx, Bucket, BUCKETS, names)
+}
+
+/// Writes what is left in buckets.
+///
+/// # Errors
+/// When the database fails.
+pub async fn set_buckets(tx: &mut Tx, of: &[Bucket]) -> Result<(), StoreError> {
+    exec!(tx, SET_BUCKETS, bucket_rows(of)).map(drop)
+}
+
+fn bucket_rows(of: &[Bucket]) -> String {
+    #[derive(Serialize)]
+    struct Row<'a> {
+        name: &'a str,
+        level: i64,
+        at: i64,
+        booked_until: i64,
+    }
+    let rows = of.iter().map(|b| Row { name: &b.name, level: b.level, at: b.at.0, booked_until: b.booked_until.0 });
+    json(&rows.collect::<Vec<_>>())
+}

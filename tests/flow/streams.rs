@@ -1,0 +1,283 @@
+//! Streams: pauses when the relay refuses us, rate caps over all nodes, sessions over all streams.
+
+use crate::on_both;
+use crate::support::{On, World};
+use allclear::domain::time::{Span, Timestamp};
+use allclear::flow::pace::Rate;
+use allclear::flow::setting::Setting;
+use allclear::flow::worker;
+use allclear::mail::sink::{Answer, Phase, Script};
+use allclear::store::streams;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+on_both! {
+    a_refusal_of_us_pauses_its_stream_and_no_other;
+    a_mail_finds_out_that_the_pause_is_over;
+    somebody_ends_the_pause_and_what_waited_leaves;
+    a_mail_refused_alone_fails_and_pauses_nothing_again;
+    a_wrong_password_is_tried_once_a_quarter_of_an_hour;
+    no_minute_sees_more_mails_than_the_cap_over_two_nodes;
+    a_capped_domain_waits_and_the_others_do_not;
+    a_relay_that_takes_three_sessions_is_never_given_more;
+    one_session_is_enough_for_two_streams;
+    one_dead_recipient_among_many_costs_no_reconnect;
+}
+
+const START: &str = "2025-06-02T08:00:00Z";
+
+async fn free(w: &World, recipients: &[&str]) {
+    w.notice(json!({"kind": "free", "subject": "News", "body": "Something.", "recipients": recipients})).await;
+}
+
+/// Refuses mails from `status@` as long as the switch is on.
+fn refusing(line: &'static str) -> (Script, Arc<AtomicBool>) {
+    let refuses = Arc::new(AtomicBool::new(true));
+    let switch = Arc::clone(&refuses);
+    let script = Script::default().answering(move |at, to, _| {
+        let refused = switch.load(Ordering::Relaxed) && to.from.starts_with("status@");
+        (at == Phase::Rcpt && refused).then(|| Answer::reply(at, line))
+    });
+    (script, refuses)
+}
+
+async fn paused(on: On) -> (World, Arc<AtomicBool>) {
+    let (script, refuses) = refusing("550 5.7.26 this mail is unauthenticated: SPF did not pass");
+    let mut w = World::with(on, START, script, |_| {}).await;
+    for key in ["ann", "bob", "eve"] {
+        w.subscriber(key).await;
+    }
+    free(&w, &["ann", "bob", "eve"]).await;
+    assert!(w.settle().await.is_empty());
+    (w, refuses)
+}
+
+async fn pauses(w: &World) -> Vec<String> {
+    let mut tx = w.store.read().await.unwrap();
+    streams::pauses(&mut tx).await.unwrap().into_iter().map(|p| format!("{} {}", p.stream, p.kind)).collect()
+}
+
+async fn attempts(w: &World) -> usize {
+    w.query("SELECT kind FROM attempt").await.len()
+}
+
+async fn a_refusal_of_us_pauses_its_stream_and_no_other(on: On) {
+    let (mut w, _) = paused(on).await;
+    assert_eq!(pauses(&w).await, ["incidents our_authentication"]);
+    assert!(w.deliveries().await.iter().all(|d| d.starts_with("free queued")), "{:?}", w.deliveries().await);
+    assert!(w.query("SELECT address FROM suppression").await.is_empty());
+    let tried = attempts(&w).await;
+    w.component("imap", "Mail sync").await;
+    w.connection("inbox", "imap", "ann").await;
+    w.broken("inbox").await;
+    let got = w.pass(10).await;
+    assert_eq!(got.len(), 1, "the other stream goes on");
+    assert_eq!(attempts(&w).await, tried + 1, "nothing of the paused stream is tried");
+    // Told once, however often it is found again.
+    assert!(w.pass(120).await.is_empty());
+    assert_eq!(w.query("SELECT detail FROM journal WHERE action = 'pause_stream'").await.len(), 1);
+    let probes: i64 =
+        w.query("SELECT CAST(probes AS TEXT) FROM stream_pause").await[0][0].clone().unwrap().parse().unwrap();
+    assert!((7..=9).contains(&probes), "one mail a quarter of an hour: {probes}");
+}
+
+async fn a_mail_finds_out_that_the_pause_is_over(on: On) {
+    let (mut w, refuses) = paused(on).await;
+    refuses.store(false, Ordering::Relaxed);
+    assert!(w.pass(14).await.is_empty());
+    let got = w.pass(1).await;
+    assert_eq!(got.len(), 3, "the first finds out, the others follow");
+    assert!(pauses(&w).await.is_empty());
+    assert_eq!(w.deliveries().await, ["free accepted"; 3]);
+}
+
+async fn somebody_ends_the_pause_and_what_waited_leaves(on: On) {
+    let (mut w, refuses) = paused(on).await;
+    refuses.store(false, Ordering::Relaxed);
+    let mut tx = w.store.begin().await.unwrap();
+    assert!(streams::end(&mut tx, "incidents", "operator", "jo", "SPF is mended").await.unwrap());
+    assert!(!streams::end(&mut tx, "incidents", "operator", "jo", "SPF is mended").await.unwrap());
+    tx.commit().await.unwrap();
+    assert_eq!(w.settle().await.len(), 3);
+}
+
+async fn a_mail_refused_alone_fails_and_pauses_nothing_again(on: On) {
+    let script = Script::default().answering(|at, to, _| {
+        let refused = at == Phase::Rcpt && to.to.starts_with("odd");
+        refused.then(|| Answer::reply(at, "550 5.7.1 your IP is on the block list bl.example"))
+    });
+    let mut w = World::with(on, START, script, |_| {}).await;
+    for key in ["odd", "ann"] {
+        w.subscriber(key).await;
+    }
+    free(&w, &["odd"]).await;
+    assert!(w.settle().await.is_empty());
+    assert_eq!(pauses(&w).await, ["incidents our_reputation"]);
+    free(&w, &["ann"]).await;
+    let got = w.pass(60).await;
+    assert_eq!(got.len(), 1);
+    assert!(pauses(&w).await.is_empty());
+    assert_eq!(w.deliveries().await, ["free failed refused", "free accepted"]);
+    assert_eq!(w.query("SELECT stream FROM stream_pause").await.len(), 1);
+}
+
+async fn a_wrong_password_is_tried_once_a_quarter_of_an_hour(on: On) {
+    use allclear::mail::{Login, Secret};
+    let script = Script { login: Some(("user".into(), "right".into())), ..Script::default() };
+    let wrong = |relay: &mut allclear::mail::Relay| {
+        relay.login = Some(Login { user: "user".into(), password: Secret::new("wrong") });
+    };
+    let mut w = World::with_relay(on, START, script, |_| {}, wrong).await;
+    w.subscriber("ann").await;
+    free(&w, &["ann"]).await;
+    assert!(w.settle().await.is_empty());
+    assert_eq!(pauses(&w).await, ["incidents credentials"]);
+    assert!(w.pass(59).await.is_empty());
+    assert!(w.sink.sessions() <= 5, "{} logins in an hour", w.sink.sessions());
+    let rows = w.query("SELECT state, CAST(tries AS TEXT) FROM delivery").await;
+    assert_eq!(rows, [[Some("queued".to_owned()), Some("0".to_owned())]], "no mail was at fault");
+}
+
+fn capped(overall: Option<u32>, domain: Option<u32>) -> impl FnOnce(&mut Setting) {
+    move |setting| {
+        for stream in &mut setting.streams {
+            stream.caps.overall = overall.map(Rate::per_minute);
+            stream.caps.domain = domain.map(Rate::per_minute);
+        }
+    }
+}
+
+/// The most mails within any minute.
+fn most_a_minute(times: &[Timestamp]) -> usize {
+    let within =
+        |first: &Timestamp| times.iter().filter(|t| **t >= *first && (**t - *first) < Span::minutes(1)).count();
+    times.iter().map(within).max().unwrap_or_default()
+}
+
+async fn no_minute_sees_more_mails_than_the_cap_over_two_nodes(on: On) {
+    let mut w = World::with(on, START, Script::default(), capped(Some(30), None)).await;
+    let keys: Vec<String> = (0..100).map(|n| format!("r{n}")).collect();
+    for key in &keys {
+        w.subscriber(key).await;
+    }
+    free(&w, &keys.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let mut other = w.another("other");
+    let (mut times, mut seen) = (Vec::new(), 0);
+    let end = w.now() + Span::minutes(5);
+    while w.now() < end {
+        let at = w.now() + Span::seconds(1);
+        if at.0 / 1_000_000 % 2 == 0 {
+            w.clock.set(at);
+            other.settle().await.unwrap();
+        }
+        w.move_to(at).await;
+        times.extend(std::iter::repeat_n(at, w.all().len() - seen));
+        seen = w.all().len();
+    }
+    assert_eq!(times.len(), 100, "all of them leave");
+    assert!(most_a_minute(&times) <= 30, "{}", most_a_minute(&times));
+    let took = (*times.last().unwrap() - times[0]).as_seconds();
+    assert!(took < 230, "and no slower than the cap wants: {took} s");
+}
+
+async fn a_capped_domain_waits_and_the_others_do_not(on: On) {
+    let mut w = World::with(on, START, Script::default(), capped(None, Some(10))).await;
+    let mut keys: Vec<String> = (0..40).map(|n| format!("r{n}")).collect();
+    for key in &keys {
+        w.subscriber(key).await;
+    }
+    let mut tx = w.store.begin().await.unwrap();
+    let row = allclear::store::setup::SubscriberRow {
+        key: "other".into(),
+        address: "other@example.org".into(),
+        name: None,
+        locale: "en".into(),
+        zone: "UTC".into(),
+        attributes: vec![],
+    };
+    allclear::store::setup::put_subscriber(&mut tx, &row).await.unwrap();
+    tx.commit().await.unwrap();
+    keys.push("other".into());
+    free(&w, &keys.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let first = w.settle().await;
+    assert!(first.iter().any(|m| m.to == "other@example.org"), "last in the queue, first to leave");
+    assert!(first.len() < 5);
+    let waiting =
+        w.query("SELECT reason, CAST(COUNT(*) AS TEXT) FROM delivery WHERE state = 'queued' GROUP BY reason").await;
+    assert_eq!(waiting[0][0].as_deref(), Some("paced"), "{waiting:?}");
+    let mut per_time: BTreeMap<Timestamp, usize> = BTreeMap::new();
+    for _ in 0..360 {
+        let at = w.now() + Span::seconds(1);
+        *per_time.entry(at).or_default() += w.move_to(at).await.len();
+    }
+    let mut times = vec![t0(); first.len() - 1];
+    times.extend(per_time.iter().flat_map(|(at, n)| std::iter::repeat_n(*at, *n)));
+    assert_eq!(w.all().len(), 41, "{:?}", w.deliveries().await);
+    assert!(most_a_minute(&times) <= 10, "{}", most_a_minute(&times));
+}
+
+fn t0() -> Timestamp {
+    crate::support::t(START)
+}
+
+async fn a_relay_that_takes_three_sessions_is_never_given_more(on: On) {
+    let many = |setting: &mut Setting| setting.streams.iter_mut().for_each(|stream| stream.slots = 8);
+    let mut w = World::with_relay(on, START, Script::default(), many, |relay| relay.sessions = Some(3)).await;
+    let keys: Vec<String> = (0..60).map(|n| format!("r{n}")).collect();
+    w.component("imap", "Mail sync").await;
+    for key in &keys {
+        w.subscriber(key).await;
+        w.connection(key, "imap", key).await;
+        w.broken(key).await;
+    }
+    w.clock.set(w.now() + Span::minutes(6));
+    free(&w, &keys.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    assert_eq!(w.move_to(w.now() + Span::minutes(6)).await.len(), 120);
+    assert!(w.sink.most_open() <= 3, "{} at once", w.sink.most_open());
+}
+
+async fn one_session_is_enough_for_two_streams(on: On) {
+    let w = World::with_relay(on, START, Script::default(), |_| {}, |relay| relay.sessions = Some(1)).await;
+    let keys: Vec<String> = (0..40).map(|n| format!("r{n}")).collect();
+    w.component("imap", "Mail sync").await;
+    for key in &keys {
+        w.subscriber(key).await;
+        w.connection(key, "imap", key).await;
+        w.broken(key).await;
+    }
+    w.clock.set(w.now() + Span::minutes(6));
+    free(&w, &keys.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    // Both streams at once, as `serve` runs them: neither shuts the other out.
+    worker::plan_all(&w.shared).await.unwrap();
+    let mut loops = tokio::task::JoinSet::new();
+    for mut dispatcher in worker::dispatchers(&w.shared, &w.transports, 1) {
+        loops.spawn(async move {
+            loop {
+                dispatcher.drain(|| false).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+    tokio::time::timeout(Duration::from_secs(60), w.sink.wait_for(80)).await.unwrap();
+    loops.shutdown().await;
+    assert_eq!(w.sink.most_open(), 1);
+}
+
+async fn one_dead_recipient_among_many_costs_no_reconnect(on: On) {
+    let script = Script::default().answering(|at, to, _| {
+        (at == Phase::Rcpt && to.to.starts_with("dead")).then(|| Answer::reply(at, "550 5.1.1 no such user"))
+    });
+    let one = |setting: &mut Setting| setting.streams.iter_mut().for_each(|stream| stream.slots = 1);
+    let mut w = World::with(on, START, script, one).await;
+    let mut keys: Vec<String> = (0..200).map(|n| format!("r{n}")).collect();
+    keys.insert(100, "dead".into());
+    for key in &keys {
+        w.subscriber(key).await;
+    }
+    free(&w, &keys.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    assert_eq!(w.settle().await.len(), 200);
+    assert_eq!(w.sink.sessions(), 1);
+}
