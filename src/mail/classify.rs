@@ -1,18 +1,140 @@
-//! What a negative reply is about, from its code, its enhanced code and its words.
+//! What a negative reply is about, from its code, its enhanced codes and its words. The rules are in
+//! [`rules`], in the order in which they are asked; here is only how a reply is read and a rule matched.
+//!
+//! A relay may pass on what another server said ("host mx.example said: 550 5.1.1 ..."), so every enhanced
+//! code in the text counts, and words count before codes: people write words on purpose, software fills in codes.
+
+mod rules;
+#[cfg(test)]
+mod tests;
 
 use super::reply::Reply;
 use crate::domain::reply::ReplyKind;
+use rules::RULES;
+
+/// One line of the table.
+#[derive(Debug)]
+pub struct Rule {
+    /// What the rule recognises, for whoever has to argue with it.
+    pub name: &'static str,
+    /// What the reply is about.
+    pub kind: ReplyKind,
+    /// Only a final "no" (5xx) is evidence enough.
+    final_only: bool,
+    /// Only the relay's own words count, not those of a server behind it.
+    relay_only: bool,
+    /// The reply codes that are evidence by themselves.
+    codes: &'static [u16],
+    /// The enhanced codes that are; `x` stands for 4 and 5, and a code may end after its subject.
+    status: &'static str,
+    /// The enhanced codes that contradict everything else in the rule.
+    never: &'static str,
+    /// The phrases that are, separated by `|`; `*` stands for up to [`GAP`] bytes of anything.
+    words: &'static str,
+}
+
+/// How far apart the parts of a phrase may be.
+const GAP: usize = 80;
 
 /// Classifies a negative reply (4xx or 5xx). Pure; never says more than the reply does.
 #[must_use]
 pub fn classify(reply: &Reply) -> ReplyKind {
-    match reply.enhanced.as_deref() {
-        Some("5.1.1" | "5.1.2" | "5.1.3" | "5.1.6" | "5.1.10") => ReplyKind::AddressDead,
-        Some("4.2.2" | "5.2.2") => ReplyKind::MailboxFull,
-        Some("5.7.25" | "5.7.26" | "5.7.27" | "5.7.29" | "5.7.515") => ReplyKind::OurAuthentication,
-        Some("5.7.28") => ReplyKind::OurReputation,
-        Some("5.7.8") => ReplyKind::Credentials,
-        _ if matches!(reply.code, 530 | 534 | 535) => ReplyKind::Credentials,
-        _ => ReplyKind::Unknown,
+    match ruling(reply).map(|rule| rule.kind) {
+        // Said before the recipient was named, so about us; and it would be said for everybody.
+        None | Some(ReplyKind::AddressDead) if reply.of_sender => ReplyKind::Unknown,
+        kind => kind.unwrap_or(ReplyKind::Unknown),
     }
+}
+
+/// The rule that decides about a negative reply: the first of the table that holds.
+#[must_use]
+pub fn ruling(reply: &Reply) -> Option<&'static Rule> {
+    let said = Said::of(reply);
+    RULES.iter().find(|rule| said.holds(rule))
+}
+
+/// A reply as the rules look at it.
+struct Said {
+    code: u16,
+    /// Every enhanced code in the text, without its class: the class of an inner code is often wrong, and
+    /// whether the "no" is final is the reply code's to say.
+    status: Vec<String>,
+    /// Lower case, one space between words and at both ends; addresses are `@`, codes are left out.
+    words: String,
+    passed_on: bool,
+}
+
+impl Said {
+    fn of(reply: &Reply) -> Self {
+        let mut said = Self { code: reply.code, status: Vec::new(), words: " ".to_owned(), passed_on: false };
+        let (code, text) = (reply.code.to_string(), reply.text.to_lowercase());
+        for token in text.split_whitespace() {
+            let bare = token.trim_matches(|c: char| !c.is_alphanumeric());
+            if token.contains('@') && !token.contains("://") {
+                said.word("@");
+            } else if token == ":" {
+                // A name was left out: kept, because one operator says something by it.
+                if !said.words.ends_with("@ ") {
+                    said.word(":");
+                }
+            } else if bare == code {
+            } else if let Some(status) = status(bare.strip_prefix(&format!("{code}-")).unwrap_or(bare)) {
+                said.status.push(status.to_owned());
+            } else {
+                let token = token.replace(['\'', '’'], "");
+                token.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).for_each(|w| said.word(w));
+            }
+        }
+        said.passed_on = says(&said.words, rules::PASSED_ON);
+        said
+    }
+
+    fn word(&mut self, word: &str) {
+        self.words.push_str(word);
+        self.words.push(' ');
+    }
+
+    fn holds(&self, rule: &Rule) -> bool {
+        let final_no = (500..=599).contains(&self.code);
+        if !(400..=599).contains(&self.code)
+            || (rule.final_only && !final_no)
+            || (rule.relay_only && self.passed_on)
+            || self.has_status(rule.never)
+        {
+            return false;
+        }
+        rule.codes.contains(&self.code) || self.has_status(rule.status) || says(&self.words, rule.words)
+    }
+
+    fn has_status(&self, patterns: &str) -> bool {
+        let fits = |status: &str, pattern: &str| {
+            status.strip_prefix(pattern).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        patterns.split_whitespace().any(|pattern| self.status.iter().any(|status| fits(status, pattern)))
+    }
+}
+
+/// Subject and detail of an enhanced code, such as `1.1` of `5.1.1`.
+fn status(word: &str) -> Option<&str> {
+    let (class, rest) = word.split_once('.')?;
+    let (subject, detail) = rest.split_once('.')?;
+    let number = |part: &str| (1..=3).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit());
+    (matches!(class, "4" | "5") && number(subject) && number(detail)).then_some(rest)
+}
+
+/// Whether a text has one of the phrases, each part beginning where a word begins.
+fn says(text: &str, phrases: &str) -> bool {
+    phrases.split('|').filter(|phrase| !phrase.is_empty()).any(|phrase| has_phrase(text, phrase))
+}
+
+fn has_phrase(text: &str, phrase: &str) -> bool {
+    let (part, rest) = phrase.split_once('*').map_or((phrase, None), |(part, rest)| (part, Some(rest)));
+    let part = part.trim();
+    text.match_indices(part).any(|(at, _)| {
+        // Languages without spaces have no word boundaries to look for.
+        let starts = !part.is_ascii() || text[..at].ends_with(' ');
+        let after = &text[at + part.len()..];
+        let near = (0..=GAP.min(after.len())).rev().find_map(|end| after.get(..end)).unwrap_or_default();
+        starts && rest.is_none_or(|rest| has_phrase(near, rest))
+    })
 }

@@ -14,7 +14,7 @@ pub mod session;
 pub mod sink;
 mod wire;
 
-pub use classify::classify;
+pub use classify::{Rule, classify, ruling};
 pub use connect::{OpenError, OpenPhase};
 pub use message::{BuildError, Letter, build};
 pub use relay::{Login, PhaseTimeouts, Relay, Secret, Tls, Transport};

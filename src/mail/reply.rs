@@ -11,6 +11,8 @@ pub struct Reply {
     pub enhanced: Option<String>,
     /// The text, its lines joined by spaces.
     pub text: String,
+    /// A refusal of `MAIL`: whatever it says, it was said before the recipient was named.
+    pub of_sender: bool,
 }
 
 impl Reply {
@@ -18,7 +20,7 @@ impl Reply {
     #[must_use]
     pub fn new(code: u16, text: impl Into<String>) -> Self {
         let text = text.into();
-        Self { code, enhanced: enhanced(code, &text), text }
+        Self { code, enhanced: enhanced(code, &text), text, of_sender: false }
     }
 
     pub(super) fn of(response: &Response) -> Self {
@@ -76,7 +78,8 @@ pub(super) enum Step {
 
 /// Judges a reply to a command before the mail. Exact codes, because a reply out of step with its
 /// command (a relay's fault, or a cut dialogue) would otherwise pass as success.
-pub(super) fn judge(command: &str, reply: Reply, wanted: &[u16]) -> Step {
+pub(super) fn judge(command: &str, mut reply: Reply, wanted: &[u16]) -> Step {
+    reply.of_sender = command == "MAIL";
     match reply.code {
         code if wanted.contains(&code) => Step::Go,
         // At MAIL it is about the session: the mail goes over another one. Later it may be about the recipient, and

@@ -3,6 +3,7 @@
 
 mod dialogue;
 mod opening;
+mod replies;
 mod tls;
 
 use allclear::mail::sink::{Act, Answer, Phase, Script, Sink};
