@@ -274,6 +274,7 @@ fn setting(slots: usize) -> Setting {
     Setting {
         domain: "bench.example.com".to_owned(),
         streams: vec![Stream {
+            caps: allclear::flow::pace::Caps::default(),
             name: "all".to_owned(),
             from: "Example <account@example.com>".to_owned(),
             reply_to: None,
@@ -293,7 +294,7 @@ fn setting(slots: usize) -> Setting {
     }
 }
 
-async fn shared(url: &str, caps: allclear::flow::pace::Caps::default(), slots: usize) -> Fallible<Shared> {
+async fn shared(url: &str, slots: usize) -> Fallible<Shared> {
     let page = Page { name: "Example".to_owned(), support_url: None, public_url: None };
     Ok(Shared {
         store: Store::open(url, Connections::default(), Clock::Database).await?,
