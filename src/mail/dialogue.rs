@@ -125,6 +125,11 @@ impl Dialogue {
         match self.exchange("the mail", Stuffed(mail), limit).await {
             Ok(reply) => {
                 let (outcome, in_step) = judge_dot(reply);
+                if in_step && !matches!(outcome, Outcome::Accepted(_)) {
+                    // Postfix leaves the transaction open when its end-of-data restrictions refuse the mail; the
+                    // next one would then be refused as nested.
+                    return self.clear(outcome).await;
+                }
                 End { outcome, in_step }
             }
             Err(why) => End::over(Outcome::Unknown { why }),
