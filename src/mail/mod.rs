@@ -3,17 +3,19 @@
 //! decides whether a mail is still true.
 
 mod connect;
+mod der;
 mod dialogue;
 mod encode;
 mod maildir;
 pub mod message;
+pub mod probe;
 pub mod relay;
 pub mod reply;
 pub mod session;
 pub mod sink;
 mod wire;
 
-pub use connect::{OpenError, OpenPhase};
+pub use connect::{OpenError, OpenPhase, check_plaintext};
 pub use message::{BuildError, Letter, build};
 pub use relay::{Login, PhaseTimeouts, Relay, Secret, Tls, Transport};
 pub use reply::{Outcome, Reply};
