@@ -6,6 +6,7 @@ use crate::flow::setting::{Setting, transports};
 use crate::flow::spill::Spill;
 use crate::flow::{sweep, worker};
 use crate::http::{Api, router};
+use crate::mail::{OpenError, Tls, Transport, check_plaintext};
 use crate::store::open::Connections;
 use crate::store::{Clock, Store, StoreError, nodes};
 use crate::template::{Page, TemplateError, Templates};
@@ -18,6 +19,8 @@ use tokio_util::sync::CancellationToken;
 const GROUPS: usize = 2;
 /// How long a loop rests after a failure of the database.
 const REST: Duration = Duration::from_secs(1);
+/// How long the start waits for the name service.
+const NAME_SERVICE: Duration = Duration::from_secs(5);
 
 /// Why the application cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +28,9 @@ pub enum AppError {
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A relay.
+    #[error(transparent)]
+    Relay(#[from] OpenError),
     /// The templates.
     #[error("the templates cannot be loaded: {0}")]
     Template(#[from] TemplateError),
@@ -44,6 +50,7 @@ impl AppError {
     pub fn hint(&self) -> String {
         match self {
             Self::Store(e) => e.hint(),
+            Self::Relay(e) => e.hint().to_owned(),
             Self::Template(_) => "mend the template named".to_owned(),
             Self::Listen { .. } => "choose another `http.listen`, or stop what listens there".to_owned(),
         }
@@ -65,6 +72,7 @@ pub async fn open(config: &Config) -> Result<Store, StoreError> {
 /// # Errors
 /// When it cannot start; once started it survives a database that goes away and comes back.
 pub async fn serve(config: &Config) -> Result<(), AppError> {
+    check_relays(config).await?;
     let store = open(config).await?;
     let node = nodes::take(&store, &config.dispatch.node).await?;
     let page = Page {
@@ -114,6 +122,20 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     }
     while loops.join_next().await.is_some() {}
     tracing::info!("stopped; nothing is on the wire");
+    Ok(())
+}
+
+/// Refuses a relay that would get mail in the clear beyond this machine, where that is known already: a name that
+/// is not answered for soon must not keep the API down.
+async fn check_relays(config: &Config) -> Result<(), OpenError> {
+    for transport in transports(config).values() {
+        if let Transport::Smtp(relay) = transport
+            && relay.tls == Tls::None
+            && let Ok(refused @ Err(_)) = tokio::time::timeout(NAME_SERVICE, check_plaintext(relay)).await
+        {
+            return refused;
+        }
+    }
     Ok(())
 }
 

@@ -3,12 +3,14 @@
 
 mod audit;
 mod demo;
+mod doctor;
 mod enqueue;
 mod failure;
 mod hold;
 mod key;
 mod migrate;
 pub mod output;
+mod pages;
 mod put;
 mod show;
 mod sight;
@@ -91,6 +93,8 @@ enum Command {
     Suppressions(suppressions::Args),
     /// Check the promises on the live database; exits 6 with what is broken
     Audit,
+    /// Look at everything `serve` needs, and say what to change; exits 6 when something is wrong
+    Doctor(doctor::Args),
     /// Bring the database's schema up to date
     Migrate,
     /// Make, list and revoke API keys
@@ -98,6 +102,13 @@ enum Command {
     Key(key::Args),
     /// Replay a mass disconnection on this machine, with and without the checks
     Demo(demo::Args),
+    /// Write the completion script of a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages
+    Man(pages::ManArgs),
 }
 
 /// What commands share.
@@ -194,11 +205,16 @@ pub fn main(serve: Serve) -> ExitCode {
 }
 
 async fn run(command: Command, config: Option<&Path>, json: bool, serve: Serve) -> Result<u8, Failure> {
-    // The demo brings its own everything: a broken configuration must not stand in its way.
-    if let Command::Demo(args) = &command {
-        return demo::command(args, json).await;
+    let config = Config::load(config, std::env::vars());
+    // What needs no configuration, or looks at it: a broken one must not stand in its way.
+    match &command {
+        Command::Demo(args) => return demo::command(args, json).await,
+        Command::Doctor(args) => return doctor::run(args, config, json).await,
+        Command::Completions { shell } => return pages::completions(*shell, Cli::command()),
+        Command::Man(args) => return pages::man(args, Cli::command()),
+        _ => {}
     }
-    let context = Context { config: Config::load(config, std::env::vars())?, json };
+    let context = Context { config: config?, json };
     match command {
         Command::Serve => match serve(context.config).await {
             Ok(()) => Ok(0),
@@ -218,5 +234,8 @@ async fn run(command: Command, config: Option<&Path>, json: bool, serve: Serve) 
         Command::Migrate => migrate::run(&context).await,
         Command::Key(args) => key::run(&context, args).await,
         Command::Demo(args) => demo::command(&args, json).await,
+        Command::Doctor(args) => doctor::run(&args, Ok(context.config), json).await,
+        Command::Completions { shell } => pages::completions(shell, Cli::command()),
+        Command::Man(args) => pages::man(&args, Cli::command()),
     }
 }

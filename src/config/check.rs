@@ -1,10 +1,11 @@
 //! From what is written to what is meant: defaults, ranges, secrets read.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use figment::Figment;
 use figment::value::magic::RelativePathBuf;
@@ -21,6 +22,7 @@ const YEAR_SECONDS: u64 = 366 * 24 * 3600;
 /// Checks values; knows where each was set.
 pub(super) struct Check {
     sources: Figment,
+    secret_files: RefCell<Vec<PathBuf>>,
 }
 
 pub(super) fn load(file: Option<&Path>, env: impl Iterator<Item = (String, String)>) -> Result<Config, ConfigError> {
@@ -28,7 +30,7 @@ pub(super) fn load(file: Option<&Path>, env: impl Iterator<Item = (String, Strin
     let host = env.get("HOSTNAME").cloned();
     let sources = source::read(file, env.into_iter())?;
     let raw: Raw = sources.extract().map_err(|error| ConfigError::reader(&sources, error, file))?;
-    let check = Check { sources };
+    let check = Check { sources, secret_files: RefCell::default() };
 
     let http = check.http(raw.http)?;
     let page = check.page(raw.page, &http)?;
@@ -36,6 +38,7 @@ pub(super) fn load(file: Option<&Path>, env: impl Iterator<Item = (String, Strin
     let relays = relays::check(&check, raw.relays, &mail)?;
     let streams = streams::check(&check, raw.streams, &relays, &page, &mail)?;
     Ok(Config {
+        file: file.map(Path::to_path_buf),
         database: check.database(raw.database)?,
         http,
         page,
@@ -54,6 +57,7 @@ pub(super) fn load(file: Option<&Path>, env: impl Iterator<Item = (String, Strin
                 1,
             )?,
         },
+        secret_files: check.secret_files.take(),
     })
 }
 
@@ -110,6 +114,7 @@ impl Check {
             let what = format!("{} cannot be read: {error}", path.display());
             self.error(key, what, "Create the file, and let only the user of this program read it.")
         })?;
+        self.secret_files.borrow_mut().push(path.clone());
         match text.trim_end_matches(['\r', '\n']) {
             "" => Err(self.error(key, format!("{} is empty", path.display()), "Write the secret into the file.")),
             text => Ok(Secret::new(text)),

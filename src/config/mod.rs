@@ -32,6 +32,10 @@ use crate::domain::time::Span;
 /// The whole configuration, checked.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// The file that was read, if there was one.
+    pub file: Option<PathBuf>,
+    /// The files that secrets were read from.
+    pub secret_files: Vec<PathBuf>,
     /// The database.
     pub database: Database,
     /// The HTTP server.

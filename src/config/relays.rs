@@ -1,6 +1,7 @@
 //! `[relays.<name>]`: where mail is handed over.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::check::Check;
@@ -68,6 +69,10 @@ fn smtp(check: &Check, name: &str, raw: raw::Relay, mail: &Mail) -> Result<Smtp,
         let hint = "Use tls = \"starttls\" or \"implicit\"; only a relay on this machine gets a password without.";
         return Err(check.error(&key("tls"), "the password would cross the network in the clear", hint));
     }
+    if tls == Tls::None && literal(&host).is_some_and(|ip| !ip.to_canonical().is_loopback()) {
+        let hint = "Use tls = \"starttls\" (port 587) or \"implicit\" (port 465), or a relay on this machine.";
+        return Err(check.error(&key("tls"), "mail goes without TLS only to this machine", hint));
+    }
     Ok(Smtp {
         host,
         port: check.number(&key("port"), raw.port, usual_port, 1..=65_535)?,
@@ -95,6 +100,9 @@ fn smtp(check: &Check, name: &str, raw: raw::Relay, mail: &Mail) -> Result<Smtp,
 }
 
 fn is_here(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || address.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    host == "localhost" || literal(host).is_some_and(|ip| ip.is_loopback())
+}
+
+fn literal(host: &str) -> Option<IpAddr> {
+    host.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }

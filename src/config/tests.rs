@@ -190,6 +190,11 @@ fn a_relay_is_complete_and_keeps_its_password_off_the_wire() {
     let plain = format!("{login}password_file = \"secret\"\ntls = \"none\"");
     assert_eq!(refused(&plain).0, "relays.main.tls");
     assert!(file(&plain.replace("\"x\"", "\"127.0.0.1\""), &[]).is_ok());
+    for (host, here) in [("192.0.2.1", false), ("2001:db8::1", false), ("127.8.8.8", true), ("::1", true), ("x", true)]
+    {
+        let outcome = file(&format!("{smtp}host = \"{host}\"\ntls = \"none\""), &[]);
+        assert_eq!(outcome.as_ref().err().and_then(ConfigError::key), (!here).then_some("relays.main.tls"), "{host}");
+    }
     assert_eq!(refused("[streams.account]\nrelay = \"other\"").0, "streams.account.relay");
 }
 

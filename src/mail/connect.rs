@@ -99,14 +99,19 @@ pub(super) async fn open(relay: &Relay) -> Result<Dialogue, OpenError> {
     let tcp = opening.within(OpenPhase::Connect, connect, TcpStream::connect(&addresses[..])).await?;
     // Else Nagle and delayed ACKs cost 40 ms for each mail.
     tcp.set_nodelay(true).map_err(|e| opening.failed(OpenPhase::Connect, e))?;
-    let mut wire = match (relay.tls, tls) {
-        (Tls::StartTls, Some(tls)) => opening.start_tls(tcp, tls).await?,
+    let (mut wire, certificate) = match (relay.tls, tls) {
+        (Tls::StartTls, Some(tls)) => {
+            let wire = opening.start_tls(tcp, tls).await?;
+            let certificate = wire.peer_certificate().ok();
+            (wire, certificate)
+        }
         (_, Some(tls)) => {
             let handshake = Secured::handshake(tcp, tls);
             let stream = opening.within_smtp(OpenPhase::Handshake, connect, handshake).await?;
-            opening.greet(stream).await?
+            let certificate = stream.certificate();
+            (opening.greet(stream).await?, certificate)
         }
-        (_, None) => opening.greet(tcp).await?,
+        (_, None) => (opening.greet(tcp).await?, None),
     };
     // lettre keeps only the capabilities it uses itself, and PIPELINING is not among them.
     let ehlo = wire.command(Ehlo::new(opening.client_id()));
@@ -114,18 +119,32 @@ pub(super) async fn open(relay: &Relay) -> Result<Dialogue, OpenError> {
     if !ehlo.has_code(250) {
         return Err(opening.failed(OpenPhase::Ehlo, format!("unexpected reply: {}", Reply::of(&ehlo))));
     }
-    // The first line is the relay's name.
-    let offers = |keyword: &str| {
-        ehlo.message()
-            .skip(1)
-            .filter_map(|line| line.split_whitespace().next())
-            .any(|word| word.eq_ignore_ascii_case(keyword))
-    };
-    let (pipelining, utf8) = (offers("PIPELINING"), offers("SMTPUTF8"));
+    let said: Vec<String> = ehlo.message().map(str::to_owned).collect();
+    let (pipelining, utf8) = (offered(&said, "PIPELINING").is_some(), offered(&said, "SMTPUTF8").is_some());
     if let Some(login) = &relay.login {
         opening.log_in(&mut wire, login).await?;
     }
-    Ok(Dialogue { wire, timeouts: relay.timeouts, pipelining, utf8 })
+    Ok(Dialogue { wire, timeouts: relay.timeouts, pipelining, utf8, said, certificate })
+}
+
+/// Refuses, before anything is sent, a relay that would get mail without TLS beyond this machine. A host whose
+/// addresses cannot be found now is let through: every session asks again.
+///
+/// # Errors
+/// When an address of the host is known and is not this machine's.
+pub async fn check_plaintext(relay: &Relay) -> Result<(), OpenError> {
+    match (Opening { relay }).resolve().await {
+        Err(refused) if refused.phase == OpenPhase::Plaintext => Err(refused),
+        _ => Ok(()),
+    }
+}
+
+/// What follows a keyword in the reply to EHLO, whose first line is the relay's name.
+pub(super) fn offered<'a>(said: &'a [String], keyword: &str) -> Option<&'a str> {
+    said.iter().skip(1).find_map(|line| {
+        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+        word.trim().eq_ignore_ascii_case(keyword).then_some(rest.trim())
+    })
 }
 
 struct Opening<'a> {

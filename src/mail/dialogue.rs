@@ -65,6 +65,10 @@ pub(super) struct Dialogue {
     pub timeouts: PhaseTimeouts,
     pub pipelining: bool,
     pub utf8: bool,
+    /// The lines of the reply to EHLO.
+    pub said: Vec<String>,
+    /// The relay's own certificate (DER), when there is TLS.
+    pub certificate: Option<Vec<u8>>,
 }
 
 impl Dialogue {

@@ -4,10 +4,12 @@
 
 mod classify;
 mod connect;
+mod der;
 mod dialogue;
 mod encode;
 mod maildir;
 pub mod message;
+pub mod probe;
 pub mod relay;
 pub mod reply;
 pub mod session;
@@ -15,7 +17,7 @@ pub mod sink;
 mod wire;
 
 pub use classify::{Rule, classify, ruling};
-pub use connect::{OpenError, OpenPhase};
+pub use connect::{OpenError, OpenPhase, check_plaintext};
 pub use message::{BuildError, Letter, build};
 pub use relay::{Login, PhaseTimeouts, Relay, Secret, Tls, Transport};
 pub use reply::{Outcome, Reply};

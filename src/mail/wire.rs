@@ -75,6 +75,10 @@ impl Secured {
         stream.upgrade_tls(tls).await?;
         Ok(Self(stream))
     }
+
+    pub(super) fn certificate(&self) -> Option<Vec<u8>> {
+        self.0.peer_certificate().ok()
+    }
 }
 
 impl AsyncRead for Secured {

@@ -73,8 +73,22 @@ impl StoreError {
     pub fn hint(&self) -> String {
         match self {
             Self::Unfit { hint, .. } => hint.clone(),
-            Self::Failed { .. } => "check that the database is reachable, writable and has space".to_owned(),
+            Self::Failed { source, .. } => {
+                sqlite_hint(source).unwrap_or("check that the database is reachable, writable and has space").to_owned()
+            }
             Self::Corrupt { .. } => "the row was changed by hand or by a newer version; restore it".to_owned(),
         }
+    }
+}
+
+/// What to do when SQLite says no, by its own codes; PostgreSQL's have five characters.
+pub(super) fn sqlite_hint(error: &sqlx::Error) -> Option<&'static str> {
+    let code: u32 = error.as_database_error()?.code().filter(|code| code.len() < 5)?.parse().ok()?;
+    match code & 0xff {
+        5 | 6 => Some("another program has the database open and does not let go: stop that one"),
+        8 => Some("let this user write the database file and its folder"),
+        11 | 26 => Some("the file is damaged, or no SQLite database: restore it, or name another one"),
+        13 => Some("the disk is full: free some space"),
+        _ => None,
     }
 }

@@ -12,10 +12,13 @@ mod types;
 
 pub mod audit;
 pub mod browse;
+pub mod doctor;
+pub mod fitness;
 pub mod holds;
 pub mod ingest;
 pub mod journal;
 pub mod keys;
+mod mount;
 pub mod nodes;
 pub mod plan;
 pub mod queue;
@@ -39,6 +42,7 @@ pub fn statements() -> Vec<Sql> {
     [
         audit::ALL,
         browse::ALL,
+        doctor::ALL,
         holds::ALL,
         ingest::ALL,
         journal::ALL,

@@ -1,6 +1,7 @@
 //! Nodes: which process dispatches under which name. Whoever holds a name's lock knows that the incarnation before
 //! it is dead, so what that one held need not wait out a quarantine: its connections were closed with it.
 
+use super::open::unfit;
 use super::{Store, StoreError};
 use std::fs::{File, TryLockError};
 use uuid::Uuid;
@@ -38,7 +39,8 @@ pub async fn take(store: &Store, name: &str) -> Result<Node, StoreError> {
                 .await
                 .map_err(|e| StoreError::failed("lock the node's name", e))?;
             if !held {
-                return Err(taken(format!("another process dispatches as node `{name}`")));
+                let what = format!("another process dispatches as node `{name}`");
+                return Err(unfit(what, "stop it first, or give this one a `dispatch.node` of its own"));
             }
             Some(session)
         }
@@ -57,18 +59,14 @@ pub async fn take(store: &Store, name: &str) -> Result<Node, StoreError> {
 fn lock_file(database: &std::path::Path) -> Result<File, StoreError> {
     let mut path = database.as_os_str().to_owned();
     path.push(".dispatch.lock");
-    let unfit = |what: String| StoreError::Unfit { what, hint: "check the folder's permissions".to_owned() };
-    let file = File::create(&path).map_err(|e| unfit(format!("{} cannot be made: {e}", path.display())))?;
+    let folder = "check that this user may write the folder";
+    let file = File::create(&path).map_err(|e| unfit(format!("{} cannot be made: {e}", path.display()), folder))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(taken(format!("another process dispatches from {}", database.display()))),
-        Err(TryLockError::Error(e)) => Err(unfit(format!("{} cannot be locked: {e}", path.display()))),
-    }
-}
-
-fn taken(what: String) -> StoreError {
-    StoreError::Unfit {
-        what,
-        hint: "stop it first, or give this one a `dispatch.node` of its own (PostgreSQL only)".to_owned(),
+        Err(TryLockError::WouldBlock) => Err(unfit(
+            format!("another process dispatches from {}", database.display()),
+            "stop it first: an SQLite database has one dispatching process, PostgreSQL may have several",
+        )),
+        Err(TryLockError::Error(e)) => Err(unfit(format!("{} cannot be locked: {e}", path.display()), folder)),
     }
 }

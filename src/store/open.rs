@@ -1,9 +1,11 @@
 //! Opening a database: its settings, its migrations, its clock.
 
-use super::StoreError;
+use super::error::{StoreError, sqlite_hint};
+use super::fitness::{SESSION, Server, check_session};
+use super::mount::network_file_system;
 use super::seam::{Inner, Tx};
 use crate::domain::time::Timestamp;
-use sqlx::migrate::{Migrate, Migrator};
+use sqlx::migrate::{Migrate, MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Connection, PgPool, Row, SqliteConnection, SqlitePool};
@@ -13,8 +15,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
-static POSTGRES_MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
+pub(super) static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+pub(super) static POSTGRES_MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
 /// Where the time comes from.
 #[derive(Clone, Debug, Default)]
@@ -93,6 +95,30 @@ impl Store {
         Ok(Self { pool, clock })
     }
 
+    /// Opens a database as it is, for looking: its schema is left alone, and it may be one that [`Store::open`]
+    /// refuses. Nothing when the file of an SQLite database is not there yet.
+    ///
+    /// # Errors
+    /// When it cannot be reached.
+    pub async fn look(url: &str) -> Result<Option<Self>, StoreError> {
+        let pool = if url.starts_with("sqlite:") {
+            let options = sqlite_options(url)?;
+            if !options.get_filename().exists() {
+                return Ok(None);
+            }
+            sqlite_pools(options, 1)
+        } else {
+            Pool::Postgres(connect_postgres(url, 2).await?)
+        };
+        Ok(Some(Self { pool, clock: Clock::Database }))
+    }
+
+    /// The file that the URL of an SQLite database names; nothing for PostgreSQL.
+    #[must_use]
+    pub fn file_of(url: &str) -> Option<PathBuf> {
+        url.starts_with("sqlite:").then(|| sqlite_options(url).ok().map(|o| o.get_filename().to_owned())).flatten()
+    }
+
     /// Which database this is, for people.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
@@ -160,8 +186,17 @@ impl Store {
         self.with_time(inner).await
     }
 
+    /// The pool of PostgreSQL.
+    pub(super) const fn postgres(&self) -> Option<&PgPool> {
+        match &self.pool {
+            Pool::Sqlite { .. } => None,
+            Pool::Postgres(pool) => Some(pool),
+        }
+    }
+
     /// The file of an SQLite database.
-    pub(super) fn file(&self) -> Option<&Path> {
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
         match &self.pool {
             Pool::Sqlite { file, .. } => Some(file),
             Pool::Postgres(_) => None,
@@ -192,54 +227,93 @@ impl Store {
 
 /// SQLite's own time is this machine's: asking it would cost a statement and say the same.
 #[allow(clippy::disallowed_methods)]
-fn system_time() -> Timestamp {
+#[must_use]
+pub fn system_time() -> Timestamp {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
-fn unfit(what: impl Into<String>, hint: impl Into<String>) -> StoreError {
+pub(super) fn unfit(what: impl Into<String>, hint: impl Into<String>) -> StoreError {
     StoreError::Unfit { what: what.into(), hint: hint.into() }
 }
 
-async fn open_sqlite(url: &str, readers: u32) -> Result<Pool, StoreError> {
-    let options = SqliteConnectOptions::from_str(url)
+fn sqlite_options(url: &str) -> Result<SqliteConnectOptions, StoreError> {
+    Ok(SqliteConnectOptions::from_str(url)
         .map_err(|e| unfit(format!("database.url cannot be read: {e}"), "write sqlite://path/to/file.db"))?
-        .create_if_missing(true)
         .foreign_keys(true)
-        .journal_mode(SqliteJournalMode::Wal)
         // NORMAL may lose commits on power loss, and a 202 has been given for each.
         .synchronous(SqliteSynchronous::Full)
         // 16 MiB: what is written lies together, since ids grow with time.
         .pragma("cache_size", "-16384")
-        .busy_timeout(Duration::from_secs(10));
-    let file = options.get_filename().display().to_string();
-    let mut first = SqliteConnection::connect_with(&options).await.map_err(|e| {
-        unfit(format!("the SQLite file {file} cannot be opened: {e}"), "check that its folder exists and is writable")
-    })?;
+        .busy_timeout(Duration::from_secs(10)))
+}
+
+async fn open_sqlite(url: &str, readers: u32) -> Result<Pool, StoreError> {
+    let options = sqlite_options(url)?.create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
+    check_place(options.get_filename())?;
+    let unopened = |e: sqlx::Error| {
+        let hint = sqlite_hint(&e).unwrap_or("check that its folder exists, and that this user may write in it");
+        unfit(format!("the SQLite file {} cannot be opened: {e}", options.get_filename().display()), hint)
+    };
+    let mut first = SqliteConnection::connect_with(&options).await.map_err(unopened)?;
+    let journal: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut first).await.map_err(unopened)?;
+    if journal != "wal" {
+        return Err(unfit(
+            format!("SQLite cannot keep a write-ahead log here: journal_mode is {journal}"),
+            "let database.url name a file on a local disk",
+        ));
+    }
     // On one connection, before any other is open: a pool's idle ones would keep the old schema.
     migrate(&SQLITE_MIGRATIONS, &mut first).await?;
     first.close().await.map_err(|e| StoreError::failed("close", e))?;
+    Ok(sqlite_pools(options, readers))
+}
+
+fn sqlite_pools(options: SqliteConnectOptions, readers: u32) -> Pool {
     let writer = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
     let readers = SqlitePoolOptions::new().max_connections(readers.max(1)).idle_timeout(None).max_lifetime(None);
-    Ok(Pool::Sqlite {
+    Pool::Sqlite {
         writer: writer.connect_lazy_with(options.clone()),
         file: options.get_filename().to_owned(),
         readers: readers.connect_lazy_with(options.pragma("cache_size", "-4096")),
-    })
+    }
+}
+
+pub(super) fn check_place(file: &Path) -> Result<(), StoreError> {
+    match network_file_system(file) {
+        None => Ok(()),
+        Some((kind, place)) => Err(unfit(
+            format!(
+                "the SQLite file {} lies on a network file system ({kind} at {}), where its locks do not hold",
+                file.display(),
+                place.display()
+            ),
+            "put it on a local disk, or use PostgreSQL",
+        )),
+    }
 }
 
 async fn open_postgres(url: &str, connections: u32) -> Result<Pool, StoreError> {
+    let pool = connect_postgres(url, connections).await?;
+    check_session(&pool).await?;
+    if let Some(refusal) = Server::ask(&pool).await?.refusals().into_iter().next() {
+        return Err(refusal);
+    }
+    let mut conn = pool.acquire().await.map_err(|e| StoreError::failed("connect", e))?;
+    migrate(&POSTGRES_MIGRATIONS, &mut *conn).await?;
+    drop(conn);
+    Ok(Pool::Postgres(pool))
+}
+
+async fn connect_postgres(url: &str, connections: u32) -> Result<PgPool, StoreError> {
     let options = PgConnectOptions::from_str(url)
         .map_err(|e| unfit(format!("database.url cannot be read: {e}"), "write postgres://user@host/database"))?
-        .options([
-            ("default_transaction_isolation", "read committed"),
-            ("synchronous_commit", "on"),
-            // The default is a spinning disk's: it makes the server read whole tables where a few rows are asked for.
-            ("random_page_cost", "1.1"),
-        ]);
-    let pool = PgPoolOptions::new()
+        // PgBouncer refuses it unless told otherwise, and no float is read.
+        .extra_float_digits(None);
+    PgPoolOptions::new()
         .max_connections(connections.max(2))
         .acquire_timeout(Duration::from_secs(10))
+        .after_connect(|conn, _| Box::pin(async move { sqlx::raw_sql(SESSION).execute(conn).await.map(drop) }))
         .connect_with(options.clone())
         .await
         .map_err(|e| {
@@ -247,32 +321,7 @@ async fn open_postgres(url: &str, connections: u32) -> Result<Pool, StoreError> 
                 format!("PostgreSQL at {}:{} cannot be reached: {e}", options.get_host(), options.get_port()),
                 "check database.url, that the server runs, and that this host may log in",
             )
-        })?;
-    check_durability(&pool).await?;
-    let mut conn = pool.acquire().await.map_err(|e| StoreError::failed("connect", e))?;
-    migrate(&POSTGRES_MIGRATIONS, &mut *conn).await?;
-    drop(conn);
-    Ok(Pool::Postgres(pool))
-}
-
-/// A server that may forget what it has committed makes every promise of ours void: refused, not warned about.
-async fn check_durability(pool: &PgPool) -> Result<(), StoreError> {
-    let failed = |e| StoreError::failed("read the server's settings", e);
-    for setting in ["fsync", "full_page_writes", "synchronous_commit"] {
-        let value: String =
-            sqlx::query_scalar("SELECT current_setting($1)").bind(setting).fetch_one(pool).await.map_err(failed)?;
-        if value != "on" && !(setting == "synchronous_commit" && value.starts_with("remote")) {
-            return Err(unfit(
-                format!("PostgreSQL runs with {setting} = {value}: it may forget what it has committed"),
-                format!("set {setting} = on"),
-            ));
-        }
-    }
-    let standby: bool = sqlx::query_scalar("SELECT pg_is_in_recovery()").fetch_one(pool).await.map_err(failed)?;
-    if standby {
-        return Err(unfit("PostgreSQL is a standby here", "point database.url at the primary"));
-    }
-    Ok(())
+        })
 }
 
 async fn migrate<'c, C>(migrator: &Migrator, conn: &'c mut C) -> Result<(), StoreError>
@@ -282,9 +331,15 @@ where
     <<&'c mut C as sqlx::Acquire<'c>>::Connection as std::ops::Deref>::Target: Migrate,
 {
     migrator.run(conn).await.map_err(|e| {
-        unfit(
-            format!("the schema cannot be brought up to date: {e}"),
-            "is the database of a newer version, or changed by hand?",
-        )
+        let elsewise = "check that the database may be written and has space";
+        let hint = match &e {
+            MigrateError::VersionMissing(_) => "a newer allclear made it: use that one, or a database of its own",
+            MigrateError::VersionMismatch(_) | MigrateError::Dirty(_) => {
+                "another build of allclear made it, or somebody changed it by hand: use that build, or restore a backup"
+            }
+            MigrateError::Execute(e) | MigrateError::ExecuteMigration(e, _) => sqlite_hint(e).unwrap_or(elsewise),
+            _ => elsewise,
+        };
+        unfit(format!("the schema cannot be brought up to date: {e}"), hint)
     })
 }

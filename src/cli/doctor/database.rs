@@ -1,0 +1,219 @@
+//! The database: what `serve` would refuse, its schema, its clock, and what waits in it.
+
+use super::finding::{Finding, fail, ok, skip, warn};
+use crate::config::Database;
+use crate::domain::time::Span;
+use crate::store::doctor::{self, Indexes, Migrations, Queue};
+use crate::store::fitness::Server;
+use crate::store::{Store, StoreError};
+
+/// The oldest version the tests run on.
+const TESTED: i32 = 150_000;
+
+pub(super) struct Looked {
+    pub found: Vec<Finding>,
+    pub time: Vec<Finding>,
+}
+
+pub(super) async fn look(config: &Database) -> Looked {
+    let mut found = Vec::new();
+    let store = match Store::look(config.url.expose()).await {
+        Ok(Some(store)) => store,
+        Ok(None) => {
+            let made = "`allclear migrate` and `allclear serve` make it";
+            found.push(warn("the file of the SQLite database is not there yet", made));
+            return Looked { found, time: vec![skip("there is no database to compare with")] };
+        }
+        Err(e) => {
+            found.push(broken(&e));
+            return Looked { found, time: vec![skip("the database cannot be asked")] };
+        }
+    };
+    match examine(&store, config, &mut found).await {
+        Ok(time) => Looked { found, time },
+        Err(e) => {
+            found.push(broken(&e));
+            Looked { found, time: vec![skip("the database cannot be asked")] }
+        }
+    }
+}
+
+fn broken(error: &StoreError) -> Finding {
+    fail(error.to_string(), error.hint())
+}
+
+/// Goes on as long as the answers can be relied on; gives the findings about time.
+async fn examine(store: &Store, config: &Database, found: &mut Vec<Finding>) -> Result<Vec<Finding>, StoreError> {
+    doctor::check_access(store).await?;
+    let place = store.file().map(|file| format!(" at {}", file.display())).unwrap_or_default();
+    found.push(ok(format!("{} {}{place}", store.kind(), doctor::version(store).await?)));
+    match doctor::server(store).await? {
+        Some(server) => found.extend(durable(&server)),
+        None => found.push(journal(&store.durability().await?)),
+    }
+    let applied = doctor::migrations(store).await?;
+    found.extend(migrations(&applied));
+    if applied.pending.is_empty() && applied.unknown.is_empty() {
+        found.extend(indexes(&doctor::indexes(store).await?));
+        found.extend(queue(&doctor::queue(store).await?));
+    }
+    if let Some((most, free)) = doctor::seats(store).await? {
+        found.push(seats(most, free, i64::from(config.connections)));
+    }
+    Ok(vec![match store.file() {
+        Some(_) => ok("SQLite uses this machine's clock"),
+        None => clock(doctor::clock_ahead(store).await?),
+    }])
+}
+
+fn durable(server: &Server) -> Vec<Finding> {
+    let refusals = server.refusals();
+    let mut found: Vec<Finding> = refusals.iter().map(broken).collect();
+    if refusals.is_empty() {
+        found.push(ok(format!(
+            "keeps what it commits: fsync on, full_page_writes on, synchronous_commit {}; takes writes",
+            server.synchronous_commit
+        )));
+    }
+    if (1..TESTED).contains(&server.version_number) && refusals.is_empty() {
+        found.push(warn(format!("PostgreSQL {} is not tested", server.version), "use version 15 or newer"));
+    }
+    if server.autovacuum != "on" {
+        let what = "autovacuum is off: the queue grows slower with every mail";
+        found.push(warn(what, "set autovacuum = on in postgresql.conf and reload the server"));
+    }
+    found
+}
+
+fn journal(settings: &[(&'static str, String)]) -> Finding {
+    let of = |name| settings.iter().find(|(n, _)| *n == name).map_or("", |(_, value)| value.as_str());
+    match of("journal_mode") {
+        // The second is set by each connection, as here: 2 is FULL.
+        "wal" if of("synchronous") == "2" => ok("keeps what it commits: journal_mode wal, synchronous full"),
+        mode => warn(
+            format!("journal_mode is {mode}, synchronous is {}", of("synchronous")),
+            "`allclear serve` sets what it needs (wal, full) when it starts; stop what sets it otherwise",
+        ),
+    }
+}
+
+fn migrations(found: &Migrations) -> Vec<Finding> {
+    let list = |versions: &[i64]| versions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let mut findings = Vec::new();
+    if !found.unknown.is_empty() {
+        findings.push(fail(
+            format!("a newer allclear has changed the schema (migration {})", list(&found.unknown)),
+            "use that version, or a database of its own",
+        ));
+    }
+    if !found.changed.is_empty() {
+        findings.push(fail(
+            format!("migration {} is not the one this program would apply", list(&found.changed)),
+            "another build of allclear made it, or somebody changed it by hand: use that build, or restore a backup",
+        ));
+    }
+    if !found.pending.is_empty() {
+        findings.push(warn(
+            format!("not applied yet: migration {}", list(&found.pending)),
+            "`allclear migrate`, or the next start of `allclear serve`, applies it",
+        ));
+    }
+    if findings.is_empty() {
+        findings.push(ok(format!("the schema is up to date (migrations: {})", found.applied)));
+    }
+    findings
+}
+
+fn indexes(found: &Indexes) -> Vec<Finding> {
+    let missing = found.missing.iter().map(|(name, sql)| {
+        fail(
+            format!("the index {name} is missing: mail becomes slow, or is sent twice"),
+            format!("make it again: {sql}"),
+        )
+    });
+    let invalid = found.invalid.iter().map(|name| {
+        fail(
+            format!("the index {name} is there and not valid"),
+            format!("rebuild it: REINDEX INDEX CONCURRENTLY {name}"),
+        )
+    });
+    let mut findings: Vec<Finding> = missing.chain(invalid).collect();
+    if findings.is_empty() {
+        findings.push(ok(format!("all {} indexes are there", found.present)));
+    }
+    findings
+}
+
+fn seats(most: i64, free: i64, wanted: i64) -> Finding {
+    let hint = "lower database.connections, or raise max_connections of the server";
+    match () {
+        () if most < wanted => {
+            fail(format!("the server gives {most} connections, and database.connections is {wanted}"), hint)
+        }
+        () if free < wanted => {
+            let what =
+                format!("{free} of the server's {most} connections are free, and database.connections is {wanted}");
+            warn(what, format!("if `allclear serve` is not running now: {hint}"))
+        }
+        () => ok(format!("{free} of {most} connections are free; at most {wanted} will be used")),
+    }
+}
+
+fn queue(queue: &Queue) -> Vec<Finding> {
+    let late = queue.overdue.map_or(0, Span::as_seconds);
+    let mut found = vec![match late {
+        0..=900 => ok("no mail is late"),
+        _ => warn(
+            format!("the oldest mail has been due for {} min", late / 60),
+            "is `allclear serve` running, and does the relay take mail? its log names what stands in the way",
+        ),
+    }];
+    if queue.parked > 0 {
+        found.push(warn(
+            format!("mails that wait for a person (parked): {}", queue.parked),
+            "they are too old or could not be sent; `allclear show` of the customer or incident says why",
+        ));
+    }
+    found
+}
+
+fn clock(ahead: Span) -> Finding {
+    let by = format!("{:.3} s", std::time::Duration::from_micros(ahead.0.unsigned_abs()).as_secs_f64());
+    let side = if ahead.0 < 0 { "behind" } else { "ahead of" };
+    let what = format!("the database's clock is {by} {side} this machine's");
+    let hint = "let NTP set the clocks of both: times in mails and in the queue are the database's";
+    match ahead.0.abs() {
+        0..=1_000_000 => ok(what),
+        1_000_001..=60_000_000 => warn(what, hint),
+        _ => fail(what, hint),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::finding::Level;
+    use super::*;
+
+    #[test]
+    fn clocks_apart_are_a_warning_and_then_a_failure() {
+        for (micros, level) in [(400_000, Level::Ok), (-2_000_000, Level::Warn), (61_000_000, Level::Fail)] {
+            assert_eq!(clock(Span(micros)).level, level);
+        }
+        assert!(clock(Span(-2_000_000)).what.contains("2.000 s behind"));
+    }
+
+    #[test]
+    fn too_few_connections_are_told_from_few_free_ones() {
+        assert_eq!(seats(97, 80, 12).level, Level::Ok);
+        assert_eq!(seats(97, 3, 12).level, Level::Warn);
+        assert_eq!(seats(10, 10, 12).level, Level::Fail);
+    }
+
+    #[test]
+    fn a_mail_that_is_late_and_one_that_waits_for_a_person_are_shown() {
+        let late = |seconds| queue(&Queue { parked: 0, overdue: Some(Span::seconds(seconds)) })[0].level;
+        assert_eq!((late(60), late(1_000)), (Level::Ok, Level::Warn));
+        let parked = queue(&Queue { parked: 2, overdue: None });
+        assert_eq!((parked.len(), parked[1].level), (2, Level::Warn));
+    }
+}
