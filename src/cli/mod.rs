@@ -9,10 +9,12 @@ mod hold;
 mod key;
 mod migrate;
 pub mod output;
+mod preview;
 mod put;
 mod show;
 mod sight;
 mod signal;
+mod templates;
 
 pub use failure::Failure;
 
@@ -83,6 +85,9 @@ enum Command {
     Stop(hold::Why),
     /// End the stop
     Resume(hold::Why),
+    /// Check, list, export and preview the templates of the mails
+    #[command(subcommand)]
+    Templates(templates::Args),
     /// Check the promises on the live database; exits 6 with what is broken
     Audit,
     /// Bring the database's schema up to date
@@ -206,6 +211,7 @@ async fn run(command: Command, config: Option<&Path>, json: bool, serve: Serve) 
         Command::Release(args) => hold::release(&context, &args).await,
         Command::Stop(why) => hold::stop(&context, &why).await,
         Command::Resume(why) => hold::resume(&context, &why).await,
+        Command::Templates(args) => templates::run(&context, &args).await,
         Command::Audit => audit::run(&context).await,
         Command::Migrate => migrate::run(&context).await,
         Command::Key(args) => key::run(&context, args).await,

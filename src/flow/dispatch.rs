@@ -5,6 +5,7 @@
 
 use super::claim::{Claimed, claim, decide, open_lanes, part};
 use super::compose::{self, ComposeError};
+use super::copies::Copies;
 use super::look::{look, views};
 use super::retry;
 use super::sender::{After, Command, Event, LOOK_AGE, Record, Step, after};
@@ -14,9 +15,10 @@ use crate::domain::delivery::{HandOver, Outcome, Reason, State};
 use crate::domain::id::DeliveryId;
 use crate::domain::time::{Span, Timestamp};
 use crate::mail::{self, Session, Transport};
+use crate::store::copies::MailCopy;
 use crate::store::queue::Lane;
 use crate::store::record::Settled;
-use crate::store::{Store, StoreError, queue, record, view};
+use crate::store::{Store, StoreError, Tx, queue, record, view};
 use crate::template::Templates;
 use crate::template::context::Mail;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
@@ -40,6 +42,8 @@ pub struct Shared {
     pub setting: Arc<Setting>,
     /// The templates.
     pub templates: Arc<Templates>,
+    /// Keeps the mails as they were sent.
+    pub copies: Arc<Copies>,
     /// Who claims: this process.
     pub owner: String,
     /// Where outcomes go while the database is away.
@@ -65,6 +69,7 @@ struct Job {
     claimed: Claimed,
     step: Step,
     bytes: Vec<u8>,
+    copy: Option<MailCopy>,
     looked: Instant,
     phase: Option<crate::domain::incident::Phase>,
 }
@@ -249,7 +254,7 @@ impl Dispatcher {
                 Mail::Incident(mail) => Some(mail.phase),
                 _ => None,
             };
-            let job = Job { claimed, step: Step::Armed, bytes: Vec::new(), looked: Instant::now(), phase };
+            let job = Job { claimed, step: Step::Armed, bytes: Vec::new(), copy: None, looked: Instant::now(), phase };
             (job, Command::Render)
         });
         Ok(self.shared.advance(jobs.collect()).await)
@@ -258,10 +263,7 @@ impl Dispatcher {
     async fn record_and_claim(&mut self, results: &[(Job, Record)], taking: bool) -> Result<Vec<Claimed>, StoreError> {
         let shared = &self.shared;
         let mut tx = shared.store.begin().await?;
-        if !results.is_empty() {
-            let settled = shared.settled(results, tx.now());
-            record::outcomes(&mut tx, &shared.owner, &settled).await?;
-        }
+        let noted = if results.is_empty() { None } else { shared.write(&mut tx, results).await? };
         let claimed = if taking {
             let set = shared.templates.set_hash();
             claim(&mut tx, &shared.setting, &shared.owner, set, &mut self.lanes.1, self.idle.len()).await?
@@ -269,6 +271,7 @@ impl Dispatcher {
             Vec::new()
         };
         tx.commit().await?;
+        shared.copies.noted(noted);
         self.hungry = claimed.len() == self.idle.len();
         Ok(claimed)
     }
@@ -295,9 +298,18 @@ const fn is_accepted(record: &Record) -> bool {
 impl Shared {
     async fn record(&self, results: &[(Job, Record)]) -> Result<(), StoreError> {
         let mut tx = self.store.begin().await?;
+        let noted = self.write(&mut tx, results).await?;
+        tx.commit().await?;
+        self.copies.noted(noted);
+        Ok(())
+    }
+
+    /// Writes outcomes; what it answers is for [`Copies::noted`], after the commit.
+    async fn write(&self, tx: &mut Tx, results: &[(Job, Record)]) -> Result<Option<Timestamp>, StoreError> {
+        let noted = self.copies.note(tx).await?;
         let settled = self.settled(results, tx.now());
-        record::outcomes(&mut tx, &self.owner, &settled).await?;
-        tx.commit().await
+        record::outcomes(tx, &self.owner, &settled).await?;
+        Ok(noted)
     }
 
     fn settled(&self, results: &[(Job, Record)], now: Timestamp) -> Vec<Settled> {
@@ -436,6 +448,9 @@ async fn hand_over(shared: Shared, mut session: Session, from: String, mut job: 
         Ok(outcome) => of(outcome),
         Err(_) => of(mail::Outcome::Unknown { why: "the dialogue took longer than allowed".to_owned() }),
     };
+    if session.wrote_mail() {
+        job.copy = shared.copies.of(job.claimed.frozen.mail.kind(), &job.bytes);
+    }
     let session = session.usable(Instant::now()).then_some(session);
     match job.on(Event::HandedOver(outcome)) {
         Command::Record(record) => Finished { session, job: Some((job, record)) },
@@ -471,6 +486,7 @@ fn settle(job: &Job, record: &Record, setting: &Setting, now: Timestamp) -> Sett
         quarantine_until: None,
         counts: false,
         phase: job.phase,
+        copy: job.copy.clone(),
     };
     match record {
         Record::Attempt(outcome) => {

@@ -12,6 +12,7 @@ mod types;
 
 pub mod audit;
 pub mod browse;
+pub mod copies;
 pub mod holds;
 pub mod ingest;
 pub mod journal;
@@ -37,6 +38,7 @@ pub fn statements() -> Vec<Sql> {
     [
         audit::ALL,
         browse::ALL,
+        copies::ALL,
         holds::ALL,
         ingest::ALL,
         journal::ALL,

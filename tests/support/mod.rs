@@ -3,6 +3,7 @@
 
 use allclear::domain::class::{Class, Limits};
 use allclear::domain::time::{Span, Timestamp};
+use allclear::flow::copies::Copies;
 use allclear::flow::dispatch::Shared;
 use allclear::flow::ingest::{self, Answer, Caller, IngestError, Keyed};
 use allclear::flow::intake;
@@ -159,10 +160,12 @@ impl World {
         let setting = Arc::new(setting(change));
         let transports: BTreeMap<_, _> =
             setting.streams.iter().map(|s| (s.name.clone(), Transport::Smtp(Relay::local(sink.port())))).collect();
+        let templates = Templates::embedded(&page()).unwrap();
         let shared = Shared {
             store: store.clone(),
+            copies: Arc::new(Copies::new(&setting, &templates, Span::hours(45 * 24))),
             setting,
-            templates: Arc::new(Templates::embedded(&page()).unwrap()),
+            templates: Arc::new(templates),
             owner: "test".to_owned(),
             spill: Spill::new(folder.path().join("spill")),
             dialogue: Duration::from_secs(20),
