@@ -13,6 +13,7 @@ use allclear::domain::class::{Class, Limits};
 use allclear::domain::connection::{Fault, What};
 use allclear::domain::delivery::State;
 use allclear::domain::time::Span;
+use allclear::flow::copies::Copies;
 use allclear::flow::dispatch::Shared;
 use allclear::flow::ingest::{self, Caller};
 use allclear::flow::intake::SignalIn;
@@ -296,10 +297,12 @@ fn setting(slots: usize) -> Setting {
 
 async fn shared(url: &str, slots: usize) -> Fallible<Shared> {
     let page = Page { name: "Example".to_owned(), support_url: None, public_url: None };
+    let (setting, templates) = (setting(slots), Templates::embedded(&page)?);
     Ok(Shared {
         store: Store::open(url, Connections::default(), Clock::Database).await?,
-        setting: Arc::new(setting(slots)),
-        templates: Arc::new(Templates::embedded(&page)?),
+        copies: Arc::new(Copies::new(&setting, &templates, Span::hours(45 * 24))),
+        setting: Arc::new(setting),
+        templates: Arc::new(templates),
         owner: "bench".to_owned(),
         spill: Spill::new(std::env::temp_dir().join(format!("drain-spill-{}", std::process::id()))),
         dialogue: Duration::from_secs(60),

@@ -1,6 +1,7 @@
 //! The application: wires the stages, the HTTP face and the signals of the operating system together.
 
 use crate::config::Config;
+use crate::flow::copies::Copies;
 use crate::flow::dispatch::{Dispatcher, Shared};
 use crate::flow::setting::{Setting, transports};
 use crate::flow::spill::Spill;
@@ -32,7 +33,7 @@ pub enum AppError {
     #[error(transparent)]
     Relay(#[from] OpenError),
     /// The templates.
-    #[error("the templates cannot be loaded: {0}")]
+    #[error("the templates cannot be used: {0}")]
     Template(#[from] TemplateError),
     /// The address to listen on.
     #[error("cannot listen on {address}: {source}")]
@@ -51,7 +52,7 @@ impl AppError {
         match self {
             Self::Store(e) => e.hint(),
             Self::Relay(e) => e.hint().to_owned(),
-            Self::Template(_) => "mend the template named".to_owned(),
+            Self::Template(e) => format!("{}; `allclear templates check` lists all there is", e.hint()),
             Self::Listen { .. } => "choose another `http.listen`, or stop what listens there".to_owned(),
         }
     }
@@ -73,17 +74,15 @@ pub async fn open(config: &Config) -> Result<Store, StoreError> {
 /// When it cannot start; once started it survives a database that goes away and comes back.
 pub async fn serve(config: &Config) -> Result<(), AppError> {
     check_relays(config).await?;
+    let templates = Templates::overlaid(config.templates.folder.as_deref(), &Page::of(config))?;
     let store = open(config).await?;
     let node = nodes::take(&store, &config.dispatch.node).await?;
-    let page = Page {
-        name: config.page.name.clone(),
-        support_url: config.page.support_url.clone(),
-        public_url: Some(config.page.public_url.clone()),
-    };
+    let setting = Arc::new(Setting::of(config));
     let shared = Shared {
         store: store.clone(),
-        setting: Arc::new(Setting::of(config)),
-        templates: Arc::new(Templates::embedded(&page)?),
+        copies: Arc::new(Copies::new(&setting, &templates, config.retention.mail_copies)),
+        setting,
+        templates: Arc::new(templates),
         owner: node.owner.clone(),
         spill: Spill::new(config.dispatch.spill_file.clone()),
         dialogue: config.dispatch.dialogue.to_std(),

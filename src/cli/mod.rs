@@ -11,12 +11,14 @@ mod key;
 mod migrate;
 pub mod output;
 mod pages;
+mod preview;
 mod put;
 mod show;
 mod sight;
 mod signal;
 mod streams;
 mod suppressions;
+mod templates;
 
 pub use failure::Failure;
 
@@ -91,6 +93,9 @@ enum Command {
     Streams(streams::Args),
     /// List the addresses that get no mail, or lift one
     Suppressions(suppressions::Args),
+    /// Check, list, export and preview the templates of the mails
+    #[command(subcommand)]
+    Templates(templates::Args),
     /// Check the promises on the live database; exits 6 with what is broken
     Audit,
     /// Look at everything `serve` needs, and say what to change; exits 6 when something is wrong
@@ -230,6 +235,7 @@ async fn run(command: Command, config: Option<&Path>, json: bool, serve: Serve) 
         Command::Resume(why) => hold::resume(&context, &why).await,
         Command::Streams(args) => streams::run(&context, args).await,
         Command::Suppressions(args) => suppressions::run(&context, args).await,
+        Command::Templates(args) => templates::run(&context, &args).await,
         Command::Audit => audit::run(&context).await,
         Command::Migrate => migrate::run(&context).await,
         Command::Key(args) => key::run(&context, args).await,

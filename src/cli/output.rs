@@ -9,8 +9,16 @@ use std::io::{ErrorKind, Write};
 /// # Errors
 /// When standard output cannot be written otherwise.
 pub fn text(text: &str) -> Result<(), Failure> {
+    bytes(text.as_bytes())
+}
+
+/// Writes bytes as they are; else as [`text`].
+///
+/// # Errors
+/// As [`text`].
+pub fn bytes(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(e) if e.kind() != ErrorKind::BrokenPipe => {
             Err(Failure::new(FAILURE, format!("standard output cannot be written: {e}"), "check where it leads"))
         }

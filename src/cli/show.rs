@@ -1,12 +1,13 @@
 //! `allclear show`: guesses what is meant, and finds it.
 
-use super::Context;
-use super::failure::{Failure, NOT_FOUND, USAGE};
+use super::failure::{FOUND_PROBLEMS, Failure, NOT_FOUND, USAGE};
 use super::sight::{self, Sight};
+use super::{Context, output};
 use crate::domain::delivery::State;
 use crate::domain::id::{
-    ComponentId, ConnectionId, DeliveryId, IncidentId, NoticeId, RecoveryId, SignalId, SubscriberId,
+    BadId, ComponentId, ConnectionId, DeliveryId, IncidentId, NoticeId, RecoveryId, SignalId, SubscriberId,
 };
+use crate::flow::copies::{self, MailError};
 use crate::flow::look;
 use crate::flow::setting::Setting;
 use crate::store::browse::{self, Of, Page};
@@ -18,7 +19,7 @@ const MOST: i64 = 200;
 /// `allclear show`
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:\n  allclear show jo@example.com\n  allclear show inbox-1 --limit 5\n  \
-    allclear show dlv_0198c0de… --json")]
+    allclear show dlv_0198c0de… --json\n  allclear show dlv_0198c0de… --mail > as-sent.eml")]
 pub(super) struct Args {
     /// An address, a key (of a subscriber, connection, incident or component), or an id
     what: String,
@@ -28,6 +29,9 @@ pub(super) struct Args {
     /// Only deliveries older than this one (the `next` of the page before)
     #[arg(long, value_name = "DELIVERY")]
     before: Option<DeliveryId>,
+    /// Write the mail of a delivery, byte for byte as it was handed to the relay
+    #[arg(long, conflicts_with_all = ["limit", "before"])]
+    mail: bool,
 }
 
 pub(super) async fn run(context: &Context, args: &Args) -> Result<u8, Failure> {
@@ -37,6 +41,9 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<u8, Failure> {
     }
     let store = context.store().await?;
     let mut tx = store.read().await?;
+    if args.mail {
+        return mail(&mut tx, context, what).await;
+    }
     let mut page = Page::first(args.limit);
     page.before = args.before.map_or(page.before, |id| id.0);
     let Some(mut sight) = find(&mut tx, what, page).await? else {
@@ -58,6 +65,26 @@ async fn say_why_they_wait(tx: &mut Tx, context: &Context, sight: &mut Sight) ->
         delivery.reason = reasons.get(&delivery.id).copied().or(delivery.reason);
     }
     Ok(())
+}
+
+async fn mail(tx: &mut Tx, context: &Context, what: &str) -> Result<u8, Failure> {
+    let id: DeliveryId = what.parse().map_err(|e: BadId| {
+        Failure::new(USAGE, e.to_string(), "--mail takes a delivery; `allclear show` lists their ids")
+    })?;
+    let exact = copies::mail(tx, id).await.map_err(|e| match e {
+        MailError::Store(e) => e.into(),
+        MailError::Damaged(_) => Failure::new(FOUND_PROBLEMS, e.to_string(), e.hint()),
+        _ => Failure::new(NOT_FOUND, format!("{id}: {e}"), e.hint()),
+    })?;
+    if !context.json {
+        return output::bytes(&exact.bytes).map(|()| 0);
+    }
+    // Whatever was sent is UTF-8: a session takes nothing else.
+    let mail = String::from_utf8_lossy(&exact.bytes);
+    output::json(
+        &serde_json::json!({ "id": id, "sha256": exact.sha256, "outcome": exact.outcome, "at": exact.at, "mail": mail }),
+    )?;
+    Ok(0)
 }
 
 async fn find(tx: &mut Tx, what: &str, page: Page) -> Result<Option<Sight>, StoreError> {

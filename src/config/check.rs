@@ -12,8 +12,8 @@ use figment::value::magic::RelativePathBuf;
 
 use super::raw::{self, Raw, Whole};
 use super::{
-    Config, ConfigError, Database, Http, Mail, Mailbox, Page, Plan, Recovery, Secret, Unconfirmed, dispatch, limits,
-    relays, source, streams,
+    Config, ConfigError, Database, Http, Mail, Mailbox, Page, Plan, Recovery, Retention, Secret, Templates,
+    Unconfirmed, dispatch, limits, relays, source, streams,
 };
 use crate::domain::time::Span;
 
@@ -58,6 +58,12 @@ pub(super) fn load(file: Option<&Path>, env: impl Iterator<Item = (String, Strin
             )?,
         },
         secret_files: check.secret_files.take(),
+        templates: Templates { folder: raw.templates.folder.map(|folder| folder.relative()) },
+        retention: Retention {
+            mail_copies: check
+                .number("retention.mail_copies_days", raw.retention.mail_copies_days, 45, 0..=3_650)
+                .map(|days: i64| Span::hours(days * 24))?,
+        },
     })
 }
 

@@ -56,6 +56,10 @@ pub struct Config {
     pub plan: Plan,
     /// Recoveries.
     pub recovery: Recovery,
+    /// Templates.
+    pub templates: Templates,
+    /// How long things are kept.
+    pub retention: Retention,
 }
 
 impl Config {
@@ -238,6 +242,20 @@ pub struct Dispatch {
 pub struct Plan {
     /// Subscribers planned in one transaction.
     pub page_size: u32,
+}
+
+/// `[templates]`
+#[derive(Clone, Debug)]
+pub struct Templates {
+    /// Files that are laid over the built-in ones, by name.
+    pub folder: Option<PathBuf>,
+}
+
+/// `[retention]`
+#[derive(Clone, Copy, Debug)]
+pub struct Retention {
+    /// How long mails are kept as they were sent; zero keeps none.
+    pub mail_copies: Span,
 }
 
 /// `[recovery]`

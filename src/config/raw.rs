@@ -31,6 +31,8 @@ section!(Raw {
     dispatch: Dispatch,
     plan: Plan,
     recovery: Recovery,
+    templates: Templates,
+    retention: Retention,
 });
 
 section!(Database {
@@ -100,6 +102,10 @@ section!(Dispatch {
 section!(Plan { page_size: Option<Whole> });
 
 section!(Recovery { unconfirmed: Option<Unconfirmed>, confirm_within_seconds: Option<Whole> });
+
+section!(Templates { folder: Option<RelativePathBuf> });
+
+section!(Retention { mail_copies_days: Option<Whole> });
 
 crate::names!(
     /// How a relay takes mail.

@@ -13,8 +13,20 @@ use super::error::ConfigError;
 pub const DEFAULT_FILE: &str = "allclear.toml";
 
 const PREFIX: &str = "ALLCLEAR_";
-const SECTIONS: [&str; 10] =
-    ["database", "http", "page", "mail", "relays", "streams", "limits", "dispatch", "plan", "recovery"];
+const SECTIONS: [&str; 12] = [
+    "database",
+    "http",
+    "page",
+    "mail",
+    "relays",
+    "streams",
+    "limits",
+    "dispatch",
+    "plan",
+    "recovery",
+    "templates",
+    "retention",
+];
 
 /// The variable that sets a dotted key.
 pub(super) fn variable(key: &str) -> String {

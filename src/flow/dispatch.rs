@@ -5,6 +5,7 @@
 
 use super::claim::{Claimed, claim, decide, open_lanes, part};
 use super::compose::{self, ComposeError};
+use super::copies::Copies;
 use super::look::{look, views};
 use super::relation::{self, PROBE_PAUSED};
 use super::retry;
@@ -17,6 +18,7 @@ use crate::domain::id::DeliveryId;
 use crate::domain::reply::ReplyKind;
 use crate::domain::time::{Span, Timestamp};
 use crate::mail::{self, Session, Transport, classify};
+use crate::store::copies::MailCopy;
 use crate::store::queue::Lane;
 use crate::store::record::Settled;
 use crate::store::streams::{self, Pause};
@@ -46,6 +48,8 @@ pub struct Shared {
     pub setting: Arc<Setting>,
     /// The templates.
     pub templates: Arc<Templates>,
+    /// Keeps the mails as they were sent.
+    pub copies: Arc<Copies>,
     /// Who claims: this process.
     pub owner: String,
     /// Where outcomes go while the database is away.
@@ -82,6 +86,7 @@ struct Job {
     probe: bool,
     step: Step,
     bytes: Vec<u8>,
+    copy: Option<MailCopy>,
     looked: Instant,
     phase: Option<crate::domain::incident::Phase>,
 }
@@ -322,6 +327,7 @@ impl Dispatcher {
                 probe: self.pause.is_some(),
                 step: Step::Armed,
                 bytes: Vec::new(),
+                copy: None,
                 looked: Instant::now(),
                 phase,
             };
@@ -331,11 +337,12 @@ impl Dispatcher {
     }
 
     async fn record_and_claim(&mut self, results: &[(Job, Record)], taking: bool) -> Result<Vec<Claimed>, StoreError> {
-        let shared = &self.shared;
-        let mut tx = shared.store.begin().await?;
-        let turned = shared.record(&mut tx, &self.stream, results).await?;
+        let mut tx = self.shared.store.begin().await?;
+        let noted = if results.is_empty() { None } else { self.shared.copies.note(&mut tx).await? };
+        let turned = self.shared.record(&mut tx, &self.stream, results).await?;
         let claimed = if taking && !turned { self.claim(&mut tx).await? } else { Vec::new() };
         tx.commit().await?;
+        self.shared.copies.noted(noted);
         if turned {
             self.lanes = (None, Vec::new());
         }
@@ -382,8 +389,11 @@ const fn is_accepted(record: &Record) -> bool {
 impl Shared {
     async fn record_alone(&self, stream: &Stream, results: &[(Job, Record)]) -> Result<(), StoreError> {
         let mut tx = self.store.begin().await?;
+        let noted = self.copies.note(&mut tx).await?;
         self.record(&mut tx, stream, results).await?;
-        tx.commit().await
+        tx.commit().await?;
+        self.copies.noted(noted);
+        Ok(())
     }
 
     /// Records outcomes, and what follows from them for addresses and for the stream; whether the stream's pause began
@@ -587,6 +597,9 @@ async fn hand_over(shared: Shared, mut seated: Seated, from: String, mut job: Jo
         Ok(outcome) => of(outcome),
         Err(_) => of(mail::Outcome::Unknown { why: "the dialogue took longer than allowed".to_owned() }),
     };
+    if session.wrote_mail() {
+        job.copy = shared.copies.of(job.claimed.frozen.mail.kind(), &job.bytes);
+    }
     let session = session.usable(Instant::now()).then_some(seated);
     match job.on(Event::HandedOver(outcome)) {
         Command::Record(record) => Finished { session, job: Some((job, record)) },
@@ -624,6 +637,7 @@ fn settle(job: &Job, record: &Record, setting: &Setting, now: Timestamp, alone: 
         quarantine_until: None,
         counts: false,
         phase: job.phase,
+        copy: job.copy.clone(),
     };
     match record {
         Record::Attempt(outcome) => {

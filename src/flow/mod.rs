@@ -11,6 +11,7 @@
 
 pub mod claim;
 pub mod compose;
+pub mod copies;
 pub mod dispatch;
 pub mod failures;
 pub mod gate;
@@ -30,6 +31,7 @@ pub mod sender;
 pub mod sessions;
 pub mod setting;
 pub mod signals;
+pub mod specimen;
 pub mod spill;
 pub mod sweep;
 pub mod worker;

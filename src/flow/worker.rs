@@ -101,8 +101,8 @@ pub async fn plan_all(shared: &Shared) -> Result<bool, StoreError> {
     Ok(progress)
 }
 
-/// Sweeps recoveries, takes back what vanished workers held, ends quarantines, looks after deadlines; whether there
-/// was anything.
+/// Sweeps recoveries, takes back what vanished workers held, ends quarantines, looks after deadlines, removes old
+/// copies; whether there was anything.
 ///
 /// # Errors
 /// When the database fails.
@@ -119,6 +119,9 @@ pub async fn recover_all(shared: &Shared) -> Result<bool, StoreError> {
         progress = true;
     }
     while sweep::confirm(store, setting).await? {
+        progress = true;
+    }
+    while shared.copies.sweep(store).await? {
         progress = true;
     }
     Ok(progress)

@@ -3,6 +3,7 @@
 use super::{Api, Problem, auth};
 use crate::domain::id::RecoveryId;
 use crate::domain::key::Scope;
+use crate::flow::copies;
 use crate::flow::ingest::{self, Answer, Caller, Keyed};
 use crate::flow::intake::{FieldError, SignalIn};
 use crate::flow::reading;
@@ -161,6 +162,16 @@ pub(super) async fn show_signal(State(api): State<Api>, Segment(id): Segment, he
     let id = id.parse().map_err(|_| unknown())?;
     let mut tx = api.store.read().await?;
     Ok(Json(subjects::signal(&mut tx, id).await?.ok_or_else(unknown)?).into_response())
+}
+
+/// `GET /v1/deliveries/{id}/mail`: the mail, byte for byte as it was handed to the relay.
+pub(super) async fn mail(State(api): State<Api>, Segment(id): Segment, headers: HeaderMap) -> Answered {
+    auth::caller(&api, &headers, Scope::Read).await?;
+    let id = id.parse().map_err(|_| Problem::not_found("there is no such delivery"))?;
+    let exact = copies::mail(&mut api.store.read().await?, id).await?;
+    // What the mail says is ours and others' words: nothing may run it as a page.
+    let headers = [(header::CONTENT_TYPE, "message/rfc822"), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")];
+    Ok((headers, exact.bytes).into_response())
 }
 
 /// The caller, if its key has the scope, and what it says.

@@ -1,5 +1,6 @@
 //! Errors as `application/problem+json` (RFC 9457): what happened, in which fields, and what to do.
 
+use crate::flow::copies::MailError;
 use crate::flow::ingest::IngestError;
 use crate::flow::intake::FieldError;
 use crate::flow::reading::Unreadable;
@@ -106,6 +107,22 @@ impl From<IngestError> for Problem {
             }
             IngestError::Store(error) => error.into(),
         }
+    }
+}
+
+impl From<MailError> for Problem {
+    fn from(error: MailError) -> Self {
+        let (status, name) = match error {
+            MailError::Store(error) => return error.into(),
+            MailError::Unknown => (StatusCode::NOT_FOUND, "not_found"),
+            MailError::NotSent(_) => (StatusCode::NOT_FOUND, "not_sent"),
+            MailError::Removed | MailError::NotKept => (StatusCode::GONE, "gone"),
+            MailError::Damaged(_) => {
+                tracing::error!(%error, "a copy is damaged: {error}");
+                (StatusCode::INTERNAL_SERVER_ERROR, "damaged_copy")
+            }
+        };
+        Self::new(status, name, error.to_string(), error.hint())
     }
 }
 

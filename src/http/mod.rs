@@ -31,6 +31,7 @@ pub fn router(api: Api) -> Router {
         .route("/v1/notices/{id}", get(api::show_notice))
         .route("/v1/signals", post(api::signal))
         .route("/v1/signals/{id}", get(api::show_signal))
+        .route("/v1/deliveries/{id}/mail", get(api::mail))
         .route("/v1/components/{key}", put(api::component))
         .route("/v1/connections/{key}", put(api::connection))
         .route("/v1/subscribers/{key}", put(api::subscriber))

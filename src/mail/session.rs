@@ -18,6 +18,7 @@ pub struct Session {
     way: Way,
     envelope: Option<Envelope>,
     broken: bool,
+    wrote: bool,
     sent: u32,
     messages: u32,
     age: Duration,
@@ -51,7 +52,7 @@ impl Session {
             Transport::Maildir(path) => (Way::Maildir(Maildir::open(path).await?), u32::MAX, Duration::MAX),
         };
         let now = Instant::now();
-        Ok(Self { way, envelope: None, broken: false, sent: 0, messages, age, opened: now, used: now })
+        Ok(Self { way, envelope: None, broken: false, wrote: false, sent: 0, messages, age, opened: now, used: now })
     }
 
     /// Whether MAIL, RCPT and DATA go in one write, so that [`Session::envelope`] costs nothing.
@@ -96,6 +97,7 @@ impl Session {
 
     /// Hands the mail over, after [`Session::envelope`].
     pub async fn data(&mut self, mail: &[u8]) -> Outcome {
+        self.wrote = false;
         if self.broken {
             return over();
         }
@@ -108,16 +110,26 @@ impl Session {
             Err(why) => return Outcome::NotHandedOver { why: why.to_owned() },
         };
         self.broken = true;
-        let (Ok(end) | Err(end)) = match &mut self.way {
+        self.wrote = true;
+        let done = match &mut self.way {
             Way::Smtp(dialogue) if dialogue.pipelining => dialogue.pipelined(envelope, text).await,
             Way::Smtp(dialogue) => dialogue.finish(text).await,
             Way::Maildir(maildir) => Ok(End { outcome: maildir.write(mail).await, in_step: true }),
         };
+        // Where the relay did not ask for the mail, it ends in an error.
+        self.wrote = done.is_ok();
+        let (Ok(end) | Err(end)) = done;
         self.envelope = None;
         self.sent += 1;
         self.used = Instant::now();
         self.broken = !end.in_step;
         end.outcome
+    }
+
+    /// Whether any of the last mail may have been written; a dialogue that was cut counts as written.
+    #[must_use]
+    pub const fn wrote_mail(&self) -> bool {
+        self.wrote
     }
 
     /// Gives up an envelope that will not be used.

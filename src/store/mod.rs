@@ -12,6 +12,7 @@ mod types;
 
 pub mod audit;
 pub mod browse;
+pub mod copies;
 pub mod doctor;
 pub mod fitness;
 pub mod holds;
@@ -42,6 +43,7 @@ pub fn statements() -> Vec<Sql> {
     [
         audit::ALL,
         browse::ALL,
+        copies::ALL,
         doctor::ALL,
         holds::ALL,
         ingest::ALL,

@@ -1,6 +1,7 @@
 //! Outcomes: what the relay said becomes durable, guarded by token and state; the attempt is kept even when the
 //! guard fails. Leases that ran out, and quarantines that are over.
 
+use super::copies::{self, MailCopy};
 use super::ingest::json;
 use super::{StoreError, Tx};
 use crate::domain::class::Class;
@@ -106,6 +107,9 @@ pub struct Settled {
     pub counts: bool,
     /// The phase of the incident it told.
     pub phase: Option<crate::domain::incident::Phase>,
+    /// The mail, when any of it may have left.
+    #[serde(default)]
+    pub copy: Option<MailCopy>,
 }
 
 impl Settled {
@@ -138,6 +142,8 @@ pub async fn outcomes(tx: &mut Tx, owner: &str, of: &[Settled]) -> Result<(), St
         remember_in_threads(tx, &mailed).await?;
     }
     settle_rows(tx, of).await?;
+    let mails = of.iter().filter_map(|s| Some((s.id, s.outcome.as_ref()?.hand_over, s.copy.as_ref()?)));
+    copies::keep(tx, &mails.collect::<Vec<_>>()).await?;
     let accepted: Vec<_> = of.iter().filter(|s| s.state == State::Accepted).map(|s| s.id).collect();
     replace_corrections(tx, &accepted).await
 }

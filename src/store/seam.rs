@@ -104,6 +104,7 @@ macro_rules! over_rows {
         )
     };
     (@lite $col:ident uuid) => { concat!("unhex(value->>'", stringify!($col), "') AS ", stringify!($col)) };
+    (@lite $col:ident bytea) => { concat!("unhex(value->>'", stringify!($col), "', '\\x') AS ", stringify!($col)) };
     (@lite $col:ident $ty:ident) => { concat!("value->>'", stringify!($col), "' AS ", stringify!($col)) };
     (@lite $col:ident $ty:ident, $($rest:tt)+) => {
         concat!(over_rows!(@lite $col $ty), ", ", over_rows!(@lite $($rest)+))

@@ -30,65 +30,75 @@ struct Spot<'a> {
 
 impl Spot<'_> {
     fn fault(&self, fault: Fault) -> TemplateError {
-        TemplateError { template: self.template.to_owned(), line: self.line, column: self.column, fault }
+        TemplateError::at(self.template, (self.line, self.column), fault)
+    }
+
+    /// A name that is not there, with those that are.
+    fn unknown(&self, path: &str, frame: &Frame) -> TemplateError {
+        let known = frame.this.as_object().into_iter().flat_map(|names| names.keys().cloned()).collect();
+        TemplateError { known, ..self.fault(Fault::UnknownPath(path.to_owned())) }
     }
 }
 
-/// The walk through the templates of one part.
+/// The walk through the templates of one part. It goes on after a fault, past what the fault makes unknowable.
 pub(super) struct Checker<'a> {
     set: &'a BTreeMap<String, Template>,
     used: BTreeSet<String>,
     seen: BTreeSet<Block>,
     reached: BTreeSet<Block>,
+    faults: Vec<TemplateError>,
 }
 
 impl<'a> Checker<'a> {
-    /// A walk that has seen nothing yet.
+    /// A walk that has seen nothing yet, through templates that include each other in no circle.
     pub fn new(set: &'a BTreeMap<String, Template>) -> Self {
-        Self { set, used: BTreeSet::new(), seen: BTreeSet::new(), reached: BTreeSet::new() }
+        Self { set, used: BTreeSet::new(), seen: BTreeSet::new(), reached: BTreeSet::new(), faults: Vec::new() }
     }
 
     /// Walks a template with the data of all its samples.
-    pub fn walk(&mut self, name: &str, samples: &[Value]) -> Result<(), TemplateError> {
+    pub fn walk(&mut self, name: &str, samples: &[Value]) {
         let frames: Vec<_> = samples.iter().map(|s| Frame { root: s, this: s, looping: false }).collect();
-        self.named(name, &frames)
+        self.named(name, &frames);
     }
 
-    /// After all walks: refuses templates and blocks that nothing came to.
-    pub fn finish(self) -> Result<(), TemplateError> {
-        if let Some(name) = self.set.keys().find(|name| !self.used.contains(*name)) {
-            return Err(TemplateError::of(name, Fault::Unused));
+    /// After all walks: what was found; when that is nothing, the templates and blocks that nothing came to.
+    pub fn finish(self) -> Vec<TemplateError> {
+        let mut faults = self.faults;
+        if faults.is_empty() {
+            let unused = self.set.keys().filter(|name| !self.used.contains(*name));
+            faults.extend(unused.map(|name| TemplateError::of(name, Fault::Unused)));
+            let unreached = self.seen.difference(&self.reached);
+            faults.extend(unreached.map(|(template, line, column, _)| {
+                Spot { template, line: *line, column: *column }.fault(Fault::Unreached)
+            }));
         }
-        match self.seen.difference(&self.reached).next() {
-            None => Ok(()),
-            Some((template, line, column, _)) => {
-                Err(Spot { template, line: *line, column: *column }.fault(Fault::Unreached))
-            }
+        faults
+    }
+
+    /// What is not in the set is missing or does not parse, which is told elsewhere.
+    fn named(&mut self, name: &str, frames: &[Frame]) {
+        if let Some(template) = self.set.get(name) {
+            self.used.insert(name.to_owned());
+            self.elements(name, template, frames);
         }
     }
 
-    fn named(&mut self, name: &str, frames: &[Frame]) -> Result<(), TemplateError> {
-        let template = self.set.get(name).ok_or_else(|| TemplateError::of(name, Fault::Missing))?;
-        self.used.insert(name.to_owned());
-        self.elements(name, template, frames)
-    }
-
-    fn elements(&mut self, name: &str, template: &Template, frames: &[Frame]) -> Result<(), TemplateError> {
+    fn elements(&mut self, name: &str, template: &Template, frames: &[Frame]) {
         for (i, element) in template.elements.iter().enumerate() {
             let (line, column) = place(template, i);
             let spot = Spot { template: name, line, column };
-            match element {
-                TemplateElement::RawString(_) | TemplateElement::Comment(_) => {}
-                TemplateElement::HtmlExpression(_) => return Err(spot.fault(Fault::Unescaped)),
-                TemplateElement::Expression(e) => print(e, frames).map_err(|fault| spot.fault(fault))?,
-                TemplateElement::HelperBlock(block) => self.block(&spot, block, frames)?,
+            let done = match element {
+                TemplateElement::RawString(_) | TemplateElement::Comment(_) => Ok(()),
+                TemplateElement::HtmlExpression(_) => Err(spot.fault(Fault::Unescaped)),
+                TemplateElement::Expression(e) => print(&spot, e, frames),
+                TemplateElement::HelperBlock(block) => self.block(&spot, block, frames),
                 TemplateElement::PartialExpression(p) | TemplateElement::PartialBlock(p) => {
-                    self.partial(&spot, p, frames)?;
+                    self.partial(&spot, p, frames)
                 }
-                _ => return Err(spot.fault(Fault::Unsupported("a decorator".to_owned()))),
-            }
+                _ => Err(spot.fault(Fault::Unsupported("a decorator".to_owned()))),
+            };
+            self.faults.extend(done.err());
         }
-        Ok(())
     }
 
     fn partial(&mut self, spot: &Spot, partial: &DecoratorTemplate, frames: &[Frame]) -> Result<(), TemplateError> {
@@ -98,9 +108,12 @@ impl<'a> Checker<'a> {
         }
         let Some(name) = partial.name.as_name() else { return unsupported("a computed partial") };
         if let Some(inner) = &partial.template {
-            self.elements(spot.template, inner, frames)?;
+            self.elements(spot.template, inner, frames);
         }
-        if name == BLOCK { Ok(()) } else { self.named(name, frames) }
+        if name != BLOCK {
+            self.named(name, frames);
+        }
+        Ok(())
     }
 
     fn block(&mut self, spot: &Spot, block: &HelperTemplate, frames: &[Frame]) -> Result<(), TemplateError> {
@@ -119,8 +132,8 @@ impl<'a> Checker<'a> {
                     inverse.push(*frame);
                     continue;
                 }
-                Path::Local((_, _, raw)) => return Err(fail(Fault::UnknownPath(raw.clone()))),
-                Path::Relative((_, raw)) => frame.get(raw).ok_or_else(|| fail(Fault::UnknownPath(raw.clone())))?,
+                Path::Local((_, _, raw)) => return Err(spot.unknown(raw, frame)),
+                Path::Relative((_, raw)) => frame.get(raw).ok_or_else(|| spot.unknown(raw, frame))?,
             };
             let truthy = value.is_truthy(false);
             match helper {
@@ -146,7 +159,7 @@ impl<'a> Checker<'a> {
                 self.reached.insert(key.clone());
             }
             self.seen.insert(key);
-            self.elements(spot.template, template, &frames)?;
+            self.elements(spot.template, template, &frames);
         }
         Ok(())
     }
@@ -175,17 +188,20 @@ fn path_text(path: &Path) -> String {
     }
 }
 
-fn print(expression: &HelperTemplate, frames: &[Frame]) -> Result<(), Fault> {
+fn print(spot: &Spot, expression: &HelperTemplate, frames: &[Frame]) -> Result<(), TemplateError> {
     let raw = match &expression.name {
         Parameter::Path(path @ Path::Relative(_)) if expression.params.is_empty() && expression.hash.is_empty() => {
             path_text(path)
         }
-        other => return Err(Fault::Unsupported(format!("`{}`", other.as_name().unwrap_or("this expression")))),
+        other => {
+            let what = format!("`{}`", other.as_name().unwrap_or("this expression"));
+            return Err(spot.fault(Fault::Unsupported(what)));
+        }
     };
     for frame in frames {
         match frame.get(&raw) {
-            None => return Err(Fault::UnknownPath(raw)),
-            Some(Value::Null | Value::Array(_) | Value::Object(_)) => return Err(Fault::NotText(raw)),
+            None => return Err(spot.unknown(&raw, frame)),
+            Some(Value::Null | Value::Array(_) | Value::Object(_)) => return Err(spot.fault(Fault::NotText(raw))),
             Some(_) => {}
         }
     }

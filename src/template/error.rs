@@ -2,7 +2,7 @@
 
 /// A template that may not be used, or one that failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("templates/{template}.hbs:{line}:{column}: {fault}")]
+#[error("{}: {fault}", self.place())]
 pub struct TemplateError {
     /// The template's name: its path below `templates/` without `.hbs`.
     pub template: String,
@@ -12,6 +12,8 @@ pub struct TemplateError {
     pub column: usize,
     /// What is wrong.
     pub fault: Fault,
+    /// The names that would have been right there.
+    pub known: Vec<String>,
 }
 
 /// What is wrong with a template.
@@ -53,27 +55,82 @@ pub enum Fault {
     /// It failed while it was rendered.
     #[error("{0}")]
     Render(String),
+    /// A subject of several lines: what follows the first would be lost, or become a header.
+    #[error("a subject is one line, and this has a line break")]
+    LineBreak,
+    /// A subject that says nothing.
+    #[error("the subject is empty for a sample")]
+    Blank,
+    /// A file in the override folder that overrides nothing.
+    #[error("this file overrides no template")]
+    UnknownFile,
+    /// A file or folder that cannot be read.
+    #[error("cannot be read: {0}")]
+    Unreadable(String),
 }
 
 impl TemplateError {
     /// A fault of a whole template.
     pub(super) fn of(template: &str, fault: Fault) -> Self {
-        Self { template: template.to_owned(), line: 0, column: 0, fault }
+        Self::at(template, (0, 0), fault)
+    }
+
+    /// A fault at a line and column.
+    pub(super) fn at(template: &str, (line, column): (usize, usize), fault: Fault) -> Self {
+        Self { template: template.to_owned(), line, column, fault, known: Vec::new() }
+    }
+
+    /// File, line and column, as editors and compilers write them.
+    #[must_use]
+    pub fn place(&self) -> String {
+        let whole = matches!(self.fault, Fault::UnknownFile | Fault::Unreadable(_));
+        let file = format!("{}{}", self.template, if whole { "" } else { ".hbs" });
+        if self.line == 0 { file } else { format!("{file}:{}:{}", self.line, self.column) }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        let known = self.known.join(", ");
+        match &self.fault {
+            Fault::Syntax(_) => "close every block with {{/name}}, and every {{ with }}".to_owned(),
+            Fault::Missing => "`allclear templates export` writes the built-in one".to_owned(),
+            Fault::Unused => {
+                format!("include it with {{{{> {}}}}}, or take it away; the built-in names are {known}", self.template)
+            }
+            Fault::UnknownPartial(_) => format!("the partials of this part are {known}"),
+            Fault::Cycle(_) => "take one of these inclusions out".to_owned(),
+            Fault::UnknownPath(_) if known.is_empty() => "write {{this}}, or a name with @root. before it".to_owned(),
+            Fault::UnknownPath(_) => format!("the names here are {known}"),
+            Fault::NotText(name) => {
+                format!("write {{{{#if {name}}}}}{{{{{name}}}}}{{{{/if}}}}, or go through it with #each")
+            }
+            Fault::NotList(name) => format!("write {{{{#if {name}}}}}, or name a list"),
+            Fault::Unescaped => "values come from outside, and would be read as markup".to_owned(),
+            Fault::Unsupported(_) => {
+                "what is to be shown is prepared by the program; a template only arranges it".to_owned()
+            }
+            Fault::Unreached => "no mail can come here; take it out, or turn the condition around".to_owned(),
+            Fault::Render(_) => "see the place named".to_owned(),
+            Fault::LineBreak => "write it on one line; the line end of the file does not count".to_owned(),
+            Fault::Blank => "print something that every mail of the kind has".to_owned(),
+            Fault::UnknownFile => {
+                format!("name it like one of these, with .hbs: {known}; or put a partial into layouts/")
+            }
+            Fault::Unreadable(_) => "name a folder of UTF-8 files that this program may read".to_owned(),
+        }
     }
 
     /// A fault found while parsing.
     pub(super) fn parsing(template: &str, error: &handlebars::TemplateError) -> Self {
         let (line, column) = error.pos().unwrap_or((0, 0));
-        Self { template: template.to_owned(), line, column, fault: Fault::Syntax(error.reason().to_string()) }
+        Self::at(template, (line, column), Fault::Syntax(error.reason().to_string()))
     }
 
     /// A fault found while rendering.
     pub(super) fn rendering(template: &str, error: &handlebars::RenderError) -> Self {
-        Self {
-            template: error.template_name.clone().unwrap_or_else(|| template.to_owned()),
-            line: error.line_no.unwrap_or(0),
-            column: error.column_no.unwrap_or(0),
-            fault: Fault::Render(error.reason().to_string()),
-        }
+        let name = error.template_name.as_deref().unwrap_or(template);
+        let place = (error.line_no.unwrap_or(0), error.column_no.unwrap_or(0));
+        Self::at(name, place, Fault::Render(error.reason().to_string()))
     }
 }

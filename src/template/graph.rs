@@ -12,38 +12,39 @@ pub(super) const BLOCK: &str = "@partial-block";
 /// An inclusion: the partial's name, line and column.
 type Inclusion = (String, usize, usize);
 
-/// Refuses circles and inclusions of what is not there.
-pub(super) fn check(set: &BTreeMap<String, Template>) -> Result<(), TemplateError> {
-    let mut finished = BTreeSet::new();
+/// Finds circles and inclusions of what is not there. `names` are all templates of the part, `set` those that parse.
+pub(super) fn check(set: &BTreeMap<String, Template>, names: &BTreeSet<&str>) -> Vec<TemplateError> {
+    let (mut finished, mut faults) = (BTreeSet::new(), Vec::new());
     for name in set.keys() {
-        visit(set, name, &mut Vec::new(), &mut finished)?;
+        visit(set, names, name, &mut Vec::new(), &mut finished, &mut faults);
     }
-    Ok(())
+    faults
 }
 
 fn visit(
     set: &BTreeMap<String, Template>,
+    names: &BTreeSet<&str>,
     name: &str,
     path: &mut Vec<String>,
     finished: &mut BTreeSet<String>,
-) -> Result<(), TemplateError> {
-    let Some(template) = set.get(name).filter(|_| !finished.contains(name)) else { return Ok(()) };
+    faults: &mut Vec<TemplateError>,
+) {
+    let Some(template) = set.get(name).filter(|_| finished.insert(name.to_owned())) else { return };
     path.push(name.to_owned());
     let mut inclusions = Vec::new();
     collect(template, &mut inclusions);
     for (partial, line, column) in inclusions {
-        let fail = |fault| Err(TemplateError { template: name.to_owned(), line, column, fault });
+        let fault = |fault| TemplateError::at(name, (line, column), fault);
         if let Some(start) = path.iter().position(|p| *p == partial) {
-            return fail(Fault::Cycle(format!("{} > {partial}", path[start..].join(" > "))));
+            faults.push(fault(Fault::Cycle(format!("{} > {partial}", path[start..].join(" > ")))));
+        } else if names.contains(partial.as_str()) {
+            visit(set, names, &partial, path, finished, faults);
+        } else {
+            let known = names.iter().filter(|name| name.starts_with("layouts/")).map(|name| (*name).to_owned());
+            faults.push(TemplateError { known: known.collect(), ..fault(Fault::UnknownPartial(partial)) });
         }
-        if !set.contains_key(&partial) {
-            return fail(Fault::UnknownPartial(partial));
-        }
-        visit(set, &partial, path, finished)?;
     }
     path.pop();
-    finished.insert(name.to_owned());
-    Ok(())
 }
 
 fn collect(template: &Template, found: &mut Vec<Inclusion>) {

@@ -19,13 +19,15 @@ mod view;
 
 pub use context::Mail;
 pub use error::{Fault, TemplateError};
-pub use sources::{Sources, embedded};
+pub use sources::{Sources, embedded, overlaid};
 
+use crate::config::Config;
 use handlebars::{Context, Handlebars, Template, html_escape, no_escape};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sources::Part;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 /// The longest subject, in characters.
 const SUBJECT: usize = 120;
@@ -39,6 +41,19 @@ pub struct Page {
     pub support_url: Option<String>,
     /// Its public address.
     pub public_url: Option<String>,
+}
+
+impl Page {
+    /// The page of a configuration.
+    #[must_use]
+    pub fn of(config: &Config) -> Self {
+        let page = &config.page;
+        Self {
+            name: page.name.clone(),
+            support_url: page.support_url.clone(),
+            public_url: Some(page.public_url.clone()),
+        }
+    }
 }
 
 /// Who reads a mail.
@@ -90,6 +105,7 @@ pub struct Templates {
     html: Handlebars<'static>,
     text: Handlebars<'static>,
     subject: Handlebars<'static>,
+    sources: Sources,
     set_hash: String,
 }
 
@@ -102,19 +118,48 @@ impl Templates {
         Self::load(&embedded(), page)
     }
 
+    /// The built-in set with the files of a folder laid over it.
+    ///
+    /// # Errors
+    /// As [`Templates::load`]; also when a file overrides nothing.
+    pub fn overlaid(folder: Option<&Path>, page: &Page) -> Result<Self, TemplateError> {
+        let (sources, faults) = overlaid(folder);
+        faults.into_iter().next().map_or_else(|| Self::load(&sources, page), Err)
+    }
+
     /// Loads and checks a set: partials end, every path exists in every sample, nothing is printed
     /// unescaped, every sample renders.
     ///
     /// # Errors
     /// The first template that fails one of these, with its place.
     pub fn load(sources: &Sources, page: &Page) -> Result<Self, TemplateError> {
+        let first = |part, escape| registry(sources, page, part, escape).map_err(|mut faults| faults.swap_remove(0));
         Ok(Self {
             page: page.clone(),
-            html: registry(sources, page, Part::Html, html_escape)?,
-            text: registry(sources, page, Part::Text, no_escape)?,
-            subject: registry(sources, page, Part::Subject, |value| prose::one_line(value, usize::MAX))?,
+            html: first(Part::Html, html_escape)?,
+            text: first(Part::Text, no_escape)?,
+            subject: first(Part::Subject, subject_escape)?,
+            sources: sources.clone(),
             set_hash: sources::hash(sources),
         })
+    }
+
+    /// Everything that is wrong with the built-in set and the files of a folder laid over it.
+    #[must_use]
+    pub fn faults(folder: Option<&Path>, page: &Page) -> Vec<TemplateError> {
+        let (sources, mut faults) = overlaid(folder);
+        for (part, escape) in
+            [(Part::Html, html_escape as fn(&str) -> String), (Part::Text, no_escape), (Part::Subject, subject_escape)]
+        {
+            faults.extend(registry(&sources, page, part, escape).err().into_iter().flatten());
+        }
+        faults
+    }
+
+    /// The sources this set was loaded from.
+    #[must_use]
+    pub const fn sources(&self) -> &Sources {
+        &self.sources
     }
 
     /// The address of the content of this set: SHA-256 over all sources, in hexadecimal.
@@ -161,37 +206,78 @@ impl Matter {
     }
 }
 
-/// The registry of one part, its templates parsed and checked.
+/// The registry of one part, its templates parsed and checked; or what is wrong with them, by place.
 fn registry(
     sources: &Sources,
     page: &Page,
     part: Part,
     escape: fn(&str) -> String,
-) -> Result<Handlebars<'static>, TemplateError> {
+) -> Result<Handlebars<'static>, Vec<TemplateError>> {
+    let samples = samples::of_templates(page, part);
+    let mut faults = check(sources, part, &samples);
+    if !faults.is_empty() {
+        let key = |fault: &TemplateError| (fault.template.clone(), fault.line, fault.column, fault.fault.to_string());
+        faults.sort_by_key(key);
+        faults.dedup_by_key(|fault| key(fault));
+        return Err(faults);
+    }
     let mut registry = Handlebars::new();
     registry.set_strict_mode(true);
     registry.set_prevent_indent(true);
     registry.register_escape_fn(escape);
-    let mut parsed = BTreeMap::new();
     for (name, source) in sources.iter().filter(|(name, _)| Part::of(name) == part) {
-        let template =
-            Template::compile_with_name(source, name.clone()).map_err(|error| TemplateError::parsing(name, &error))?;
-        registry.register_template_string(name, source).map_err(|error| TemplateError::parsing(name, &error))?;
-        parsed.insert(name.clone(), template);
-    }
-    graph::check(&parsed)?;
-    let samples = samples::of_templates(page, part);
-    let mut checker = check::Checker::new(&parsed);
-    samples.iter().try_for_each(|(name, views)| checker.walk(name, views))?;
-    checker.finish()?;
-    for name in parsed.keys() {
-        let flat = flat::flatten(sources, sources.get(name).map_or("", String::as_str));
-        registry.register_template_string(name, flat).map_err(|error| TemplateError::parsing(name, &error))?;
+        let flat = flat::flatten(sources, source);
+        registry.register_template_string(name, flat).map_err(|error| vec![TemplateError::parsing(name, &error)])?;
     }
     for (name, views) in &samples {
-        views.iter().try_for_each(|view| render(&registry, name, &Context::from(view.clone())).map(drop))?;
+        for view in views {
+            let shown = render(&registry, name, &Context::from(view.clone())).map_err(|error| vec![error])?;
+            if part == Part::Subject && shown.trim().is_empty() {
+                return Err(vec![TemplateError::of(name, Fault::Blank)]);
+            }
+        }
     }
     Ok(registry)
+}
+
+/// What can be said of the templates of a part before they are rendered.
+fn check(sources: &Sources, part: Part, samples: &[(String, Vec<Value>)]) -> Vec<TemplateError> {
+    let (mut parsed, mut faults) = (BTreeMap::new(), Vec::new());
+    let names: BTreeSet<&str> = sources.keys().map(String::as_str).filter(|name| Part::of(name) == part).collect();
+    for name in &names {
+        let source = sources.get(*name).map_or("", String::as_str);
+        match Template::compile_with_name(source, (*name).to_owned()) {
+            Ok(template) => drop(parsed.insert((*name).to_owned(), template)),
+            Err(error) => faults.push(TemplateError::parsing(name, &error)),
+        }
+        if part == Part::Subject
+            && let Some(line) = source.trim_end_matches(['\r', '\n']).split_inclusive(['\r', '\n']).next()
+            && line.ends_with(['\r', '\n'])
+        {
+            faults.push(TemplateError::at(name, (1, line.trim_end().chars().count() + 1), Fault::LineBreak));
+        }
+    }
+    let missing = samples.iter().filter(|(name, _)| !names.contains(name.as_str()));
+    faults.extend(missing.map(|(name, _)| TemplateError::of(name, Fault::Missing)));
+    faults.extend(graph::check(&parsed, &names));
+    // A walk through a circle would not end.
+    if !faults.iter().any(|fault| matches!(fault.fault, Fault::Cycle(_))) {
+        let mut checker = check::Checker::new(&parsed);
+        samples.iter().for_each(|(name, views)| checker.walk(name, views));
+        let found = checker.finish();
+        // What does not parse uses nothing, so that only what was found in others can be trusted.
+        let whole = faults.is_empty();
+        faults.extend(found.into_iter().filter(|f| whole || !matches!(f.fault, Fault::Unused | Fault::Unreached)));
+    }
+    for unused in faults.iter_mut().filter(|fault| fault.fault == Fault::Unused) {
+        unused.known = embedded().into_keys().collect();
+    }
+    faults
+}
+
+/// Control characters could end the header.
+fn subject_escape(value: &str) -> String {
+    prose::one_line(value, usize::MAX)
 }
 
 fn render(registry: &Handlebars, name: &str, view: &Context) -> Result<String, TemplateError> {

@@ -1,7 +1,13 @@
 //! The templates as files: the embedded set, its three parts, and the address of its content.
 
+use super::error::{Fault, TemplateError};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+/// No template lies deeper: `mail/<kind>/<part>`. Also what ends a walk through links that lead back.
+const DEEPEST: usize = 3;
 
 /// Sources by name: the path below `templates/` without `.hbs`.
 pub type Sources = BTreeMap<String, String>;
@@ -65,6 +71,51 @@ impl Part {
 #[must_use]
 pub fn embedded() -> Sources {
     EMBEDDED.iter().map(|(name, source)| ((*name).to_owned(), (*source).to_owned())).collect()
+}
+
+/// The built-in templates with the files of a folder laid over them, by name; and the files that cannot be laid
+/// over anything. Hidden files are passed over.
+#[must_use]
+pub fn overlaid(folder: Option<&Path>) -> (Sources, Vec<TemplateError>) {
+    let (mut sources, mut faults) = (embedded(), Vec::new());
+    if let Some(folder) = folder {
+        lay(folder, "", 1, &mut sources, &mut faults);
+    }
+    (sources, faults)
+}
+
+fn lay(folder: &Path, above: &str, depth: usize, sources: &mut Sources, faults: &mut Vec<TemplateError>) {
+    let unreadable = |path: &Path, e: std::io::Error| {
+        TemplateError::of(&path.display().to_string(), Fault::Unreadable(e.to_string()))
+    };
+    let entries = match fs::read_dir(folder).and_then(Iterator::collect::<Result<Vec<_>, _>>) {
+        Ok(entries) => entries,
+        Err(e) => return faults.push(unreadable(folder, e)),
+    };
+    for entry in entries {
+        let (path, file) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+        if file.starts_with('.') {
+            continue;
+        }
+        let name = format!("{above}{file}");
+        if path.is_dir() && depth < DEEPEST {
+            lay(&path, &format!("{name}/"), depth + 1, sources, faults);
+        } else if let Some(known) = name.strip_suffix(".hbs").filter(|name| is_known(name)) {
+            match fs::read_to_string(&path) {
+                Ok(text) => drop(sources.insert(known.to_owned(), text)),
+                Err(e) => faults.push(unreadable(&path, e)),
+            }
+        } else {
+            let known = embedded().into_keys().collect();
+            faults.push(TemplateError { known, ..TemplateError::of(&name, Fault::UnknownFile) });
+        }
+    }
+}
+
+/// A built-in name, or a partial of one's own.
+fn is_known(name: &str) -> bool {
+    let partial = |rest: &str| rest.ends_with(".html") || rest.ends_with(".txt");
+    EMBEDDED.iter().any(|(known, _)| *known == name) || name.strip_prefix("layouts/").is_some_and(partial)
 }
 
 /// The address of a set's content: SHA-256 over names and sources, each preceded by its length.

@@ -6,6 +6,7 @@ mod support;
 mod table;
 
 mod connections;
+mod copies;
 mod corrections;
 mod holds;
 mod incident_a;

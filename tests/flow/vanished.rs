@@ -88,6 +88,7 @@ async fn what_recovered_while_it_was_on_the_wire_is_corrected_once_the_relay_too
         quarantine_until: None,
         counts: false,
         phase: None,
+        copy: None,
     };
     let mut tx = w.store.begin().await.unwrap();
     record::outcomes(&mut tx, "vanished", &[settled]).await.unwrap();
@@ -135,6 +136,7 @@ async fn the_late_word_of_a_vanished_worker_is_kept_and_changes_nothing(on: On) 
         quarantine_until: None,
         counts: false,
         phase: None,
+        copy: None,
     };
     let mut tx = w.store.begin().await.unwrap();
     record::outcomes(&mut tx, "vanished", &[late]).await.unwrap();

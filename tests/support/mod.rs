@@ -3,6 +3,7 @@
 
 use allclear::domain::class::{Class, Limits};
 use allclear::domain::time::{Span, Timestamp};
+use allclear::flow::copies::Copies;
 use allclear::flow::dispatch::Shared;
 use allclear::flow::ingest::{self, Answer, Caller, IngestError, Keyed};
 use allclear::flow::intake;
@@ -172,10 +173,12 @@ impl World {
         limit(&mut relay);
         let transports: BTreeMap<_, _> =
             setting.streams.iter().map(|s| (s.name.clone(), Transport::Smtp(relay.clone()))).collect();
+        let templates = Templates::embedded(&page()).unwrap();
         let shared = Shared {
             store: store.clone(),
+            copies: Arc::new(Copies::new(&setting, &templates, Span::hours(45 * 24))),
             setting,
-            templates: Arc::new(Templates::embedded(&page()).unwrap()),
+            templates: Arc::new(templates),
             owner: "test".to_owned(),
             spill: Spill::new(folder.path().join("spill")),
             dialogue: Duration::from_secs(20),

@@ -5,6 +5,7 @@ use super::{DemoError, failed};
 use crate::domain::class::{Class, Limits};
 use crate::domain::delivery::State;
 use crate::domain::time::{Span, Timestamp};
+use crate::flow::copies::Copies;
 use crate::flow::dispatch::Shared;
 use crate::flow::ingest::{self, Caller, Keyed};
 use crate::flow::retry::Schedule;
@@ -51,10 +52,13 @@ impl World {
             support_url: None,
             public_url: Some("https://status.example.com".to_owned()),
         };
+        let templates = Templates::embedded(&page)?;
         let shared = Shared {
             store: store.clone(),
+            // Nobody asks the demo for a mail.
+            copies: Arc::new(Copies::new(&setting, &templates, Span::ZERO)),
             setting: Arc::clone(&setting),
-            templates: Arc::new(Templates::embedded(&page)?),
+            templates: Arc::new(templates),
             owner: "demo".to_owned(),
             spill: Spill::new(folder.join("spill")),
             dialogue: Duration::from_secs(20),
