@@ -205,3 +205,26 @@ fn a_key_is_shown_once_and_listed_without_its_token() {
     assert_eq!(shell.run("key revoke statuspage").code, 0);
     assert_eq!(shell.run("migrate").code, 0);
 }
+
+#[test]
+fn streams_are_listed_and_one_that_is_not_paused_is_not_resumed() {
+    let shell = Shell::furnished();
+    let done = shell.run("streams");
+    assert_eq!(done.code, 0, "{}", done.err);
+    assert!(done.out.contains("account") && done.out.contains("incidents") && done.out.contains("sending"));
+    let done = shell.run("streams resume incidents --reason mended");
+    assert_eq!(done.code, 4, "{}", done.err);
+    assert!(done.err.contains("stream incidents is not paused"), "{}", done.err);
+    let done = shell.run("streams resume nothing --reason mended");
+    assert_eq!(done.code, 3, "{}", done.err);
+    assert!(done.err.contains("known streams: account, incidents"), "{}", done.err);
+}
+
+#[test]
+fn nobody_is_suppressed_and_lifting_says_so() {
+    let shell = Shell::furnished();
+    assert_eq!(shell.run("suppressions --json").json(), json!([]));
+    let done = shell.run("suppressions lift jo@example.com --reason called");
+    assert_eq!(done.code, 3, "{}", done.err);
+    assert!(done.err.contains("jo@example.com is not suppressed"), "{}", done.err);
+}

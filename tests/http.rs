@@ -281,3 +281,39 @@ async fn what_is_not_there_is_said_to_be_not_there() {
         assert_eq!(reply.header("content-type"), "application/problem+json", "{path}");
     }
 }
+
+#[tokio::test]
+async fn pauses_and_suppressions_are_listed_and_ended_with_a_reason() {
+    use allclear::domain::reply::ReplyKind;
+    use allclear::store::{streams, suppressions};
+    let face = Face::furnished().await;
+    let mut tx = face.store.begin().await.unwrap();
+    let now = tx.now();
+    let words = "550 5.7.26 SPF did not pass";
+    let refusal = streams::Refusal { stream: "incidents", kind: ReplyKind::OurAuthentication, words, delivery: None };
+    assert!(streams::pause(&mut tx, refusal, now, "test").await.unwrap());
+    let dead = [("jo@example.com", "550 5.1.1 unknown".to_owned())];
+    suppressions::suppress(&mut tx, &dead, "address_dead", "test").await.unwrap();
+    tx.commit().await.unwrap();
+
+    let listed = face.send("GET", "/v1/pauses", "", &[]).await;
+    assert_eq!(listed.body[0]["kind"], "our_authentication");
+    assert!(listed.body[0]["what_to_do"].as_str().unwrap().contains("SPF"), "{}", listed.body);
+    let reply = face.send("POST", "/v1/streams/incidents/resume", "{}", &[]).await;
+    assert_eq!((reply.status, reply.fields()), (StatusCode::UNPROCESSABLE_ENTITY, vec!["reason"]));
+    let why = json!({"reason": "SPF is mended"}).to_string();
+    let resumed = face.send("POST", "/v1/streams/incidents/resume", &why, &[]).await;
+    assert_eq!(resumed.status, StatusCode::NO_CONTENT);
+    assert_eq!(face.send("GET", "/v1/pauses", "", &[]).await.body, json!([]));
+    let again = face.send("POST", "/v1/streams/incidents/resume", &why, &[]).await;
+    assert_eq!(again.status, StatusCode::NOT_FOUND);
+
+    let listed = face.send("GET", "/v1/suppressions", "", &[]).await;
+    assert_eq!(listed.body[0]["address"], "jo@example.com");
+    assert_eq!(listed.body.as_array().unwrap().len(), 1, "one line an address: {}", listed.body);
+    let one = face.send("GET", "/v1/suppressions/jo@example.com", "", &[]).await;
+    assert_eq!(one.body["evidence"], "550 5.1.1 unknown");
+    let lifted = face.send("POST", "/v1/suppressions/jo@example.com/lift", &why, &[]).await;
+    assert_eq!(lifted.status, StatusCode::NO_CONTENT);
+    assert_eq!(face.send("GET", "/v1/suppressions/jo@example.com", "", &[]).await.status, StatusCode::NOT_FOUND);
+}

@@ -3,32 +3,30 @@
 //! One loop owns a group of slots. Each round is one transaction (outcomes recorded, new work claimed), a batch of
 //! renders, one look for the batch, and the relay dialogues, which run beside the next rounds.
 
-use super::claim::{Claimed, claim, decide, open_lanes, part};
-use super::compose::{self, ComposeError};
+mod outcomes;
+mod way;
+
+use super::claim::{Claimed, claim, open_lanes};
 use super::copies::Copies;
-use super::look::{look, views};
 use super::relation::{self, PROBE_PAUSED};
-use super::retry;
-use super::sender::{After, Command, Event, LOOK_AGE, Record, Step, after};
+use super::sender::{Command, Record, Step};
 use super::sessions::{Seat, Sessions};
 use super::setting::{Setting, Stream};
 use super::spill::Spill;
-use crate::domain::delivery::{HandOver, Outcome, Reason, State};
-use crate::domain::id::DeliveryId;
-use crate::domain::reply::ReplyKind;
+use crate::domain::delivery::{HandOver, Outcome};
 use crate::domain::time::{Span, Timestamp};
-use crate::mail::{self, Session, Transport, classify};
-use crate::store::copies::MailCopy;
+use crate::mail::{self, Session, Transport};
 use crate::store::queue::Lane;
-use crate::store::record::Settled;
 use crate::store::streams::{self, Pause};
-use crate::store::{Store, StoreError, Tx, queue, record, suppressions, view};
+use crate::store::{Store, StoreError, Tx};
 use crate::template::Templates;
 use crate::template::context::Mail;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use outcomes::is_accepted;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::{JoinError, JoinSet};
+use way::{Finished, Job, hand_over};
 
 /// Between two probes of a relay that cannot be reached.
 const PROBE: Span = Span::seconds(30);
@@ -78,22 +76,6 @@ pub struct Dispatcher {
 struct Seated {
     session: Session,
     seat: Seat,
-}
-
-struct Job {
-    claimed: Claimed,
-    /// It finds out whether the stream's pause is over.
-    probe: bool,
-    step: Step,
-    bytes: Vec<u8>,
-    copy: Option<MailCopy>,
-    looked: Instant,
-    phase: Option<crate::domain::incident::Phase>,
-}
-
-struct Finished {
-    session: Option<Seated>,
-    job: Option<(Job, Record)>,
 }
 
 impl Dispatcher {
@@ -382,307 +364,6 @@ impl Dispatcher {
     }
 }
 
-const fn is_accepted(record: &Record) -> bool {
-    matches!(record, Record::Attempt(Outcome { hand_over: HandOver::Accepted, .. }))
-}
-
-impl Shared {
-    async fn record_alone(&self, stream: &Stream, results: &[(Job, Record)]) -> Result<(), StoreError> {
-        let mut tx = self.store.begin().await?;
-        let noted = self.copies.note(&mut tx).await?;
-        self.record(&mut tx, stream, results).await?;
-        tx.commit().await?;
-        self.copies.noted(noted);
-        Ok(())
-    }
-
-    /// Records outcomes, and what follows from them for addresses and for the stream; whether the stream's pause began
-    /// or ended.
-    async fn record(&self, tx: &mut Tx, stream: &Stream, results: &[(Job, Record)]) -> Result<bool, StoreError> {
-        if results.is_empty() {
-            return Ok(false);
-        }
-        let refusals: Vec<_> = results.iter().filter_map(refusal).collect();
-        let mut alone = Vec::new();
-        if !refusals.is_empty() {
-            alone = streams::refused_alone(tx, &refusals.iter().map(|r| r.0).collect::<Vec<_>>()).await?;
-        }
-        let settled = self.settled(results, &alone, tx.now());
-        record::outcomes(tx, &self.owner, &settled).await?;
-        self.suppress_dead(tx, results, &settled).await?;
-        let mut turned = false;
-        if let Some((id, kind, outcome)) = refusals.iter().find(|r| !alone.contains(&r.0)) {
-            let words = format!("{} {}", outcome.code.unwrap_or_default(), outcome.words);
-            relation::pause(tx, stream, *kind, &words, Some(*id), &self.owner).await?;
-            turned = true;
-        }
-        if results.iter().any(|(job, record)| job.probe && is_accepted(record))
-            && streams::end(tx, &stream.name, "probe", &self.owner, "a mail was taken again").await?
-        {
-            tracing::info!(stream = stream.name, "stream {} goes on: the relay took a mail again", stream.name);
-            turned = true;
-        }
-        Ok(turned)
-    }
-
-    async fn suppress_dead(
-        &self,
-        tx: &mut Tx,
-        results: &[(Job, Record)],
-        settled: &[Settled],
-    ) -> Result<(), StoreError> {
-        let dead = results.iter().zip(settled).filter(|(_, s)| s.reason == Some(Reason::AddressDead));
-        let dead: Vec<_> = dead
-            .map(|((job, _), s)| {
-                let said = s.outcome.as_ref().map(|o| format!("{} {}", o.code.unwrap_or_default(), o.words));
-                (job.claimed.frozen.to.as_str(), format!("{} ({})", said.unwrap_or_default(), job.claimed.id))
-            })
-            .collect();
-        if dead.is_empty() { Ok(()) } else { suppressions::suppress(tx, &dead, "address_dead", &self.owner).await }
-    }
-
-    fn settled(&self, results: &[(Job, Record)], alone: &[DeliveryId], now: Timestamp) -> Vec<Settled> {
-        let settle =
-            |(job, record): &(Job, Record)| settle(job, record, &self.setting, now, alone.contains(&job.claimed.id));
-        results.iter().map(settle).collect()
-    }
-
-    /// Carries out commands until each job is to be handed over, recorded or dropped.
-    async fn advance(&self, mut jobs: Vec<(Job, Command)>) -> Vec<(Job, Command)> {
-        loop {
-            for (job, command) in &mut jobs {
-                if matches!(command, Command::Render) {
-                    let event = render(job, &self.templates);
-                    *command = job.on(event);
-                }
-            }
-            for (job, command) in &mut jobs {
-                if let Command::Refreeze(split) = command {
-                    let event = self.refreeze(job, split).await;
-                    *command = job.on(event);
-                }
-            }
-            self.look(&mut jobs).await;
-            if jobs.iter().all(|(_, c)| matches!(c, Command::HandOver | Command::Record(_) | Command::Drop)) {
-                return jobs;
-            }
-        }
-    }
-
-    /// The last look: new statements after the claim's commit.
-    async fn look(&self, jobs: &mut [(Job, Command)]) {
-        let ids: Vec<DeliveryId> =
-            jobs.iter().filter(|(_, c)| *c == Command::Look).map(|(job, _)| job.claimed.id).collect();
-        if ids.is_empty() {
-            return;
-        }
-        let looked = Instant::now();
-        let seen = async {
-            let mut tx = self.store.read().await?;
-            Ok::<_, StoreError>((look(&mut tx, &ids).await?, tx.now()))
-        };
-        let seen = seen.await;
-        for (job, command) in jobs.iter_mut().filter(|(_, c)| *c == Command::Look) {
-            job.looked = looked;
-            let event = match &seen {
-                Err(_) => Event::Blind,
-                Ok((seen, now)) => Event::Looked(
-                    seen.get(&job.claimed.id)
-                        .filter(|s| s.token == job.claimed.token && s.state == State::Sending)
-                        .map(|s| decide(&s.gate, &self.setting, *now)),
-                ),
-            };
-            *command = job.on(event);
-        }
-        if let Err(e) = seen {
-            tracing::warn!(error = %e, "the last look failed; nothing is sent: {e}");
-        }
-    }
-
-    async fn refreeze(&self, job: &mut Job, split: &super::gate::Split) -> Event {
-        match self.try_refreeze(job, split).await {
-            Ok(ours) => Event::Refrozen(ours),
-            Err(e) => {
-                tracing::warn!(error = %e, "a smaller mail cannot be stored; nothing is sent: {e}");
-                Event::Blind
-            }
-        }
-    }
-
-    async fn try_refreeze(&self, job: &mut Job, split: &super::gate::Split) -> Result<bool, StoreError> {
-        let mut tx = self.store.begin().await?;
-        let now = tx.now();
-        let seen = views(&mut tx, &[job.claimed.id]).await?;
-        let Some(seen) = seen.get(&job.claimed.id) else { return Ok(false) };
-        let notices: Vec<_> = seen.row.notice_id.into_iter().collect();
-        let payloads = view::payloads(&mut tx, &notices).await?.into_iter().collect();
-        let open: Vec<String> =
-            view::still_open(&mut tx, &[job.claimed.id]).await?.into_iter().map(|row| row.1).collect();
-        let frozen = compose::freeze(seen, &split.keep, &open, &payloads, &self.setting, now);
-        let Ok(frozen) = frozen else { return Ok(false) };
-        part(&mut tx, seen, split, now).await?;
-        let context = serde_json::to_string(&frozen).unwrap_or_default();
-        let ours = queue::refreeze(&mut tx, job.claimed.id, job.claimed.token, &context).await?;
-        if ours {
-            tx.commit().await?;
-            job.claimed.frozen = frozen;
-        }
-        Ok(ours)
-    }
-}
-
-impl Job {
-    fn on(&mut self, event: Event) -> Command {
-        let (step, command) = self.step.on(event);
-        self.step = step;
-        command
-    }
-}
-
-fn render(job: &mut Job, templates: &Templates) -> Event {
-    match compose::bytes(&job.claimed.frozen, templates) {
-        Ok(bytes) => {
-            job.bytes = bytes;
-            Event::Rendered
-        }
-        Err(ComposeError(why)) => Event::RenderFailed(why),
-    }
-}
-
 async fn open_seated(transport: &Transport, seat: Seat) -> Result<Seated, mail::OpenError> {
     Ok(Seated { session: Session::open(transport).await?, seat })
-}
-
-/// What a try said of us, if it did.
-fn refusal((job, record): &(Job, Record)) -> Option<(DeliveryId, ReplyKind, &Outcome)> {
-    let Record::Attempt(outcome) = record else { return None };
-    match after(outcome, 0, Timestamp(0), Span::ZERO, Span::ZERO) {
-        After::Paused(kind) => Some((job.claimed.id, kind, outcome)),
-        _ => None,
-    }
-}
-
-/// The dialogue with the relay, as a whole no longer than allowed. The look must be fresh when DATA is written.
-async fn hand_over(shared: Shared, mut seated: Seated, from: String, mut job: Job) -> Finished {
-    let end = tokio::time::Instant::now() + shared.dialogue;
-    let to = job.claimed.frozen.to.clone();
-    let session = &mut seated.session;
-    let begun = tokio::time::timeout_at(end, session.envelope(&from, &to)).await;
-    let begun = begun.unwrap_or_else(|_| Err(mail::Outcome::NotHandedOver { why: "no answer in time".to_owned() }));
-    if let Err(outcome) = begun {
-        let outcome = of(outcome);
-        let _ = job.on(Event::HandedOver(outcome.clone()));
-        return Finished { session: Some(seated), job: Some((job, Record::Attempt(outcome))) };
-    }
-    while job.looked.elapsed() > LOOK_AGE {
-        let command = job.on(Event::Late);
-        let (again, command) = match shared.advance(vec![(job, command)]).await.pop() {
-            Some(advanced) => advanced,
-            None => return Finished { session: None, job: None },
-        };
-        job = again;
-        match command {
-            Command::HandOver => {}
-            Command::Record(record) => {
-                session.reset().await;
-                return Finished { session: Some(seated), job: Some((job, record)) };
-            }
-            _ => {
-                session.reset().await;
-                return Finished { session: Some(seated), job: None };
-            }
-        }
-    }
-    let outcome = match tokio::time::timeout_at(end, session.data(&job.bytes)).await {
-        Ok(outcome) => of(outcome),
-        Err(_) => of(mail::Outcome::Unknown { why: "the dialogue took longer than allowed".to_owned() }),
-    };
-    if session.wrote_mail() {
-        job.copy = shared.copies.of(job.claimed.frozen.mail.kind(), &job.bytes);
-    }
-    let session = session.usable(Instant::now()).then_some(seated);
-    match job.on(Event::HandedOver(outcome)) {
-        Command::Record(record) => Finished { session, job: Some((job, record)) },
-        _ => Finished { session, job: None },
-    }
-}
-
-fn of(outcome: mail::Outcome) -> Outcome {
-    let reply = |hand_over, reply: mail::Reply| Outcome {
-        hand_over,
-        kind: (hand_over != HandOver::Accepted).then(|| classify(&reply)),
-        code: Some(reply.code),
-        enhanced: reply.enhanced,
-        words: reply.text,
-    };
-    let cut = |hand_over, words| Outcome { hand_over, code: None, enhanced: None, kind: None, words };
-    match outcome {
-        mail::Outcome::Accepted(r) => reply(HandOver::Accepted, r),
-        mail::Outcome::Deferred(r) => reply(HandOver::Deferred, r),
-        mail::Outcome::Refused(r) => reply(HandOver::Refused, r),
-        mail::Outcome::NotHandedOver { why } => cut(HandOver::NotHandedOver, why),
-        mail::Outcome::Unknown { why } => cut(HandOver::Unknown, why),
-    }
-}
-
-/// What a record makes of its row; `alone`: refused for what other mails of its stream are not.
-fn settle(job: &Job, record: &Record, setting: &Setting, now: Timestamp, alone: bool) -> Settled {
-    let blank = Settled {
-        id: job.claimed.id,
-        token: job.claimed.token,
-        outcome: None,
-        state: State::Queued,
-        reason: None,
-        due_at: None,
-        quarantine_until: None,
-        counts: false,
-        phase: job.phase,
-        copy: job.copy.clone(),
-    };
-    match record {
-        Record::Attempt(outcome) => {
-            let wait = retry::wait(setting.retry, job.claimed.tries + 1, rand::random());
-            let then = after(outcome, job.claimed.tries, now, wait, setting.quarantine);
-            let outcome = Some(outcome.clone());
-            match then {
-                After::Accepted => Settled { outcome, state: State::Accepted, ..blank },
-                After::Queued { due_at, counts, reason } => {
-                    Settled { outcome, due_at: Some(due_at), reason: Some(reason), counts, ..blank }
-                }
-                After::Paused(_) if alone => {
-                    Settled { outcome, state: State::Failed, reason: Some(Reason::Refused), ..blank }
-                }
-                // Later than the next probe: another mail tries first, in case it is this one after all.
-                After::Paused(_) => {
-                    let due_at = Some(now + PROBE_PAUSED + PROBE_PAUSED);
-                    Settled { outcome, due_at, reason: Some(Reason::StreamPaused), counts: true, ..blank }
-                }
-                After::Failed(reason) => Settled { outcome, state: State::Failed, reason: Some(reason), ..blank },
-                After::Unknown { until } => Settled {
-                    outcome,
-                    state: State::Unknown,
-                    reason: Some(Reason::Ambiguous),
-                    quarantine_until: Some(until),
-                    ..blank
-                },
-            }
-        }
-        Record::Gated(verdict) => {
-            use super::gate::Verdict;
-            let (state, reason, due_at) = match verdict {
-                Verdict::Wait(until, reason) => (State::Queued, *reason, Some(*until)),
-                Verdict::Withdraw(reason) => (State::Withdrawn, *reason, None),
-                Verdict::Suppress => (State::Suppressed, Reason::Suppressed, None),
-                Verdict::Cancel(reason) => (State::Cancelled, *reason, None),
-                Verdict::Park(reason) => (State::Parked, *reason, None),
-                Verdict::Send(_) => (State::Queued, Reason::Retry, Some(now)),
-            };
-            Settled { state, reason: Some(reason), due_at, ..blank }
-        }
-        Record::Broken(why) => {
-            tracing::error!(delivery = %job.claimed.id, "delivery {} cannot be rendered: {why}", job.claimed.id);
-            Settled { state: State::Parked, reason: Some(Reason::TemplateFault), ..blank }
-        }
-        Record::PutBack => Settled { reason: Some(Reason::Retry), due_at: Some(now), ..blank },
-    }
 }

@@ -1,0 +1,177 @@
+//! What became of tries: recorded, with what follows for the address and the stream.
+
+use super::super::gate::Verdict;
+use super::super::relation::{self, PROBE_PAUSED};
+use super::super::retry;
+use super::super::sender::{After, Record, after};
+use super::super::setting::{Setting, Stream};
+use super::Shared;
+use super::way::Job;
+use crate::domain::delivery::{HandOver, Outcome, Reason, State};
+use crate::domain::id::DeliveryId;
+use crate::domain::reply::ReplyKind;
+use crate::domain::time::{Span, Timestamp};
+use crate::mail::{self, classify};
+use crate::store::record::Settled;
+use crate::store::{StoreError, Tx, record, streams, suppressions};
+
+/// The relay took it.
+pub(super) const fn is_accepted(record: &Record) -> bool {
+    matches!(record, Record::Attempt(Outcome { hand_over: HandOver::Accepted, .. }))
+}
+
+impl Shared {
+    pub(super) async fn record_alone(&self, stream: &Stream, results: &[(Job, Record)]) -> Result<(), StoreError> {
+        let mut tx = self.store.begin().await?;
+        let noted = self.copies.note(&mut tx).await?;
+        self.record(&mut tx, stream, results).await?;
+        tx.commit().await?;
+        self.copies.noted(noted);
+        Ok(())
+    }
+
+    /// Records outcomes, and what follows from them for addresses and for the stream; whether the stream's pause began
+    /// or ended.
+    pub(super) async fn record(
+        &self,
+        tx: &mut Tx,
+        stream: &Stream,
+        results: &[(Job, Record)],
+    ) -> Result<bool, StoreError> {
+        if results.is_empty() {
+            return Ok(false);
+        }
+        let refusals: Vec<_> = results.iter().filter_map(refusal).collect();
+        let mut alone = Vec::new();
+        if !refusals.is_empty() {
+            alone = streams::refused_alone(tx, &refusals.iter().map(|r| r.0).collect::<Vec<_>>()).await?;
+        }
+        let settled = self.settled(results, &alone, tx.now());
+        record::outcomes(tx, &self.owner, &settled).await?;
+        self.suppress_dead(tx, results, &settled).await?;
+        let mut turned = false;
+        if let Some((id, kind, outcome)) = refusals.iter().find(|r| !alone.contains(&r.0)) {
+            let words = format!("{} {}", outcome.code.unwrap_or_default(), outcome.words);
+            relation::pause(tx, stream, *kind, &words, Some(*id), &self.owner).await?;
+            turned = true;
+        }
+        if results.iter().any(|(job, record)| job.probe && is_accepted(record))
+            && streams::end(tx, &stream.name, "probe", &self.owner, "a mail was taken again").await?
+        {
+            tracing::info!(stream = stream.name, "stream {} goes on: the relay took a mail again", stream.name);
+            turned = true;
+        }
+        Ok(turned)
+    }
+
+    async fn suppress_dead(
+        &self,
+        tx: &mut Tx,
+        results: &[(Job, Record)],
+        settled: &[Settled],
+    ) -> Result<(), StoreError> {
+        let dead = results.iter().zip(settled).filter(|(_, s)| s.reason == Some(Reason::AddressDead));
+        let dead: Vec<_> = dead
+            .map(|((job, _), s)| {
+                let said = s.outcome.as_ref().map(|o| format!("{} {}", o.code.unwrap_or_default(), o.words));
+                (job.claimed.frozen.to.as_str(), format!("{} ({})", said.unwrap_or_default(), job.claimed.id))
+            })
+            .collect();
+        if dead.is_empty() { Ok(()) } else { suppressions::suppress(tx, &dead, "address_dead", &self.owner).await }
+    }
+
+    pub(super) fn settled(&self, results: &[(Job, Record)], alone: &[DeliveryId], now: Timestamp) -> Vec<Settled> {
+        let settle =
+            |(job, record): &(Job, Record)| settle(job, record, &self.setting, now, alone.contains(&job.claimed.id));
+        results.iter().map(settle).collect()
+    }
+}
+
+/// What a try said of us, if it did.
+fn refusal((job, record): &(Job, Record)) -> Option<(DeliveryId, ReplyKind, &Outcome)> {
+    let Record::Attempt(outcome) = record else { return None };
+    match after(outcome, 0, Timestamp(0), Span::ZERO, Span::ZERO) {
+        After::Paused(kind) => Some((job.claimed.id, kind, outcome)),
+        _ => None,
+    }
+}
+
+/// A dialogue's end in the words of the queue.
+pub(super) fn of(outcome: mail::Outcome) -> Outcome {
+    let reply = |hand_over, reply: mail::Reply| Outcome {
+        hand_over,
+        kind: (hand_over != HandOver::Accepted).then(|| classify(&reply)),
+        code: Some(reply.code),
+        enhanced: reply.enhanced,
+        words: reply.text,
+    };
+    let cut = |hand_over, words| Outcome { hand_over, code: None, enhanced: None, kind: None, words };
+    match outcome {
+        mail::Outcome::Accepted(r) => reply(HandOver::Accepted, r),
+        mail::Outcome::Deferred(r) => reply(HandOver::Deferred, r),
+        mail::Outcome::Refused(r) => reply(HandOver::Refused, r),
+        mail::Outcome::NotHandedOver { why } => cut(HandOver::NotHandedOver, why),
+        mail::Outcome::Unknown { why } => cut(HandOver::Unknown, why),
+    }
+}
+
+/// What a record makes of its row; `alone`: refused for what other mails of its stream are not.
+fn settle(job: &Job, record: &Record, setting: &Setting, now: Timestamp, alone: bool) -> Settled {
+    let blank = Settled {
+        id: job.claimed.id,
+        token: job.claimed.token,
+        outcome: None,
+        state: State::Queued,
+        reason: None,
+        due_at: None,
+        quarantine_until: None,
+        counts: false,
+        phase: job.phase,
+        copy: job.copy.clone(),
+    };
+    match record {
+        Record::Attempt(outcome) => {
+            let wait = retry::wait(setting.retry, job.claimed.tries + 1, rand::random());
+            let then = after(outcome, job.claimed.tries, now, wait, setting.quarantine);
+            let outcome = Some(outcome.clone());
+            match then {
+                After::Accepted => Settled { outcome, state: State::Accepted, ..blank },
+                After::Queued { due_at, counts, reason } => {
+                    Settled { outcome, due_at: Some(due_at), reason: Some(reason), counts, ..blank }
+                }
+                After::Paused(_) if alone => {
+                    Settled { outcome, state: State::Failed, reason: Some(Reason::Refused), ..blank }
+                }
+                // Later than the next probe: another mail tries first, in case it is this one after all.
+                After::Paused(_) => {
+                    let due_at = Some(now + PROBE_PAUSED + PROBE_PAUSED);
+                    Settled { outcome, due_at, reason: Some(Reason::StreamPaused), counts: true, ..blank }
+                }
+                After::Failed(reason) => Settled { outcome, state: State::Failed, reason: Some(reason), ..blank },
+                After::Unknown { until } => Settled {
+                    outcome,
+                    state: State::Unknown,
+                    reason: Some(Reason::Ambiguous),
+                    quarantine_until: Some(until),
+                    ..blank
+                },
+            }
+        }
+        Record::Gated(verdict) => {
+            let (state, reason, due_at) = match verdict {
+                Verdict::Wait(until, reason) => (State::Queued, *reason, Some(*until)),
+                Verdict::Withdraw(reason) => (State::Withdrawn, *reason, None),
+                Verdict::Suppress => (State::Suppressed, Reason::Suppressed, None),
+                Verdict::Cancel(reason) => (State::Cancelled, *reason, None),
+                Verdict::Park(reason) => (State::Parked, *reason, None),
+                Verdict::Send(_) => (State::Queued, Reason::Retry, Some(now)),
+            };
+            Settled { state, reason: Some(reason), due_at, ..blank }
+        }
+        Record::Broken(why) => {
+            tracing::error!(delivery = %job.claimed.id, "delivery {} cannot be rendered: {why}", job.claimed.id);
+            Settled { state: State::Parked, reason: Some(Reason::TemplateFault), ..blank }
+        }
+        Record::PutBack => Settled { reason: Some(Reason::Retry), due_at: Some(now), ..blank },
+    }
+}

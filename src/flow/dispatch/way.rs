@@ -1,0 +1,182 @@
+//! The way of a claimed mail: rendered, looked at, handed over. What happens next, the sender machine says.
+
+use super::super::claim::{Claimed, decide, part};
+use super::super::compose::{self, ComposeError};
+use super::super::gate::Split;
+use super::super::look::{look, views};
+use super::super::sender::{Command, Event, LOOK_AGE, Record, Step};
+use super::outcomes::of;
+use super::{Seated, Shared};
+use crate::domain::delivery::State;
+use crate::domain::id::DeliveryId;
+use crate::mail;
+use crate::store::copies::MailCopy;
+use crate::store::{StoreError, queue, view};
+use crate::template::Templates;
+use std::time::Instant;
+
+/// A claimed mail on its way.
+pub(super) struct Job {
+    pub claimed: Claimed,
+    /// It finds out whether the stream's pause is over.
+    pub probe: bool,
+    pub step: Step,
+    pub bytes: Vec<u8>,
+    pub copy: Option<MailCopy>,
+    pub looked: Instant,
+    pub phase: Option<crate::domain::incident::Phase>,
+}
+
+/// A dialogue that ended.
+pub(super) struct Finished {
+    pub session: Option<Seated>,
+    pub job: Option<(Job, Record)>,
+}
+
+impl Shared {
+    /// Carries out commands until each job is to be handed over, recorded or dropped.
+    pub(super) async fn advance(&self, mut jobs: Vec<(Job, Command)>) -> Vec<(Job, Command)> {
+        loop {
+            for (job, command) in &mut jobs {
+                if matches!(command, Command::Render) {
+                    let event = render(job, &self.templates);
+                    *command = job.on(event);
+                }
+            }
+            for (job, command) in &mut jobs {
+                if let Command::Refreeze(split) = command {
+                    let event = self.refreeze(job, split).await;
+                    *command = job.on(event);
+                }
+            }
+            self.look(&mut jobs).await;
+            if jobs.iter().all(|(_, c)| matches!(c, Command::HandOver | Command::Record(_) | Command::Drop)) {
+                return jobs;
+            }
+        }
+    }
+
+    /// The last look: new statements after the claim's commit.
+    async fn look(&self, jobs: &mut [(Job, Command)]) {
+        let ids: Vec<DeliveryId> =
+            jobs.iter().filter(|(_, c)| *c == Command::Look).map(|(job, _)| job.claimed.id).collect();
+        if ids.is_empty() {
+            return;
+        }
+        let looked = Instant::now();
+        let seen = async {
+            let mut tx = self.store.read().await?;
+            Ok::<_, StoreError>((look(&mut tx, &ids).await?, tx.now()))
+        };
+        let seen = seen.await;
+        for (job, command) in jobs.iter_mut().filter(|(_, c)| *c == Command::Look) {
+            job.looked = looked;
+            let event = match &seen {
+                Err(_) => Event::Blind,
+                Ok((seen, now)) => Event::Looked(
+                    seen.get(&job.claimed.id)
+                        .filter(|s| s.token == job.claimed.token && s.state == State::Sending)
+                        .map(|s| decide(&s.gate, &self.setting, *now)),
+                ),
+            };
+            *command = job.on(event);
+        }
+        if let Err(e) = seen {
+            tracing::warn!(error = %e, "the last look failed; nothing is sent: {e}");
+        }
+    }
+
+    async fn refreeze(&self, job: &mut Job, split: &Split) -> Event {
+        match self.try_refreeze(job, split).await {
+            Ok(ours) => Event::Refrozen(ours),
+            Err(e) => {
+                tracing::warn!(error = %e, "a smaller mail cannot be stored; nothing is sent: {e}");
+                Event::Blind
+            }
+        }
+    }
+
+    async fn try_refreeze(&self, job: &mut Job, split: &Split) -> Result<bool, StoreError> {
+        let mut tx = self.store.begin().await?;
+        let now = tx.now();
+        let seen = views(&mut tx, &[job.claimed.id]).await?;
+        let Some(seen) = seen.get(&job.claimed.id) else { return Ok(false) };
+        let notices: Vec<_> = seen.row.notice_id.into_iter().collect();
+        let payloads = view::payloads(&mut tx, &notices).await?.into_iter().collect();
+        let open: Vec<String> =
+            view::still_open(&mut tx, &[job.claimed.id]).await?.into_iter().map(|row| row.1).collect();
+        let frozen = compose::freeze(seen, &split.keep, &open, &payloads, &self.setting, now);
+        let Ok(frozen) = frozen else { return Ok(false) };
+        part(&mut tx, seen, split, now).await?;
+        let context = serde_json::to_string(&frozen).unwrap_or_default();
+        let ours = queue::refreeze(&mut tx, job.claimed.id, job.claimed.token, &context).await?;
+        if ours {
+            tx.commit().await?;
+            job.claimed.frozen = frozen;
+        }
+        Ok(ours)
+    }
+}
+
+impl Job {
+    fn on(&mut self, event: Event) -> Command {
+        let (step, command) = self.step.on(event);
+        self.step = step;
+        command
+    }
+}
+
+fn render(job: &mut Job, templates: &Templates) -> Event {
+    match compose::bytes(&job.claimed.frozen, templates) {
+        Ok(bytes) => {
+            job.bytes = bytes;
+            Event::Rendered
+        }
+        Err(ComposeError(why)) => Event::RenderFailed(why),
+    }
+}
+
+/// The dialogue with the relay, as a whole no longer than allowed. The look must be fresh when DATA is written.
+pub(super) async fn hand_over(shared: Shared, mut seated: Seated, from: String, mut job: Job) -> Finished {
+    let end = tokio::time::Instant::now() + shared.dialogue;
+    let to = job.claimed.frozen.to.clone();
+    let session = &mut seated.session;
+    let begun = tokio::time::timeout_at(end, session.envelope(&from, &to)).await;
+    let begun = begun.unwrap_or_else(|_| Err(mail::Outcome::NotHandedOver { why: "no answer in time".to_owned() }));
+    if let Err(outcome) = begun {
+        let outcome = of(outcome);
+        let _ = job.on(Event::HandedOver(outcome.clone()));
+        return Finished { session: Some(seated), job: Some((job, Record::Attempt(outcome))) };
+    }
+    while job.looked.elapsed() > LOOK_AGE {
+        let command = job.on(Event::Late);
+        let (again, command) = match shared.advance(vec![(job, command)]).await.pop() {
+            Some(advanced) => advanced,
+            None => return Finished { session: None, job: None },
+        };
+        job = again;
+        match command {
+            Command::HandOver => {}
+            Command::Record(record) => {
+                session.reset().await;
+                return Finished { session: Some(seated), job: Some((job, record)) };
+            }
+            _ => {
+                session.reset().await;
+                return Finished { session: Some(seated), job: None };
+            }
+        }
+    }
+    let outcome = match tokio::time::timeout_at(end, session.data(&job.bytes)).await {
+        Ok(outcome) => of(outcome),
+        Err(_) => of(mail::Outcome::Unknown { why: "the dialogue took longer than allowed".to_owned() }),
+    };
+    if session.wrote_mail() {
+        job.copy = shared.copies.of(job.claimed.frozen.mail.kind(), &job.bytes);
+    }
+    let session = session.usable(Instant::now()).then_some(seated);
+    match job.on(Event::HandedOver(outcome)) {
+        Command::Record(record) => Finished { session, job: Some((job, record)) },
+        _ => Finished { session, job: None },
+    }
+}
