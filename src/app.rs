@@ -43,6 +43,9 @@ pub enum AppError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// Listening for the signals that end it.
+    #[error("cannot listen for signals: {0}")]
+    Signals(std::io::Error),
 }
 
 impl AppError {
@@ -54,6 +57,7 @@ impl AppError {
             Self::Relay(e) => e.hint().to_owned(),
             Self::Template(e) => format!("{}; `allclear templates check` lists all there is", e.hint()),
             Self::Listen { .. } => "choose another `http.listen`, or stop what listens there".to_owned(),
+            Self::Signals(_) => "look for what limits this process, such as its number of open files".to_owned(),
         }
     }
 }
@@ -96,6 +100,7 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
         .await
         .map_err(|source| AppError::Listen { address: config.http.listen, source })?;
     let address = listener.local_addr().unwrap_or(config.http.listen);
+    let signals = Signals::listen().map_err(AppError::Signals)?;
     tracing::info!(node = node.owner, "serving on http://{address} with {}", store.kind());
 
     let stop = CancellationToken::new();
@@ -115,7 +120,7 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     }));
     let stopping = stop.clone();
     let served = axum::serve(listener, routes).with_graceful_shutdown(async move { stopping.cancelled().await });
-    tokio::spawn(watch_signals(stop));
+    tokio::spawn(watch_signals(signals, stop));
     if let Err(e) = served.await {
         tracing::error!(error = %e, "the HTTP face ended: {e}");
     }
@@ -138,30 +143,47 @@ async fn check_relays(config: &Config) -> Result<(), OpenError> {
     Ok(())
 }
 
-async fn watch_signals(stop: CancellationToken) {
-    wait_for_signal().await;
+async fn watch_signals(mut signals: Signals, stop: CancellationToken) {
+    signals.next().await;
     tracing::info!("stopping: no new work is taken, what is on the wire is finished; once more to stop at once");
     stop.cancel();
-    wait_for_signal().await;
+    signals.next().await;
     tracing::warn!("stopped at once: what was on the wire comes back when its lease ends");
     std::process::exit(1);
 }
 
-async fn wait_for_signal() {
-    #[cfg(unix)]
-    {
+/// What tells `serve` to stop. Heard from when this is made, else a signal in the first moment would simply kill.
+#[cfg(unix)]
+struct Signals(tokio::signal::unix::Signal, tokio::signal::unix::Signal);
+
+#[cfg(unix)]
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        let terminate = signal(SignalKind::terminate());
-        if let Ok(mut terminate) = terminate {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = tokio::signal::ctrl_c() => {}
-            }
-            return;
+        Ok(Self(signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?))
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.0.recv() => {}
+            _ = self.1.recv() => {}
         }
     }
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
+}
+
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 
 exim_home=${CARGO_TARGET_DIR:-$PWD/target}/relays/exim
 
-# The package, and those of its libraries which a machine without a desktop may not have.
+# The package, and those of its libraries which a machine without a desktop may not have; libunbound is called 8 or 9.
 exim_packages=(exim4-daemon-light libidn12 libgnutls-dane0 libunbound9 libunbound8 libnss-wrapper)
 
 exim() {
@@ -14,22 +14,30 @@ exim() {
         NSS_WRAPPER_GROUP=$relays/exim/group "$exim_home/usr/sbin/exim4" "$@"
 }
 
+download_exim() {
+    local package
+    for package in "${exim_packages[@]}"; do
+        (cd "$1" && apt-get download -q "$package" >>log 2>&1) || true
+    done
+    compgen -G "$1/exim4-daemon-light_*.deb" >/dev/null
+}
+
 need_exim() {
     local folder package
     if [[ -n ${ALLCLEAR_TEST_RELAYS:-} || -x $exim_home/usr/sbin/exim4 ]]; then return; fi
     if ! has apt-get || ! has dpkg; then die "Exim is missing: it comes from Debian's packages ${exim_packages[*]}"; fi
     say 'unpacking Exim'
     folder=$(mktemp -d)
-    for package in "${exim_packages[@]}"; do
-        # libunbound is called 8 or 9.
-        (cd "$folder" && apt-get download -q "$package" >"log" 2>&1) || cat "$folder/log" >"$folder/failed"
-    done
-    mkdir -p "$exim_home"
-    for package in "$folder"/*.deb; do dpkg -x "$package" "$exim_home"; done
-    if [[ ! -x $exim_home/usr/sbin/exim4 ]]; then
-        cat "$folder/failed" >&2
-        die 'Exim cannot be downloaded with apt-get: is this machine connected, and did apt-get update run?'
+    if ! download_exim "$folder" && ! { as_root apt-get update -q >&2 && download_exim "$folder"; }; then
+        cat "$folder/log" >&2
+        die 'Exim cannot be downloaded with apt-get, which must reach a mirror of Debian'
     fi
+    for package in "$folder"/*.deb; do dpkg -x "$package" "$folder/exim"; done
+    # As unpacked by root it would be a program by which anybody becomes root.
+    chmod u-s "$folder/exim/usr/sbin/exim4"
+    mkdir -p "$(dirname "$exim_home")"
+    rm -rf "$exim_home"
+    mv "$folder/exim" "$exim_home"
     rm -rf "$folder"
 }
 

@@ -217,6 +217,7 @@ wait_for_port() {
 
 start_relays() {
     local user postgrey_port service port
+    as_root true 2>/dev/null || die 'Postfix is started by root only: run this as root, or let sudo ask for no password'
     relays=$(mktemp -d "${TMPDIR:-/tmp}/allclear-relays.XXXXXX")
     chmod 755 "$relays"
     user=$(mail_user)
