@@ -76,6 +76,49 @@ fn without_a_command_the_help_leads_with_examples() {
 }
 
 #[test]
+fn templates_are_checked_exported_and_previewed() {
+    let shell = Shell::new();
+    let fine = shell.run("templates check");
+    assert_eq!((fine.code, fine.out.as_str(), fine.err.as_str()), (0, "all 22 templates are fine\n", ""));
+    assert_eq!(shell.run("templates export mine").code, 0);
+    let again = shell.run("templates export mine");
+    assert!(again.code == 4 && again.err.contains("nothing was written"), "{}", again.err);
+    assert_eq!(shell.run("templates check --folder mine").code, 0);
+
+    let subject = shell.0.path().join("mine/mail/free/subject.txt.hbs");
+    std::fs::write(&subject, "About {{subject}}\n").unwrap();
+    let listed = shell.run("templates list --folder mine --json").json();
+    let of = |name: &str| listed.as_array().unwrap().iter().find(|t| t["name"] == name).unwrap()["from"].clone();
+    assert_eq!((of("mail/free/subject.txt"), of("mail/free/body.txt")), (json!("overridden"), json!("built-in")));
+    let shown = shell.run("templates preview --to out --folder mine --kind free");
+    assert_eq!(shown.code, 0, "{}", shown.err);
+    let read = |file: &str| std::fs::read_to_string(shell.0.path().join("out").join(file)).unwrap();
+    assert!(read("free-1.eml").contains("\r\nSubject: About About the mails you got on Saturday\r\n"));
+    assert!(read("index.html").contains("src=\"free-2.html\"") && read("free-2.html").starts_with("<!DOCTYPE html>"));
+    std::fs::write(shell.0.path().join("out/index.html"), "mine").unwrap();
+    let kept = shell.run("templates preview --to out");
+    assert_eq!((kept.code, read("index.html").as_str()), (4, "mine"));
+
+    std::fs::write(&subject, "{{subjekt}}").unwrap();
+    for (command, code) in [
+        ("templates check --folder mine", 6),
+        ("templates preview --to out2 --folder mine", 6),
+        ("serve --config c.toml", 1),
+    ] {
+        std::fs::write(shell.0.path().join("c.toml"), "[templates]\nfolder = \"mine\"\n").unwrap();
+        let done = shell.run(command);
+        assert_eq!(done.code, code, "{command}: {}", done.err);
+        let said = done.out + &done.err;
+        assert!(
+            said.contains("mail/free/subject.txt.hbs:1:1: `subjekt`") && said.contains("hint: the names here are"),
+            "{said}"
+        );
+    }
+    assert!(!shell.0.path().join("out2").exists());
+    assert_eq!(shell.run("templates export x --set 00").code, 3);
+}
+
+#[test]
 fn a_first_mail_can_be_set_up_and_looked_at() {
     let shell = Shell::furnished();
     let failed = shell.run("signal --connection inbox-1 --what failed --fault permanent --json");

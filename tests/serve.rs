@@ -96,6 +96,41 @@ fn read(path: &Path) -> String {
 }
 
 #[test]
+fn a_mail_is_shown_as_it_lies_in_the_folder() {
+    let served = serve();
+    served.set_up();
+    let key = served.run(&["key", "create", "support", "--scope", "read"]);
+    let key = key.split_whitespace().find(|word| word.starts_with("ack_")).unwrap();
+    served.run(&["signal", "--connection", "inbox", "--what", "failed", "--fault", "permanent"]);
+    let mail = std::fs::read_to_string(&served.mails(1)[0]).unwrap();
+    let id = mail.lines().find_map(|line| line.strip_prefix("X-Allclear-Notice: ")).unwrap();
+    // The file is there before its try is recorded.
+    while !served.run(&["show", id]).contains("accepted") {}
+    assert_eq!(served.run(&["show", "--mail", id]), mail);
+    let json: serde_json::Value = serde_json::from_str(&served.run(&["show", id, "--mail", "--json"])).unwrap();
+    assert_eq!((&json["mail"], &json["outcome"]), (&mail.as_str().into(), &"accepted".into()));
+    let get =
+        |id: &str| served.http(&format!("GET /v1/deliveries/{id}/mail HTTP/1.1\r\nAuthorization: Bearer {key}"), "");
+    let (head, body) = get(id).split_once("\r\n\r\n").map(|(h, b)| (h.to_lowercase(), b.to_owned())).unwrap();
+    assert!(head.starts_with("http/1.1 200") && head.contains("content-type: message/rfc822"), "{head}");
+    assert_eq!(body, mail);
+    for unknown in ["dlv_00000000000070008000000000000000", "x"] {
+        let answer = get(unknown);
+        assert!(answer.starts_with("HTTP/1.1 404") && answer.contains("there is no such delivery"), "{answer}");
+    }
+    let without = served.http(&format!("GET /v1/deliveries/{id}/mail HTTP/1.1"), "");
+    assert!(without.starts_with("HTTP/1.1 401"), "{without}");
+    let again = served.run(&["templates", "preview", "--to", "again", "--delivery", id]);
+    assert!(again.starts_with("1 written; open "), "{again}");
+    let path = served.folder.path().join(format!("again/{id}.eml"));
+    assert_eq!(std::fs::read_to_string(path).unwrap(), mail, "the same templates and program make the same mail");
+    let set = serde_json::from_str::<serde_json::Value>(&served.run(&["show", id, "--json"])).unwrap();
+    let hash = set["delivery"]["template_set"].as_str().unwrap();
+    served.run(&["templates", "export", "set", "--set", hash]);
+    assert!(served.folder.path().join("set/mail/free/body.txt.hbs").exists());
+}
+
+#[test]
 fn a_signal_over_http_becomes_a_mail_and_its_recovery_a_correction() {
     let served = serve();
     served.set_up();

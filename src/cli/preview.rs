@@ -69,7 +69,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<u8, Failure> {
     write(&index, page.as_bytes())?;
     let names: Vec<_> = mails.iter().map(|mail| &mail.name).collect();
     let json = serde_json::json!({ "index": index.display().to_string(), "mails": names });
-    context.answer(&json, || format!("wrote {} mails; open {}\n", mails.len(), index.display()))?;
+    context.answer(&json, || format!("{} written; open {}\n", mails.len(), index.display()))?;
     Ok(0)
 }
 

@@ -102,7 +102,8 @@ async fn stored(context: &Context, hash: &str) -> Result<Sources, Failure> {
     let store = context.store().await?;
     let text = copies::sources(&mut store.read().await?, hash).await?;
     text.and_then(|text| serde_json::from_str(&text).ok()).ok_or_else(|| {
-        let hint = "`allclear show` names the set of each delivery; sets go by age, with the last copy made with them";
+        let hint =
+            "`allclear show --json` names the set of each delivery; sets go by age, with the last copy made with them";
         Failure::new(NOT_FOUND, format!("no set of templates has the hash `{}`", super::output::printable(hash)), hint)
     })
 }

@@ -45,6 +45,16 @@ fn nothing_at_all_is_enough_for_a_first_run() {
 }
 
 #[test]
+fn templates_lie_beside_the_file_and_copies_are_kept_for_days() {
+    let config = file("[templates]\nfolder = \"mails\"\n[retention]\nmail_copies_days = 0\n", &[]).unwrap();
+    assert!(config.templates.folder.unwrap().is_absolute() && config.retention.mail_copies == Span::ZERO);
+    let config = with(&[("ALLCLEAR_RETENTION__MAIL_COPIES_DAYS", "7")]).unwrap();
+    assert_eq!((config.templates.folder, config.retention.mail_copies), (None, Span::hours(7 * 24)));
+    assert_eq!(with(&[]).unwrap().retention.mail_copies, Span::hours(45 * 24));
+    assert_eq!(refused("[retention]\nmail_copies_days = 4000").0, "retention.mail_copies_days");
+}
+
+#[test]
 fn a_file_sets_what_it_names() {
     let config = file(
         r#"

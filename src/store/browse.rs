@@ -15,7 +15,7 @@ macro_rules! deliveries {
     ($which:literal) => {
         super::Sql::same(concat!(
             "SELECT d.id, d.class, d.state, d.reason, d.due_at, d.created_at, d.claimed_at, d.decided_at, d.maybe_mailed,
-                d.tries, d.repeats, d.message_id, t.subject, d.subscriber_id, COALESCE(d.address, s.address) AS address,
+                d.tries, d.repeats, d.message_id, d.template_set, t.subject, d.subscriber_id, COALESCE(d.address, s.address) AS address,
                 d.notice_id, d.resend_of, d.folded_into
              FROM delivery d JOIN thread t ON t.id = d.thread_id JOIN subscriber s ON s.id = d.subscriber_id
              WHERE ",
@@ -101,6 +101,7 @@ row!(/** A delivery. */ Delivery {
     /** How often it was tried. */ tries: i64,
     /** How often it was sent again because nobody could know. */ repeats: i64,
     /** Its Message-ID. */ message_id: Option<String>,
+    /** The content address of the templates of its last try. */ template_set: Option<String>,
     /** Its thread's subject. */ subject: String,
     /** To whom. */ subscriber_id: SubscriberId,
     /** The address it went to, or will go to as of now. */ address: String,

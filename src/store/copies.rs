@@ -35,7 +35,7 @@ statements! {
          ON CONFLICT (hash) DO UPDATE SET used_at = excluded.used_at",
     );
     COPY = super::Sql::same(
-        "SELECT d.state, d.maybe_mailed, d.context IS NOT NULL AS frozen, c.bytes, c.sha256, c.outcome, c.stored_at,
+        "SELECT d.state, d.maybe_mailed, d.claimed_at IS NOT NULL AND d.context IS NULL AS removed, c.bytes, c.sha256, c.outcome, c.stored_at,
             k.bytes AS dictionary
          FROM delivery d LEFT JOIN mail_copy c ON c.delivery_id = d.id LEFT JOIN mail_dictionary k ON k.hash = c.dictionary
          WHERE d.id = $1",
@@ -76,8 +76,8 @@ pub struct Stored {
     pub state: State,
     /// It left, or may have left.
     pub maybe_mailed: bool,
-    /// What it was made of is still there: nothing was removed by age.
-    pub frozen: bool,
+    /// What its mail was made of has been removed by age, and with it the copy.
+    pub removed: bool,
     /// The deflated mail.
     pub bytes: Option<Vec<u8>>,
     /// SHA-256 of the mail.

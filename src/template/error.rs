@@ -124,7 +124,11 @@ impl TemplateError {
     /// A fault found while parsing.
     pub(super) fn parsing(template: &str, error: &handlebars::TemplateError) -> Self {
         let (line, column) = error.pos().unwrap_or((0, 0));
-        Self::at(template, (line, column), Fault::Syntax(error.reason().to_string()))
+        let reason = error.reason().to_string();
+        // The parser lists all that could have come next, in its own words.
+        let what =
+            if reason.contains("expected ") { "a tag or a block is not closed before this".to_owned() } else { reason };
+        Self::at(template, (line, column), Fault::Syntax(what))
     }
 
     /// A fault found while rendering.

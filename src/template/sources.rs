@@ -106,7 +106,11 @@ fn lay(folder: &Path, above: &str, depth: usize, sources: &mut Sources, faults: 
                 Err(e) => faults.push(unreadable(&path, e)),
             }
         } else {
-            let known = embedded().into_keys().collect();
+            // Those of the same file name, or all.
+            let alike = |known: &&str| known.rsplit('/').next() == name.trim_end_matches(".hbs").rsplit('/').next();
+            let names: Vec<&str> = EMBEDDED.iter().map(|(name, _)| *name).collect();
+            let near: Vec<&str> = names.iter().copied().filter(alike).collect();
+            let known = if near.is_empty() { names } else { near }.into_iter().map(str::to_owned).collect();
             faults.push(TemplateError { known, ..TemplateError::of(&name, Fault::UnknownFile) });
         }
     }

@@ -261,6 +261,93 @@ fn partials_in_a_circle_are_refused() {
     );
 }
 
+/// A folder with these files.
+fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn every_fault_is_told_with_its_place_and_a_hint() {
+    let folder = folder(&[
+        (
+            "mail/free/body.html.hbs",
+            "{{{lead}}}\n{{#if nope}}x{{/if}}\n{{shout lead}}\n{{> layouts/gone.html}}\n{{lead}} {{&lead}}",
+        ),
+        ("mail/free/body.txt.hbs", "{{#if lead}}never closed"),
+        ("mail/incident/subject.txt.hbs", "{{page}}\n{{titel}}\n"),
+        ("layouts/a.txt.hbs", "{{> layouts/b.txt}}"),
+        ("layouts/b.txt.hbs", "{{> layouts/a.txt}}"),
+        ("mail/fre/body.txt.hbs", "x"),
+        ("notes.md", "x"),
+        (".DS_Store", "x"),
+    ]);
+    let faults = Templates::faults(Some(folder.path()), &page());
+    let mut places: Vec<_> = faults.iter().map(TemplateError::place).collect();
+    places.sort();
+    let expected = [
+        "layouts/b.txt.hbs:1:1",
+        "mail/fre/body.txt.hbs",
+        "mail/free/body.html.hbs:1:1",
+        "mail/free/body.html.hbs:2:1",
+        "mail/free/body.html.hbs:3:1",
+        "mail/free/body.html.hbs:4:1",
+        "mail/free/body.html.hbs:5:10",
+        "mail/free/body.txt.hbs:1:25",
+        "mail/incident/subject.txt.hbs:1:9",
+        "mail/incident/subject.txt.hbs:2:1",
+        "notes.md",
+    ];
+    assert_eq!(places, expected, "{faults:#?}");
+    let hint = |place: &str| faults.iter().find(|f| f.place() == place).unwrap().hint();
+    assert!(hint("mail/incident/subject.txt.hbs:2:1").ends_with("page, reference, title"));
+    assert!(
+        hint("mail/fre/body.txt.hbs").contains("mail/free/body.txt") && !hint("mail/fre/body.txt.hbs").contains("html")
+    );
+    assert!(hint("notes.md").contains("layouts/mail.html"));
+    assert!(faults.iter().all(|f| !f.hint().is_empty()));
+    assert!(Templates::overlaid(Some(folder.path()), &page()).is_err());
+}
+
+#[test]
+fn files_of_a_folder_are_laid_over_the_built_in_ones() {
+    let mine = folder(&[
+        ("mail/free/body.txt.hbs", "Dear reader,\n{{> layouts/greeting.txt}}"),
+        (
+            "layouts/greeting.txt.hbs",
+            "{{#> layouts/mail.txt}}{{#each body}}{{> layouts/prose.txt}}{{/each}}\
+            {{#if link}}{{link}}{{/if}}{{/layouts/mail.txt}}",
+        ),
+    ]);
+    assert_eq!(Templates::faults(Some(mine.path()), &page()), []);
+    let set = Templates::overlaid(Some(mine.path()), &page()).unwrap();
+    assert_ne!(set.set_hash(), templates().set_hash());
+    let mail = Mail::samples().into_iter().find(|mail| mail.kind() == "free").unwrap();
+    assert!(set.render(&mail, &Reader::default()).unwrap().text.starts_with("Dear reader,\n"));
+    assert_eq!(Templates::overlaid(None, &page()).unwrap().set_hash(), templates().set_hash());
+
+    let unused = folder(&[("layouts/mine.html.hbs", "x")]);
+    let found = Templates::faults(Some(unused.path()), &page());
+    assert!(
+        matches!(&found[..], [f] if f.fault == Fault::Unused && f.hint().contains("layouts/mail.html")),
+        "{found:?}"
+    );
+    let gone = Templates::faults(Some(&unused.path().join("gone")), &page());
+    assert!(matches!(&gone[..], [f] if matches!(f.fault, Fault::Unreadable(_))), "{gone:?}");
+}
+
+#[test]
+fn a_subject_is_one_line_that_says_something() {
+    assert_eq!(fault("mail/free/subject.txt", "{{subject}}\r\nBcc: x").fault, Fault::LineBreak);
+    assert_eq!(fault("mail/incident/subject.txt", "  \n").fault, Fault::Blank);
+    assert_eq!(fault("mail/free/subject.txt", "{{{subject}}}").fault, Fault::Unescaped);
+}
+
 #[test]
 fn the_hash_is_that_of_the_sources() {
     let (set, mut sources) = (templates(), embedded());
