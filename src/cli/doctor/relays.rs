@@ -71,7 +71,7 @@ fn certificate(name: &str, report: &Report, now: Timestamp) -> Option<Finding> {
 /// What it offers of what makes a difference here.
 fn offers(name: &str, report: &Report) -> Finding {
     let mut line = Vec::new();
-    for keyword in ["PIPELINING", "SIZE", "8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES"] {
+    for keyword in ["PIPELINING", "SIZE", "8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES", "AUTH"] {
         if let Some(rest) = report.offered(keyword) {
             line.push(format!("{keyword} {rest}").trim_end().to_owned());
         }

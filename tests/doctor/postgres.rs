@@ -1,0 +1,58 @@
+//! PostgreSQL as no server should be set, and behind PgBouncer in each of its modes.
+
+use crate::cluster::{Cluster, Pooler};
+use crate::shell::Shell;
+
+#[tokio::test]
+async fn a_server_that_forgets_or_takes_no_writes_is_refused() {
+    let cluster = Cluster::start();
+    let shell = Shell::on_database(&cluster.url());
+    assert_eq!(shell.run(&["migrate"]).code, 0);
+    shell.run(&["doctor"]).well();
+    for (name, value, sentence) in [
+        ("fsync", "off", "PostgreSQL runs with fsync = off"),
+        ("full_page_writes", "off", "PostgreSQL runs with full_page_writes = off"),
+        ("default_transaction_read_only", "on", "PostgreSQL takes no writes here: default_transaction_read_only = on"),
+    ] {
+        cluster.set(name, Some(value)).await;
+        shell.run(&["serve"]).refused(1, sentence, "set ");
+        shell.run(&["doctor"]).found("fail", sentence, "set ");
+        cluster.set(name, None).await;
+    }
+    // This one is each session's own to set, and ours does.
+    cluster.set("synchronous_commit", Some("off")).await;
+    shell.run(&["doctor"]).found("ok", "synchronous_commit on", "");
+    cluster.set("synchronous_commit", Some("remote_apply")).await;
+    shell.run(&["doctor"]).found("ok", "synchronous_commit remote_apply", "");
+    cluster.set("autovacuum", Some("off")).await;
+    shell.run(&["doctor"]).found("warn", "autovacuum is off", "autovacuum = on");
+
+    cluster.become_standby();
+    shell.run(&["serve"]).refused(1, "PostgreSQL is a standby here", "primary");
+    shell.run(&["doctor"]).found("fail", "PostgreSQL is a standby here", "primary");
+}
+
+#[test]
+fn a_pooler_may_hand_out_sessions_and_nothing_smaller() {
+    let cluster = Cluster::start();
+    for lines in [
+        "pool_mode = transaction",
+        "pool_mode = transaction\nserver_round_robin = 1\nmin_pool_size = 3",
+        "pool_mode = transaction\ndefault_pool_size = 1",
+        "pool_mode = statement",
+    ] {
+        let pooler = Pooler::start(&cluster, lines);
+        let shell = Shell::on_database(&pooler.url());
+        let sentence = "behind a pooler in transaction or statement mode";
+        // More than once: a pool that has been used holds more servers than a fresh one.
+        for _ in 0..3 {
+            shell.run(&["serve"]).refused(1, sentence, "pool_mode = session");
+        }
+        shell.run(&["doctor"]).found("fail", sentence, "pool_mode = session");
+    }
+    let pooler = Pooler::start(&cluster, "pool_mode = session");
+    let shell = Shell::on_database(&pooler.url());
+    let migrated = shell.run(&["migrate"]);
+    assert_eq!(migrated.code, 0, "{}", migrated.err);
+    shell.run(&["doctor"]).well();
+}
