@@ -3,7 +3,7 @@
 mod postgres;
 pub(super) mod sqlite;
 
-use super::error::{StoreError, sqlite_hint};
+use super::error::{StoreError, hint_of};
 use super::seam::{Inner, Tx};
 use crate::domain::time::Timestamp;
 use sqlx::migrate::{Migrate, MigrateError, Migrator};
@@ -11,9 +11,13 @@ use sqlx::{PgPool, Row, SqlitePool};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 pub(super) static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 pub(super) static POSTGRES_MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
+
+/// How long somebody who looks at a database waits for a server to answer.
+const LOOKING: Duration = Duration::from_secs(3);
 
 /// Where the time comes from.
 #[derive(Clone, Debug, Default)]
@@ -105,7 +109,7 @@ impl Store {
             }
             sqlite::pools(options, 1)
         } else {
-            Pool::Postgres(postgres::connect(url, 2).await?)
+            Pool::Postgres(postgres::connect(url, 2, LOOKING).await?)
         };
         Ok(Some(Self { pool, clock: Clock::Database }))
     }
@@ -247,7 +251,7 @@ where
             MigrateError::VersionMismatch(_) | MigrateError::Dirty(_) => {
                 "another build of allclear made it, or somebody changed it by hand: use that build, or restore a backup"
             }
-            MigrateError::Execute(e) | MigrateError::ExecuteMigration(e, _) => sqlite_hint(e).unwrap_or(elsewise),
+            MigrateError::Execute(e) | MigrateError::ExecuteMigration(e, _) => hint_of(e).unwrap_or(elsewise),
             _ => elsewise,
         };
         unfit(format!("the schema cannot be brought up to date: {e}"), hint)

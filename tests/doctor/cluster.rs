@@ -59,6 +59,14 @@ impl Cluster {
         format!("postgres://allclear@127.0.0.1:{}/postgres", self.port)
     }
 
+    /// Runs statements, each in a transaction of its own.
+    pub async fn run(&self, statements: &str) {
+        let mut conn = PgConnection::connect(&self.url()).await.unwrap();
+        for sql in statements.split(';') {
+            sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned())).execute(&mut conn).await.unwrap();
+        }
+    }
+
     /// Sets a parameter of the server, or without a value its default, and waits until it is in force.
     pub async fn set(&self, name: &str, value: Option<&str>) {
         let mut conn = PgConnection::connect(&self.url()).await.unwrap();
@@ -67,9 +75,8 @@ impl Cluster {
             Some(value) => format!("ALTER SYSTEM SET {name} = {value}"),
             None => format!("ALTER SYSTEM RESET {name}"),
         };
-        for sql in [change.as_str(), "SELECT pg_reload_conf()"] {
-            sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned())).execute(&mut conn).await.unwrap();
-        }
+        self.run(&change).await;
+        self.run("SELECT pg_reload_conf()").await;
         // The server that answers a new connection has read its configuration before.
         while show(&mut PgConnection::connect(&self.url()).await.unwrap(), name).await == before {}
     }

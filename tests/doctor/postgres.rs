@@ -27,9 +27,32 @@ async fn a_server_that_forgets_or_takes_no_writes_is_refused() {
     cluster.set("autovacuum", Some("off")).await;
     shell.run(&["doctor"]).found("warn", "autovacuum is off", "autovacuum = on");
 
+    cluster.set("autovacuum", None).await;
+
+    cluster.run("CREATE ROLE weak LOGIN; CREATE DATABASE other").await;
+    let weak = Shell::on_database(&cluster.url().replace("allclear@", "weak@").replace("/postgres", "/other"));
+    weak.run(&["serve"]).refused(1, "permission denied for schema public", "GRANT CREATE");
+    weak.run(&["doctor"]).found("fail", "may not create tables", "GRANT CREATE");
+    let none = Shell::on_database(&cluster.url().replace("/postgres", "/none"));
+    none.run(&["serve"]).refused(1, "database \"none\" does not exist", "createdb");
+    none.run(&["doctor"]).found("fail", "database \"none\" does not exist", "createdb");
+
     cluster.become_standby();
     shell.run(&["serve"]).refused(1, "PostgreSQL is a standby here", "primary");
     shell.run(&["doctor"]).found("fail", "PostgreSQL is a standby here", "primary");
+}
+
+#[test]
+fn a_name_dispatches_once_and_doctor_works_beside_it() {
+    let url = tokio::runtime::Runtime::new().unwrap().block_on(crate::support::postgres_schema());
+    let config = |node: &str| {
+        format!("[database]\nurl = \"{url}\"\n[http]\nlisten = \"127.0.0.1:0\"\n[dispatch]\nnode = \"{node}\"\n")
+    };
+    let (one, two) = (Shell::new(&config("a")), Shell::new(&config("b")));
+    let _first = one.serving();
+    one.run(&["serve"]).refused(1, "another process dispatches as node `a`", "a `dispatch.node` of its own");
+    let _second = two.serving();
+    one.run(&["doctor"]).well();
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! A folder with a configuration, and the program run in it.
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_allclear");
 
@@ -74,8 +75,30 @@ impl Shell {
         Done::of(self.command().args(args))
     }
 
-    pub fn serve(&self) -> Child {
-        self.command().arg("serve").env("ALLCLEAR_LOG", "info").stderr(Stdio::piped()).spawn().unwrap()
+    /// A `serve` that is up, until this is dropped.
+    pub fn serving(&self) -> Serving {
+        let mut command = self.command();
+        let mut child = command.arg("serve").env("ALLCLEAR_LOG", "info").stderr(Stdio::piped()).spawn().unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        let mut serving = Serving { child, log };
+        let mut line = String::new();
+        while !line.contains("serving on http://") {
+            line.clear();
+            assert_ne!(serving.log.read_line(&mut line).unwrap(), 0, "serve ended before it listened");
+        }
+        serving
+    }
+}
+
+pub struct Serving {
+    child: Child,
+    log: BufReader<ChildStderr>,
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

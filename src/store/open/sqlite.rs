@@ -1,7 +1,7 @@
 //! Opening SQLite: one writer with a write-ahead log, on a disk of this machine.
 
 use super::{Pool, SQLITE_MIGRATIONS, migrate, unfit};
-use crate::store::error::{StoreError, sqlite_hint};
+use crate::store::error::{StoreError, hint_of};
 use crate::store::mount::network_file_system;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Connection, SqliteConnection};
@@ -24,7 +24,7 @@ pub(super) async fn open(url: &str, readers: u32) -> Result<Pool, StoreError> {
     let options = options(url)?.create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
     check_place(options.get_filename())?;
     let unopened = |e: sqlx::Error| {
-        let hint = sqlite_hint(&e).unwrap_or("check that its folder exists, and that this user may write in it");
+        let hint = hint_of(&e).unwrap_or("check that its folder exists, and that this user may write in it");
         unfit(format!("the SQLite file {} cannot be opened: {e}", options.get_filename().display()), hint)
     };
     let mut first = SqliteConnection::connect_with(&options).await.map_err(unopened)?;
