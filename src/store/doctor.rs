@@ -1,7 +1,8 @@
 //! What `doctor` asks a database. Nothing here writes, and every question is cheap.
 
 use super::fitness::{self, Server};
-use super::open::{POSTGRES_MIGRATIONS, SQLITE_MIGRATIONS, check_place, system_time};
+use super::open::sqlite::check_place;
+use super::open::{POSTGRES_MIGRATIONS, SQLITE_MIGRATIONS, system_time};
 use super::{Sql, Store, StoreError};
 use crate::domain::time::{Span, Timestamp};
 use sqlx::migrate::Migrator;

@@ -74,21 +74,28 @@ impl StoreError {
         match self {
             Self::Unfit { hint, .. } => hint.clone(),
             Self::Failed { source, .. } => {
-                sqlite_hint(source).unwrap_or("check that the database is reachable, writable and has space").to_owned()
+                hint_of(source).unwrap_or("check that the database is reachable, writable and has space").to_owned()
             }
             Self::Corrupt { .. } => "the row was changed by hand or by a newer version; restore it".to_owned(),
         }
     }
 }
 
-/// What to do when SQLite says no, by its own codes; PostgreSQL's have five characters.
-pub(super) fn sqlite_hint(error: &sqlx::Error) -> Option<&'static str> {
-    let code: u32 = error.as_database_error()?.code().filter(|code| code.len() < 5)?.parse().ok()?;
-    match code & 0xff {
-        5 | 6 => Some("another program has the database open and does not let go: stop that one"),
-        8 => Some("let this user write the database file and its folder"),
-        11 | 26 => Some("the file is damaged, or no SQLite database: restore it, or name another one"),
-        13 => Some("the disk is full: free some space"),
+/// What to do when a database says no, by its own codes: numbers on SQLite, five characters on PostgreSQL.
+pub(super) fn hint_of(error: &sqlx::Error) -> Option<&'static str> {
+    let code = error.as_database_error()?.code()?;
+    match (code.as_ref(), code.parse::<u32>().map(|number| number & 0xff)) {
+        ("28000" | "28P01", _) => {
+            Some("check the user and the password in database.url, and pg_hba.conf of the server")
+        }
+        ("3D000", _) => Some("create the database first (createdb), or name another one in database.url"),
+        ("3F000" | "42501", _) => Some("let this user create tables: GRANT CREATE, USAGE ON SCHEMA public TO it"),
+        ("53300", _) => Some("raise max_connections of the server, or lower database.connections of who uses it"),
+        _ if code.len() == 5 => None,
+        (_, Ok(5 | 6)) => Some("another program has the database open and does not let go: stop that one"),
+        (_, Ok(8)) => Some("let this user write the database file and its folder"),
+        (_, Ok(11 | 26)) => Some("the file is damaged, or no SQLite database: restore it, or name another one"),
+        (_, Ok(13)) => Some("the disk is full: free some space"),
         _ => None,
     }
 }

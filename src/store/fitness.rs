@@ -37,13 +37,16 @@ pub struct Server {
     pub standby: bool,
     /// Whether it cleans up by itself.
     pub autovacuum: String,
+    /// Whether this user may make tables where its statements look for them.
+    pub may_create: bool,
 }
 
 const SERVER: &str = "SELECT current_setting('server_version') AS version,
     current_setting('server_version_num')::int4 AS version_number, current_setting('fsync') AS fsync,
     current_setting('full_page_writes') AS full_page_writes, current_setting('synchronous_commit') AS synchronous_commit,
     current_setting('default_transaction_read_only') AS read_only, pg_is_in_recovery() AS standby,
-    current_setting('autovacuum') AS autovacuum";
+    current_setting('autovacuum') AS autovacuum,
+    COALESCE(has_schema_privilege(current_schema()::text, 'CREATE'), false) AS may_create";
 
 impl Server {
     pub(super) async fn ask(pool: &PgPool) -> Result<Self, StoreError> {
@@ -149,6 +152,7 @@ mod tests {
             read_only: "off".into(),
             standby: false,
             autovacuum: "on".into(),
+            may_create: true,
         }
     }
 

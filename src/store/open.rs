@@ -1,22 +1,23 @@
 //! Opening a database: its settings, its migrations, its clock.
 
-use super::error::{StoreError, sqlite_hint};
-use super::fitness::{SESSION, Server, check_session};
-use super::mount::network_file_system;
+mod postgres;
+pub(super) mod sqlite;
+
+use super::error::{StoreError, hint_of};
 use super::seam::{Inner, Tx};
 use crate::domain::time::Timestamp;
 use sqlx::migrate::{Migrate, MigrateError, Migrator};
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Connection, PgPool, Row, SqliteConnection, SqlitePool};
+use sqlx::{PgPool, Row, SqlitePool};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 pub(super) static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 pub(super) static POSTGRES_MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
+
+/// How long somebody who looks at a database waits for a server to answer.
+const LOOKING: Duration = Duration::from_secs(3);
 
 /// Where the time comes from.
 #[derive(Clone, Debug, Default)]
@@ -83,9 +84,9 @@ impl Store {
     /// When it cannot be reached, cannot be migrated, or does not keep what it says it has committed.
     pub async fn open(url: &str, connections: Connections, clock: Clock) -> Result<Self, StoreError> {
         let pool = if url.starts_with("sqlite:") {
-            open_sqlite(url, connections.sqlite_readers).await?
+            sqlite::open(url, connections.sqlite_readers).await?
         } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
-            open_postgres(url, connections.postgres).await?
+            postgres::open(url, connections.postgres).await?
         } else {
             return Err(unfit(
                 "database.url is neither sqlite: nor postgres:",
@@ -102,13 +103,13 @@ impl Store {
     /// When it cannot be reached.
     pub async fn look(url: &str) -> Result<Option<Self>, StoreError> {
         let pool = if url.starts_with("sqlite:") {
-            let options = sqlite_options(url)?;
+            let options = sqlite::options(url)?;
             if !options.get_filename().exists() {
                 return Ok(None);
             }
-            sqlite_pools(options, 1)
+            sqlite::pools(options, 1)
         } else {
-            Pool::Postgres(connect_postgres(url, 2).await?)
+            Pool::Postgres(postgres::connect(url, 2, LOOKING).await?)
         };
         Ok(Some(Self { pool, clock: Clock::Database }))
     }
@@ -116,7 +117,7 @@ impl Store {
     /// The file that the URL of an SQLite database names; nothing for PostgreSQL.
     #[must_use]
     pub fn file_of(url: &str) -> Option<PathBuf> {
-        url.starts_with("sqlite:").then(|| sqlite_options(url).ok().map(|o| o.get_filename().to_owned())).flatten()
+        url.starts_with("sqlite:").then(|| sqlite::options(url).ok().map(|o| o.get_filename().to_owned())).flatten()
     }
 
     /// Which database this is, for people.
@@ -237,93 +238,6 @@ pub(super) fn unfit(what: impl Into<String>, hint: impl Into<String>) -> StoreEr
     StoreError::Unfit { what: what.into(), hint: hint.into() }
 }
 
-fn sqlite_options(url: &str) -> Result<SqliteConnectOptions, StoreError> {
-    Ok(SqliteConnectOptions::from_str(url)
-        .map_err(|e| unfit(format!("database.url cannot be read: {e}"), "write sqlite://path/to/file.db"))?
-        .foreign_keys(true)
-        // NORMAL may lose commits on power loss, and a 202 has been given for each.
-        .synchronous(SqliteSynchronous::Full)
-        // 16 MiB: what is written lies together, since ids grow with time.
-        .pragma("cache_size", "-16384")
-        .busy_timeout(Duration::from_secs(10)))
-}
-
-async fn open_sqlite(url: &str, readers: u32) -> Result<Pool, StoreError> {
-    let options = sqlite_options(url)?.create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
-    check_place(options.get_filename())?;
-    let unopened = |e: sqlx::Error| {
-        let hint = sqlite_hint(&e).unwrap_or("check that its folder exists, and that this user may write in it");
-        unfit(format!("the SQLite file {} cannot be opened: {e}", options.get_filename().display()), hint)
-    };
-    let mut first = SqliteConnection::connect_with(&options).await.map_err(unopened)?;
-    let journal: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut first).await.map_err(unopened)?;
-    if journal != "wal" {
-        return Err(unfit(
-            format!("SQLite cannot keep a write-ahead log here: journal_mode is {journal}"),
-            "let database.url name a file on a local disk",
-        ));
-    }
-    // On one connection, before any other is open: a pool's idle ones would keep the old schema.
-    migrate(&SQLITE_MIGRATIONS, &mut first).await?;
-    first.close().await.map_err(|e| StoreError::failed("close", e))?;
-    Ok(sqlite_pools(options, readers))
-}
-
-fn sqlite_pools(options: SqliteConnectOptions, readers: u32) -> Pool {
-    let writer = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
-    let readers = SqlitePoolOptions::new().max_connections(readers.max(1)).idle_timeout(None).max_lifetime(None);
-    Pool::Sqlite {
-        writer: writer.connect_lazy_with(options.clone()),
-        file: options.get_filename().to_owned(),
-        readers: readers.connect_lazy_with(options.pragma("cache_size", "-4096")),
-    }
-}
-
-pub(super) fn check_place(file: &Path) -> Result<(), StoreError> {
-    match network_file_system(file) {
-        None => Ok(()),
-        Some((kind, place)) => Err(unfit(
-            format!(
-                "the SQLite file {} lies on a network file system ({kind} at {}), where its locks do not hold",
-                file.display(),
-                place.display()
-            ),
-            "put it on a local disk, or use PostgreSQL",
-        )),
-    }
-}
-
-async fn open_postgres(url: &str, connections: u32) -> Result<Pool, StoreError> {
-    let pool = connect_postgres(url, connections).await?;
-    check_session(&pool).await?;
-    if let Some(refusal) = Server::ask(&pool).await?.refusals().into_iter().next() {
-        return Err(refusal);
-    }
-    let mut conn = pool.acquire().await.map_err(|e| StoreError::failed("connect", e))?;
-    migrate(&POSTGRES_MIGRATIONS, &mut *conn).await?;
-    drop(conn);
-    Ok(Pool::Postgres(pool))
-}
-
-async fn connect_postgres(url: &str, connections: u32) -> Result<PgPool, StoreError> {
-    let options = PgConnectOptions::from_str(url)
-        .map_err(|e| unfit(format!("database.url cannot be read: {e}"), "write postgres://user@host/database"))?
-        // PgBouncer refuses it unless told otherwise, and no float is read.
-        .extra_float_digits(None);
-    PgPoolOptions::new()
-        .max_connections(connections.max(2))
-        .acquire_timeout(Duration::from_secs(10))
-        .after_connect(|conn, _| Box::pin(async move { sqlx::raw_sql(SESSION).execute(conn).await.map(drop) }))
-        .connect_with(options.clone())
-        .await
-        .map_err(|e| {
-            unfit(
-                format!("PostgreSQL at {}:{} cannot be reached: {e}", options.get_host(), options.get_port()),
-                "check database.url, that the server runs, and that this host may log in",
-            )
-        })
-}
-
 async fn migrate<'c, C>(migrator: &Migrator, conn: &'c mut C) -> Result<(), StoreError>
 where
     C: Migrate,
@@ -337,7 +251,7 @@ where
             MigrateError::VersionMismatch(_) | MigrateError::Dirty(_) => {
                 "another build of allclear made it, or somebody changed it by hand: use that build, or restore a backup"
             }
-            MigrateError::Execute(e) | MigrateError::ExecuteMigration(e, _) => sqlite_hint(e).unwrap_or(elsewise),
+            MigrateError::Execute(e) | MigrateError::ExecuteMigration(e, _) => hint_of(e).unwrap_or(elsewise),
             _ => elsewise,
         };
         unfit(format!("the schema cannot be brought up to date: {e}"), hint)

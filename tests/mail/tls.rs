@@ -105,6 +105,24 @@ async fn starttls_comes_before_the_login_and_capabilities_are_read_again() {
 }
 
 #[tokio::test]
+async fn a_look_at_a_relay_sees_its_certificate_and_what_it_offers() {
+    for mode in [Tls::Implicit, Tls::StartTls] {
+        let (port, heard) = listen(move |tcp| {
+            if mode == Tls::StartTls {
+                until_starttls(&tcp, b"220 go\r\n");
+            }
+            talk(tls(tcp), mode == Tls::Implicit)
+        });
+        let report = allclear::mail::probe::probe(&relay(port, mode)).await.unwrap();
+        assert_eq!(report.name, "localhost");
+        assert_eq!(report.certificate_until.unwrap().to_string(), "2126-10-29T13:28:25Z");
+        assert_eq!((report.offered("auth"), report.offered("SMTPUTF8")), (Some("LOGIN PLAIN"), None));
+        let heard = heard.join().unwrap();
+        assert!(heard.last().unwrap() == "QUIT" && !heard.iter().any(|line| line.starts_with("MAIL")), "{heard:?}");
+    }
+}
+
+#[tokio::test]
 async fn replies_slipped_in_behind_starttls_end_the_session() {
     let (port, server) = listen(|tcp| {
         until_starttls(&tcp, b"220 go\r\n250-evil\r\n250 AUTH PLAIN\r\n");

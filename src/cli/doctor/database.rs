@@ -47,12 +47,17 @@ async fn examine(store: &Store, config: &Database, found: &mut Vec<Finding>) -> 
     doctor::check_access(store).await?;
     let place = store.file().map(|file| format!(" at {}", file.display())).unwrap_or_default();
     found.push(ok(format!("{} {}{place}", store.kind(), doctor::version(store).await?)));
-    match doctor::server(store).await? {
-        Some(server) => found.extend(durable(&server)),
+    let server = doctor::server(store).await?;
+    match &server {
+        Some(server) => found.extend(durable(server)),
         None => found.push(journal(&store.durability().await?)),
     }
     let applied = doctor::migrations(store).await?;
     found.extend(migrations(&applied));
+    if server.is_some_and(|server| !server.may_create) && !applied.pending.is_empty() {
+        let hint = "GRANT CREATE, USAGE ON SCHEMA public TO it, or make it the owner of the database";
+        found.push(fail("the user of database.url may not create tables", hint));
+    }
     if applied.pending.is_empty() && applied.unknown.is_empty() {
         found.extend(indexes(&doctor::indexes(store).await?));
         found.extend(queue(&doctor::queue(store).await?));

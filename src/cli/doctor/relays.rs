@@ -1,7 +1,7 @@
 //! The relays: each is greeted as a mail would greet it.
 
 use super::finding::{Finding, fail, ok, skip, warn};
-use crate::config::{Config, Relay as Configured};
+use crate::config::Config;
 use crate::domain::time::Timestamp;
 use crate::flow::setting::transports;
 use crate::mail::probe::{Report, probe};
@@ -15,21 +15,19 @@ const DAY: i64 = 86_400;
 pub(super) async fn look(config: &Config, offline: bool) -> Vec<Finding> {
     let transports = transports(config);
     let mut found = Vec::new();
-    for (name, configured) in &config.relays {
+    for name in config.relays.keys() {
         let stream = config.streams.iter().find(|(_, stream)| stream.relay == *name);
         let transport = stream.and_then(|(stream, _)| transports.get(stream));
-        match (configured, transport) {
-            (Configured::Maildir(path), _) => {
-                found.push(ok(format!("relay {name}: mails become files in {}; nothing is sent", path.display())));
-            }
-            (_, Some(Transport::Smtp(_))) if offline => {
-                found.push(skip(format!("relay {name}: not asked (--offline)")))
-            }
-            (_, Some(Transport::Smtp(relay))) => found.extend(ask(name, relay).await),
-            _ => found.push(warn(
+        match transport {
+            None => found.push(warn(
                 format!("relay {name}: no stream uses it"),
                 format!("name it in streams.<name>.relay, or take relays.{name} out"),
             )),
+            Some(Transport::Maildir(path)) => {
+                found.push(ok(format!("relay {name}: mails become files in {}; nothing is sent", path.display())));
+            }
+            Some(Transport::Smtp(_)) if offline => found.push(skip(format!("relay {name}: not asked (--offline)"))),
+            Some(Transport::Smtp(relay)) => found.extend(ask(name, relay).await),
         }
     }
     found
@@ -71,7 +69,7 @@ fn certificate(name: &str, report: &Report, now: Timestamp) -> Option<Finding> {
 /// What it offers of what makes a difference here.
 fn offers(name: &str, report: &Report) -> Finding {
     let mut line = Vec::new();
-    for keyword in ["PIPELINING", "SIZE", "8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES"] {
+    for keyword in ["PIPELINING", "SIZE", "8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES", "AUTH"] {
         if let Some(rest) = report.offered(keyword) {
             line.push(format!("{keyword} {rest}").trim_end().to_owned());
         }

@@ -1,0 +1,61 @@
+//! Opening PostgreSQL: the primary itself, durable, in sessions of our own.
+
+use super::{POSTGRES_MIGRATIONS, Pool, migrate, unfit};
+use crate::store::error::{StoreError, hint_of};
+use crate::store::fitness::{SESSION, Server, check_session};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection, PgConnection, PgPool};
+use std::str::FromStr;
+use std::time::Duration;
+
+/// How long a server may take to answer, or to start: after a power cut it may come up later than we do.
+const STARTING: Duration = Duration::from_secs(10);
+
+pub(super) async fn open(url: &str, connections: u32) -> Result<Pool, StoreError> {
+    let pool = connect(url, connections, STARTING).await?;
+    check_session(&pool).await?;
+    if let Some(refusal) = Server::ask(&pool).await?.refusals().into_iter().next() {
+        return Err(refusal);
+    }
+    let mut conn = pool.acquire().await.map_err(|e| StoreError::failed("connect", e))?;
+    migrate(&POSTGRES_MIGRATIONS, &mut *conn).await?;
+    drop(conn);
+    Ok(Pool::Postgres(pool))
+}
+
+pub(super) async fn connect(url: &str, connections: u32, patience: Duration) -> Result<PgPool, StoreError> {
+    let options = PgConnectOptions::from_str(url)
+        .map_err(|e| unfit(format!("database.url cannot be read: {e}"), "write postgres://user@host/database"))?
+        // PgBouncer refuses it unless told otherwise, and no float is read.
+        .extra_float_digits(None);
+    let pool = PgPoolOptions::new()
+        .max_connections(connections.max(2))
+        .acquire_timeout(patience)
+        .after_connect(|conn, _| Box::pin(async move { sqlx::raw_sql(SESSION).execute(conn).await.map(drop) }))
+        .connect_with(options.clone())
+        .await;
+    let error = match pool {
+        Ok(pool) => return Ok(pool),
+        Err(sqlx::Error::PoolTimedOut) => reason(&options).await,
+        Err(e) => e,
+    };
+    let at = format!("{}:{}", options.get_host(), options.get_port());
+    Err(match &error {
+        sqlx::Error::Database(no) => unfit(
+            format!("PostgreSQL at {at} refuses the connection: {}", no.message()),
+            hint_of(&error).unwrap_or("check database.url, and what the server's log says"),
+        ),
+        e => unfit(
+            format!("PostgreSQL at {at} cannot be reached: {e}"),
+            "check database.url, that the server runs, and that this host may log in",
+        ),
+    })
+}
+
+/// The pool tries again while a server may be starting, and then tells only that it gave up.
+async fn reason(options: &PgConnectOptions) -> sqlx::Error {
+    match tokio::time::timeout(Duration::from_secs(1), PgConnection::connect_with(options)).await {
+        Ok(Err(error)) => error,
+        Ok(Ok(_)) | Err(_) => sqlx::Error::PoolTimedOut,
+    }
+}

@@ -1,0 +1,66 @@
+//! Opening SQLite: one writer with a write-ahead log, on a disk of this machine.
+
+use super::{Pool, SQLITE_MIGRATIONS, migrate, unfit};
+use crate::store::error::{StoreError, hint_of};
+use crate::store::mount::network_file_system;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Connection, SqliteConnection};
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+pub(super) fn options(url: &str) -> Result<SqliteConnectOptions, StoreError> {
+    Ok(SqliteConnectOptions::from_str(url)
+        .map_err(|e| unfit(format!("database.url cannot be read: {e}"), "write sqlite://path/to/file.db"))?
+        .foreign_keys(true)
+        // NORMAL may lose commits on power loss, and a 202 has been given for each.
+        .synchronous(SqliteSynchronous::Full)
+        // 16 MiB: what is written lies together, since ids grow with time.
+        .pragma("cache_size", "-16384")
+        .busy_timeout(Duration::from_secs(10)))
+}
+
+pub(super) async fn open(url: &str, readers: u32) -> Result<Pool, StoreError> {
+    let options = options(url)?.create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
+    check_place(options.get_filename())?;
+    let unopened = |e: sqlx::Error| {
+        let hint = hint_of(&e).unwrap_or("check that its folder exists, and that this user may write in it");
+        unfit(format!("the SQLite file {} cannot be opened: {e}", options.get_filename().display()), hint)
+    };
+    let mut first = SqliteConnection::connect_with(&options).await.map_err(unopened)?;
+    let journal: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut first).await.map_err(unopened)?;
+    if journal != "wal" {
+        return Err(unfit(
+            format!("SQLite cannot keep a write-ahead log here: journal_mode is {journal}"),
+            "let database.url name a file on a local disk",
+        ));
+    }
+    // On one connection, before any other is open: a pool's idle ones would keep the old schema.
+    migrate(&SQLITE_MIGRATIONS, &mut first).await?;
+    first.close().await.map_err(|e| StoreError::failed("close", e))?;
+    Ok(pools(options, readers))
+}
+
+pub(super) fn pools(options: SqliteConnectOptions, readers: u32) -> Pool {
+    let writer = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
+    let readers = SqlitePoolOptions::new().max_connections(readers.max(1)).idle_timeout(None).max_lifetime(None);
+    Pool::Sqlite {
+        writer: writer.connect_lazy_with(options.clone()),
+        file: options.get_filename().to_owned(),
+        readers: readers.connect_lazy_with(options.pragma("cache_size", "-4096")),
+    }
+}
+
+pub(in crate::store) fn check_place(file: &Path) -> Result<(), StoreError> {
+    match network_file_system(file) {
+        None => Ok(()),
+        Some((kind, place)) => Err(unfit(
+            format!(
+                "the SQLite file {} lies on a network file system ({kind} at {}), where its locks do not hold",
+                file.display(),
+                place.display()
+            ),
+            "put it on a local disk, or use PostgreSQL",
+        )),
+    }
+}

@@ -1,0 +1,194 @@
+//! The report of `doctor`: a healthy set-up is well, and each broken thing is found with what to do about it.
+
+use crate::on_both;
+use crate::shell::{Done, Shell};
+use crate::support::{self, On};
+use allclear::mail::sink::{Act, Answer, Phase, Script, Sink};
+use allclear::store::Clock;
+use sqlx::{Connection, PgConnection, SqliteConnection};
+
+on_both! {
+    a_healthy_set_up_is_well;
+    a_lost_index_comes_with_the_statement_that_makes_it_again;
+    migrations_pending_changed_and_unknown_are_told_apart;
+}
+
+/// A production-like configuration on a database and a relay.
+fn config(url: &str, sink: &Sink) -> String {
+    format!(
+        "[database]\nurl = \"{url}\"\nconnections = 2\n[page]\npublic_url = \"https://status.example\"\n\
+         [relays.main]\ntransport = \"smtp\"\nhost = \"127.0.0.1\"\nport = {}\ntls = \"none\"\n\
+         [streams.account]\nfrom = \"Acme <care@acme.example>\"\n[streams.incidents]\nfrom = \"status@acme.example\"\n",
+        sink.port()
+    )
+}
+
+async fn sink(script: Script) -> Sink {
+    Sink::start(script).await.unwrap()
+}
+
+/// The sink answers on this runtime, so the program is waited for beside it.
+async fn doctor(shell: &Shell, args: &[&str]) -> Done {
+    let mut command = shell.command();
+    command.arg("doctor").args(args);
+    tokio::task::spawn_blocking(move || Done::of(&mut command)).await.unwrap()
+}
+
+async fn sql(on: On, url: &str, sql: &str) {
+    let sql = sqlx::AssertSqlSafe(sql.to_owned());
+    match on {
+        On::Sqlite => {
+            let mut conn = SqliteConnection::connect(url).await.unwrap();
+            sqlx::raw_sql(sql).execute(&mut conn).await.unwrap();
+            conn.close().await.unwrap();
+        }
+        On::Postgres => {
+            let mut conn = PgConnection::connect(url).await.unwrap();
+            sqlx::raw_sql(sql).execute(&mut conn).await.unwrap();
+        }
+    }
+}
+
+async fn a_healthy_set_up_is_well(on: On) {
+    let (_store, _folder, url) = support::store(on, Clock::Database).await;
+    let sink = sink(Script::default()).await;
+    let shell = Shell::new(&config(&url, &sink));
+    let done = doctor(&shell, &[]).await;
+    done.well();
+    done.found("ok", "stream account: action_required, correction from \"Acme\" <care@acme.example>", "");
+    done.found("ok", "the schema is up to date", "");
+    done.found("ok", "offers PIPELINING, 8BITMIME, SMTPUTF8", "");
+    assert_eq!((sink.sessions(), sink.count()), (1, 0), "one look at the relay, no mail");
+    let json: serde_json::Value = serde_json::from_str(&doctor(&shell, &["--json"]).await.out).unwrap();
+    assert_eq!(json["worst"], "ok");
+    let names: Vec<_> = json["sections"].as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["configuration", "database", "time", "templates", "relays", "disk"]);
+    assert_eq!(json["sections"][1]["findings"][0]["level"], "ok");
+}
+
+async fn a_lost_index_comes_with_the_statement_that_makes_it_again(on: On) {
+    let (_store, _folder, url) = support::store(on, Clock::Database).await;
+    let shell = Shell::on_database(&url);
+    sql(on, &url, "DROP INDEX delivery_busy").await;
+    let done = doctor(&shell, &[]).await;
+    done.found("fail", "the index delivery_busy is missing", "make it again: CREATE UNIQUE INDEX delivery_busy");
+    let statement = done.out.split_once("make it again: ").unwrap().1.lines().next().unwrap();
+    sql(on, &url, statement).await;
+    doctor(&shell, &[]).await.well();
+    if on == On::Postgres {
+        sql(on, &url, "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'delivery_due'::regclass").await;
+        doctor(&shell, &[]).await.found("fail", "delivery_due is there and not valid", "REINDEX INDEX CONCURRENTLY");
+    }
+}
+
+async fn migrations_pending_changed_and_unknown_are_told_apart(on: On) {
+    let (_store, _folder, url) = support::store(on, Clock::Database).await;
+    let shell = Shell::on_database(&url);
+    let zero = if on == On::Sqlite { "x'00'" } else { "'\\x00'" };
+    sql(on, &url, &format!("UPDATE _sqlx_migrations SET checksum = {zero} WHERE version = 1")).await;
+    doctor(&shell, &[]).await.found("fail", "migration 1 is not the one", "restore a backup");
+    sql(on, &url, "UPDATE _sqlx_migrations SET version = 9999 WHERE version = 1").await;
+    let done = doctor(&shell, &[]).await;
+    done.found("fail", "a newer allclear has changed the schema (migration 9999)", "use that version");
+    done.found("warn", "not applied yet: migration 1", "allclear migrate");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_is_down_or_wants_another_login_is_named_without_its_password() {
+    let login = Some(("acme".to_owned(), "right".to_owned()));
+    let sink = sink(Script { login, ..Script::default() }).await;
+    let shell = Shell::new(&config("sqlite:allclear.db", &sink));
+    assert_eq!(shell.run(&["migrate"]).code, 0);
+    doctor(&shell, &[]).await.found("warn", "offers a login (AUTH", "relays.main.user");
+    std::fs::write(shell.path("secret"), "hunter2").unwrap();
+    let text = config("sqlite:allclear.db", &sink)
+        .replace("tls = \"none\"", "tls = \"none\"\nuser = \"acme\"\npassword_file = \"secret\"");
+    std::fs::write(shell.path("allclear.toml"), text).unwrap();
+    let done = doctor(&shell, &[]).await;
+    done.found("fail", "relay main: no session with 127.0.0.1", "check user and password");
+    assert!(!done.out.contains("hunter2") && !done.err.contains("hunter2"), "{}{}", done.out, done.err);
+    std::fs::write(shell.path("secret"), "right").unwrap();
+    doctor(&shell, &[]).await.found("ok", "logged in as acme", "");
+    sink.set_down(true);
+    doctor(&shell, &[]).await.found("fail", "relay main: no session with 127.0.0.1", "check");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_test_mail_goes_through_every_stream_and_the_relays_words_are_shown() {
+    let refuse = |phase, envelope: &allclear::mail::sink::Envelope, _| {
+        (phase == Phase::Rcpt && envelope.to.starts_with("nobody"))
+            .then(|| Answer { at: phase, act: Act::Reply("550 5.1.1 no such user".to_owned()) })
+    };
+    let sink = sink(Script::default().answering(refuse)).await;
+    let shell = Shell::new(&config("sqlite:allclear.db", &sink));
+    assert_eq!(shell.run(&["migrate"]).code, 0);
+    let done = doctor(&shell, &["--send-test", "me@example.net"]).await;
+    done.well();
+    done.found("ok", "stream account: the test mail to me@example.net: taken: 250", "");
+    let mails = sink.mails();
+    assert_eq!(mails.len(), 2);
+    assert!(mails.iter().all(|mail| mail.to == "me@example.net" && mail.subject.starts_with("[Test] ")), "{mails:?}");
+    let done = doctor(&shell, &["--send-test", "nobody@example.net"]).await;
+    done.found(
+        "fail",
+        "stream incidents: the test mail to nobody@example.net: refused: 550 5.1.1 no such user",
+        "says why",
+    );
+    assert_eq!(doctor(&shell, &["--send-test", "nobody"]).await.code, 2);
+    let sessions = sink.sessions();
+    doctor(&shell, &["--offline"]).await.found("skip", "relay main: not asked", "");
+    assert_eq!(sink.sessions(), sessions);
+}
+
+#[test]
+fn a_broken_configuration_is_the_first_finding_and_not_the_last() {
+    let shell = Shell::new("[http]\nport = 80\n");
+    let done = shell.run(&["doctor"]);
+    done.found("fail", "`http.port` in allclear.toml: this key is not known", "Known here: listen");
+    done.found("ok", "the built-in set", "");
+    done.found("skip", "not looked at", "");
+}
+
+#[test]
+fn what_cannot_be_reached_or_is_not_there_yet_is_named() {
+    Shell::on_database("postgres://nobody:hunter2@127.0.0.1:1/none").run(&["doctor"]).found(
+        "fail",
+        "PostgreSQL at 127.0.0.1:1 cannot be reached",
+        "check database.url",
+    );
+    let shell = Shell::on_database("sqlite:allclear.db");
+    shell.run(&["doctor"]).found("warn", "not there yet", "allclear migrate");
+    assert!(!shell.path("allclear.db").exists(), "looking makes nothing");
+}
+
+#[test]
+fn settings_that_production_does_not_want_are_warnings() {
+    let shell = Shell::new(
+        "[http]\nlisten = \"0.0.0.0:8025\"\n[database]\nurl_file = \"url\"\n[dispatch]\nspill_file = \"spill\"\n\
+         [relays.main]\ntransport = \"smtp\"\nhost = \"127.0.0.1\"\ntls = \"none\"\n",
+    );
+    std::fs::write(shell.path("url"), "sqlite:allclear.db").unwrap();
+    std::fs::write(shell.path("spill"), "{}\n").unwrap();
+    assert_eq!(shell.run(&["migrate"]).code, 0);
+    let done = shell.run(&["doctor", "--offline"]);
+    assert_eq!(done.code, 0, "{}", done.out);
+    done.found("warn", "HTTP on 0.0.0.0:8025, without TLS", "127.0.0.1");
+    done.found("warn", "each reader's own machine", "page.public_url");
+    done.found("warn", "<status@localhost>", "set streams.account.from");
+    done.found("warn", "spill holds what became of mails", "do not delete it");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(shell.path("url"), std::fs::Permissions::from_mode(0o604)).unwrap();
+        let done = shell.run(&["doctor", "--offline"]);
+        done.found("warn", "every user of this machine can read the secret in", "chmod o-rwx");
+        std::fs::set_permissions(shell.path("url"), std::fs::Permissions::from_mode(0o600)).unwrap();
+        assert!(!shell.run(&["doctor", "--offline"]).out.contains("every user of this machine"));
+    }
+}
+
+#[test]
+fn a_spill_folder_that_is_not_there_is_a_failure() {
+    let shell = Shell::new("[dispatch]\nspill_file = \"nowhere/spill\"\n");
+    shell.run(&["doctor"]).found("fail", "nowhere (the spill file) cannot be written", "make it");
+}
