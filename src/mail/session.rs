@@ -22,7 +22,7 @@ pub struct Session {
     messages: u32,
     age: Duration,
     opened: Instant,
-    used: Instant,
+    used: tokio::time::Instant,
 }
 
 enum Way {
@@ -50,8 +50,16 @@ impl Session {
             }
             Transport::Maildir(path) => (Way::Maildir(Maildir::open(path).await?), u32::MAX, Duration::MAX),
         };
-        let now = Instant::now();
-        Ok(Self { way, envelope: None, broken: false, sent: 0, messages, age, opened: now, used: now })
+        Ok(Self {
+            way,
+            envelope: None,
+            broken: false,
+            sent: 0,
+            messages,
+            age,
+            opened: Instant::now(),
+            used: tokio::time::Instant::now(),
+        })
     }
 
     /// Whether MAIL, RCPT and DATA go in one write, so that [`Session::envelope`] costs nothing.
@@ -82,7 +90,7 @@ impl Session {
             if !dialogue.pipelining {
                 self.broken = true;
                 let begun = dialogue.begin(&envelope).await;
-                self.used = Instant::now();
+                self.used = tokio::time::Instant::now();
                 if let Err(end) = begun {
                     self.broken = !end.in_step;
                     return Err(end.outcome);
@@ -115,7 +123,7 @@ impl Session {
         };
         self.envelope = None;
         self.sent += 1;
-        self.used = Instant::now();
+        self.used = tokio::time::Instant::now();
         self.broken = !end.in_step;
         end.outcome
     }
@@ -130,7 +138,7 @@ impl Session {
         {
             self.broken = true;
             let done = dialogue.quick("RSET").await;
-            self.used = Instant::now();
+            self.used = tokio::time::Instant::now();
             self.broken = !done;
         }
     }
@@ -149,7 +157,7 @@ impl Session {
         {
             self.broken = true;
             let there = dialogue.quick("NOOP").await;
-            self.used = Instant::now();
+            self.used = tokio::time::Instant::now();
             self.broken = !there;
         }
         !self.broken
