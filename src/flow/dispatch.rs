@@ -216,9 +216,8 @@ impl Dispatcher {
         if self.lanes.1.is_empty() {
             self.sessions.content(self.number);
         }
-        let now = Instant::now();
         let all = self.sessions.capped();
-        for Seated { session, seat } in self.idle.extract_if(.., |s| all || s.session.idle_for(now) > IDLE) {
+        for Seated { session, seat } in self.idle.extract_if(.., |s| all || s.session.idle_for() > IDLE) {
             session.close().await;
             drop(seat);
         }

@@ -72,16 +72,16 @@ impl Said {
             let bare = token.trim_matches(|c: char| !c.is_alphanumeric());
             if token.contains('@') && !token.contains("://") {
                 said.word("@");
-            } else if token == ":" {
+            } else if token == ":" && !said.words.ends_with("@ ") {
                 // A name was left out: kept, because one operator says something by it.
-                if !said.words.ends_with("@ ") {
-                    said.word(":");
-                }
-            } else if bare == code {
+                said.word(":");
             } else if let Some(status) = status(bare.strip_prefix(&format!("{code}-")).unwrap_or(bare)) {
                 said.status.push(status.to_owned());
-            } else {
-                let token = token.replace(['\'', '’'], "");
+            } else if bare != code {
+                // Of a URL its host: what its path says is only a name in somebody's documentation.
+                let host =
+                    token.split_once("://").map_or(token, |(_, rest)| rest.split('/').next().unwrap_or_default());
+                let token = host.replace(['\'', '’'], "");
                 token.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).for_each(|w| said.word(w));
             }
         }

@@ -4,17 +4,16 @@
 use super::dialogue::Dialogue;
 use super::relay::{Login, Relay, Tls};
 use super::reply::Reply;
-use super::wire::{Lines, Secured};
+use super::wire::{Lines, Replies, Secured};
 use lettre::transport::smtp::Error as SmtpError;
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use lettre::transport::smtp::client::{AsyncSmtpConnection, AsyncTokioStream, Certificate, TlsParameters};
-use lettre::transport::smtp::commands::Ehlo;
+use lettre::transport::smtp::commands::{Ehlo, Starttls};
 use lettre::transport::smtp::extension::ClientId;
 use std::error::Error as _;
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::TcpStream;
 
@@ -101,17 +100,17 @@ pub(super) async fn open(relay: &Relay) -> Result<Dialogue, OpenError> {
     tcp.set_nodelay(true).map_err(|e| opening.failed(OpenPhase::Connect, e))?;
     let (mut wire, certificate) = match (relay.tls, tls) {
         (Tls::StartTls, Some(tls)) => {
-            let wire = opening.start_tls(tcp, tls).await?;
-            let certificate = wire.peer_certificate().ok();
-            (wire, certificate)
+            let stream = opening.start_tls(tcp, tls).await?;
+            let certificate = stream.certificate();
+            (opening.greet(Replies::greeted(stream)).await?, certificate)
         }
         (_, Some(tls)) => {
             let handshake = Secured::handshake(tcp, tls);
             let stream = opening.within_smtp(OpenPhase::Handshake, connect, handshake).await?;
             let certificate = stream.certificate();
-            (opening.greet(stream).await?, certificate)
+            (opening.greet(Replies::new(stream)).await?, certificate)
         }
-        (_, None) => (opening.greet(tcp).await?, None),
+        (_, None) => (opening.greet(Replies::new(tcp)).await?, None),
     };
     // lettre keeps only the capabilities it uses itself, and PIPELINING is not among them.
     let ehlo = wire.command(Ehlo::new(opening.client_id()));
@@ -212,19 +211,22 @@ impl Opening<'_> {
         .await
     }
 
-    async fn start_tls(&self, tcp: TcpStream, tls: TlsParameters) -> Result<AsyncSmtpConnection, OpenError> {
-        let secured = Arc::new(AtomicBool::new(false));
-        let mut wire = self.greet(Lines { tcp, secured: Arc::clone(&secured) }).await?;
+    async fn start_tls(&self, tcp: TcpStream, tls: TlsParameters) -> Result<Secured, OpenError> {
+        let tcp = Arc::new(tcp);
+        let mut wire = self.greet(Lines(Arc::clone(&tcp))).await?;
         if !wire.can_starttls() {
             return Err(
                 self.failed(OpenPhase::StartTls, "the relay does not offer STARTTLS, and mail does not go without TLS")
             );
         }
-        // STARTTLS, the handshake, and EHLO again.
-        let limit = self.relay.timeouts.command + self.relay.timeouts.connect;
-        self.within_smtp(OpenPhase::StartTls, limit, wire.starttls(tls, &self.client_id())).await?;
-        secured.store(true, Ordering::Relaxed);
-        Ok(wire)
+        let limit = self.relay.timeouts.command;
+        let go = self.within_smtp(OpenPhase::StartTls, limit, wire.command(Starttls)).await?;
+        drop(wire);
+        let tcp = Arc::into_inner(tcp).filter(|_| go.has_code(220));
+        let tcp =
+            tcp.ok_or_else(|| self.failed(OpenPhase::StartTls, format!("unexpected reply: {}", Reply::of(&go))))?;
+        let handshake = Secured::handshake(tcp, tls);
+        self.within_smtp(OpenPhase::StartTls, self.relay.timeouts.connect, handshake).await
     }
 
     /// The machine's own verifier, plus `ca_file`; nothing exactly when the relay is used without TLS.

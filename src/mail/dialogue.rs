@@ -125,6 +125,13 @@ impl Dialogue {
     }
 
     async fn body(&mut self, mail: &str) -> End {
+        // A reply to nothing we said: the next one read would not be the mail's own, and could say "taken".
+        let early = tokio::time::timeout(Duration::ZERO, self.wire.read_response()).await;
+        if early.is_ok() {
+            let why = read("the mail", Duration::ZERO, early)
+                .map_or_else(|lost| lost, |reply| format!("the relay answered before it had the mail: {reply}"));
+            return End::over(Outcome::NotHandedOver { why });
+        }
         let limit = self.timeouts.data_block + self.timeouts.data_done;
         match self.exchange("the mail", Stuffed(mail), limit).await {
             Ok(reply) => {

@@ -23,7 +23,7 @@ pub struct Session {
     messages: u32,
     age: Duration,
     opened: Instant,
-    used: Instant,
+    used: tokio::time::Instant,
 }
 
 enum Way {
@@ -51,8 +51,17 @@ impl Session {
             }
             Transport::Maildir(path) => (Way::Maildir(Maildir::open(path).await?), u32::MAX, Duration::MAX),
         };
-        let now = Instant::now();
-        Ok(Self { way, envelope: None, broken: false, wrote: false, sent: 0, messages, age, opened: now, used: now })
+        Ok(Self {
+            way,
+            envelope: None,
+            broken: false,
+            wrote: false,
+            sent: 0,
+            messages,
+            age,
+            opened: Instant::now(),
+            used: tokio::time::Instant::now(),
+        })
     }
 
     /// Whether MAIL, RCPT and DATA go in one write, so that [`Session::envelope`] costs nothing.
@@ -83,7 +92,7 @@ impl Session {
             if !dialogue.pipelining {
                 self.broken = true;
                 let begun = dialogue.begin(&envelope).await;
-                self.used = Instant::now();
+                self.used = tokio::time::Instant::now();
                 if let Err(end) = begun {
                     self.broken = !end.in_step;
                     return Err(end.outcome);
@@ -121,7 +130,7 @@ impl Session {
         let (Ok(end) | Err(end)) = done;
         self.envelope = None;
         self.sent += 1;
-        self.used = Instant::now();
+        self.used = tokio::time::Instant::now();
         self.broken = !end.in_step;
         end.outcome
     }
@@ -142,7 +151,7 @@ impl Session {
         {
             self.broken = true;
             let done = dialogue.quick("RSET").await;
-            self.used = Instant::now();
+            self.used = tokio::time::Instant::now();
             self.broken = !done;
         }
     }
@@ -155,8 +164,8 @@ impl Session {
 
     /// How long it has not been used.
     #[must_use]
-    pub fn idle_for(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.used)
+    pub fn idle_for(&self) -> Duration {
+        self.used.elapsed()
     }
 
     /// Whether the relay is still there; asks it only after 30 s of silence. False ends the session.
@@ -167,7 +176,7 @@ impl Session {
         {
             self.broken = true;
             let there = dialogue.quick("NOOP").await;
-            self.used = Instant::now();
+            self.used = tokio::time::Instant::now();
             self.broken = !there;
         }
         !self.broken

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod dialogue;
+mod mad;
+mod misbehaving;
 mod opening;
 mod replies;
 mod tls;

@@ -1,5 +1,6 @@
 //! Replies that others have collected, with what they make of them, read where they lie: `../shared/data`.
 
+use crate::*;
 use allclear::domain::reply::ReplyKind;
 use allclear::mail::{Reply, classify, ruling};
 use std::collections::{HashMap, HashSet};
@@ -28,6 +29,18 @@ fn reply(text: &str, code: &str, otherwise: u16) -> Reply {
     let code = code.parse().ok().or_else(first).unwrap_or(otherwise);
     let text = text.strip_prefix(&code.to_string()).unwrap_or(text);
     Reply::new(code, text.trim_start_matches(['-', ' ']))
+}
+
+/// The collected replies that are negative, as a relay can say them in one line.
+fn collected() -> Option<Vec<Reply>> {
+    let said = |row: &Row| {
+        let reply = reply(&row["reply"], &row["code"], 400);
+        let text: String = reply.text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(400).collect();
+        // A code that no RFC has reaches us as its class.
+        let code = if reply.code % 100 < 60 { reply.code } else { reply.code / 100 * 100 + 50 };
+        Reply::new(code, text.replace(char::is_control, " ").trim())
+    };
+    Some(rows("smtp-replies/replies.csv")?.iter().map(said).collect())
 }
 
 /// What is left of a text without what differs from one mail to the next.
@@ -108,7 +121,8 @@ fn replies_inside_returned_mails_are_understood() {
         if said.len() != of_this {
             continue;
         }
-        let reply = reply(&said[nth - 1], &row["smtp_code"], 500);
+        let class = row["status"].split('.').next().and_then(|class| class.parse().ok()).unwrap_or(5);
+        let reply = reply(&said[nth - 1], &row["smtp_code"], class * 100 + 50);
         let kind = classify(&reply);
         let told =
             format!("{} {kind}, labelled hard={} {}: {}", row["file"], row["hard"], row["reason"], said[nth - 1]);
@@ -127,6 +141,44 @@ fn diagnostics(mail: &str) -> Vec<String> {
         name.eq_ignore_ascii_case("diagnostic-code").then(|| value.trim().to_owned())
     };
     text.lines().filter_map(value).collect()
+}
+
+/// Whatever a relay says about a mail at RCPT or after the dot reaches the outcome whole, and the session
+/// goes on; 421 ends it, and nothing else does.
+#[tokio::test]
+async fn each_collected_reply_reaches_the_outcome_whole_and_only_421_ends_the_session() {
+    let Some(collected) = collected() else { return };
+    for phase in [Phase::Rcpt, Phase::Dot] {
+        for script in both() {
+            let answers = collected.clone();
+            let sink = Sink::start(script.answering(move |_, envelope, _| {
+                let nth = envelope.to.strip_prefix('r')?.split('@').next()?.parse::<usize>().ok()?;
+                Some(Answer::reply(phase, &answers.get(nth)?.to_string()))
+            }));
+            let sink = sink.await.unwrap();
+            let mut session = open(&sink).await;
+            for (nth, said) in collected.iter().enumerate() {
+                let outcome = send(&mut session, &format!("r{nth}@c.example")).await;
+                let ends = said.code == 421;
+                match &outcome {
+                    Outcome::NotHandedOver { why } => {
+                        assert!(ends && phase == Phase::Rcpt && why.contains("421"), "{why}")
+                    }
+                    Outcome::Deferred(reply) => assert_eq!(reply, said),
+                    Outcome::Refused(reply) => assert_eq!((reply, said.code >= 500), (said, true)),
+                    other => panic!("{other:?} from {said}"),
+                }
+                assert_eq!(usable(&session), !ends, "{said}");
+                if ends {
+                    session = open(&sink).await;
+                } else if nth % 10 == 0 {
+                    assert_eq!(code(&send(&mut session, "fine@c.example").await), 250, "after {said}");
+                }
+            }
+            let ends = collected.iter().filter(|said| said.code == 421).count() as u64;
+            assert_eq!(sink.sessions(), 1 + ends);
+        }
+    }
 }
 
 #[derive(Default)]

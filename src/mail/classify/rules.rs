@@ -28,24 +28,27 @@ pub(super) const RULES: &[Rule] = &[
         words: "mailbox full|mailbox is full|mailbox * is full|mailbox for user is full|full mailbox|inbox full|\
             inbox is full|mail box full|mailfolder is full|mailbox is stuffed|mailbox size limit|mailbox exceeded|\
             over quota|over * quota|overquota|out of quota|quota exceeded|quota has been exceeded|quota full|\
-            quota usage exceeded|quota violation|quota exhausted|exceed * quota|exceeded * quota|exceeds * quota|\
-            exceeding * quota|exceeds allowed quota|reached * quota|exceeded storage|exceeded * storage|\
-            exceeded its disk space|disk space limit|storage limit|storage is full|storage full|not enough disk space|\
-            not enough space|not enough storage space|insufficient quota|space has been used up|\
-            too many messages on the server|would exceed maximum allowed storage|out of storage|\
-            mailbox * out of space|postfach * voll|postfach voll|speicherplatz|quota überschritten|\
-            kontingent überschritten|boite * pleine|boîte * pleine|boite pleine|boîte pleine|quota dépassé|\
-            buzón lleno|buzón * lleno|buzon lleno|casilla llena|cuota excedida|casella piena|casella * piena|\
-            quota superata|caixa postal cheia|caixa * cheia|cota excedida|mailbox vol|postvak * vol|postbus vol|\
-            brevlådan är full|postkassen er fuld|skrzynka * pełna|skrzynka przepełniona|переполнен|превышена квота|\
-            posta kutusu dolu|邮箱已满|信箱已满|郵箱已滿|邮箱空间不足|いっぱい|容量を超え",
+            quota violation|quota exhausted|exceed * quota|exceeded * quota|exceeds * quota|exceeding * quota|\
+            reached * quota|exceeded storage|exceeded * storage|exceeded its disk space|disk space limit|\
+            storage limit|storage is full|storage full|not enough disk space|not enough space|\
+            not enough storage space|insufficient quota|space has been used up|too many messages on the server|\
+            would exceed maximum allowed storage|out of storage|postfach * voll|postfach voll|speicherplatz|\
+            quota überschritten|kontingent überschritten|boite * pleine|boîte * pleine|boite pleine|boîte pleine|\
+            quota dépassé|buzón lleno|buzón * lleno|buzon lleno|casilla llena|cuota excedida|casella piena|\
+            casella * piena|quota superata|caixa postal cheia|caixa * cheia|cota excedida|mailbox vol|postvak * vol|\
+            postbus vol|skrzynka * pełna|skrzynka przepełniona|переполнен|превышена квота|posta kutusu dolu|邮箱已满|信箱已满|\
+            郵箱已滿|邮箱空间不足|いっぱい|容量を超え",
         status: "2.2",
         ..rule("the mailbox is full", MailboxFull)
     },
     Rule {
-        words: "greylist|greylisting|graylist|grey list|gray list|greylisted|postgrey|temporarily greylisted|\
-            come back later * first|first attempt",
+        words: "greylist|graylist|grey list|gray list|postgrey|come back later * first|first attempt",
         ..rule("a first try is put off on principle", Greylisted)
+    },
+    Rule {
+        status: "7.28",
+        final_only: true,
+        ..rule("a flood from us, and no longer for the moment only", OurReputation)
     },
     Rule {
         words: "receiving mail at a rate|receiving mail too quickly|rate limit|ratelimit|rate that prevents|throttl|\
@@ -55,7 +58,7 @@ pub(super) const RULES: &[Rule] = &[
             message rate|sending too fast|too fast|slow down|slower|deferred due to|temporarily deferred|\
             temporarily rejected|unexpected volume|unusual rate|trop de connexions|zu viele verbindungen|\
             demasiadas conexiones",
-        status: "3.2 4.62 5.3 7.38",
+        status: "3.2 4.62 5.3 7.28 7.38",
         never: "7.26 7.27",
         ..rule("too much at once", SlowDown)
     },
@@ -128,17 +131,16 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         words: "spamhaus|spamcop|barracudacentral|barracuda reputation|sorbs|uceprotect|abuseat|cbl|psbl|nixspam|\
-            senderscore|dnsbl|rbl|dnswl|blocklist|block list|blocklisted|block listed|blacklist|black list|\
-            banned sending ip|banned sender|bad outbound sender|blocked see|refused see|blocked using|\
-            client host * blocked|your host * blocked|your server * blocked|ip * blocked|ip * banned|ips * blocked|\
-            ip * is listed|your domain * is listed|sending ip * listed|domain blocked due|domain * blocked due|\
-            mail server * blocked|mail * from your ip|network is on our|open relay|open proxy|zombie|poor reputation|\
-            low reputation|bad reputation|reputation * low|reputation * poor|reputation * bad|reputation problems|\
-            reputation of|due to * reputation|suspicious due to|dynamic ip|dynamic ips|\
-            looks suspiciously like spammer|you are sending spam|sent spam|user complaints|spam complaints|\
-            liste noire|sperrliste|schwarze liste|lista negra|lista nera|zwarte lijst|czarna lista|черн * спис|\
-            чёрн * спис|黑名单|ブラックリスト",
-        status: "7.28 7.501 7.502 7.503 7.511 7.606 7.607 7.608 7.609 7.610 7.611 7.612 7.703 7.705 7.708",
+            senderscore|dnsbl|rbl|dnswl|blocklist|block list|blacklist|black list|banned sending ip|banned sender|\
+            bad outbound sender|blocked see|refused see|blocked using|client host * blocked|your host * blocked|\
+            your server * blocked|ip * blocked|ip * banned|ips * blocked|ip * is listed|your domain * is listed|\
+            sending ip * listed|domain blocked due|domain * blocked due|mail server * blocked|mail * from your ip|\
+            network is on our|open relay|open proxy|zombie|poor reputation|low reputation|bad reputation|\
+            reputation * low|reputation * poor|reputation * bad|reputation problems|reputation of|due to * reputation|\
+            suspicious due to|dynamic ip|dynamic ips|looks suspiciously like spammer|you are sending spam|sent spam|\
+            user complaints|spam complaints|liste noire|sperrliste|schwarze liste|lista negra|lista nera|zwarte lijst|\
+            czarna lista|черн * спис|чёрн * спис|黑名单|ブラックリスト",
+        status: "7.501 7.502 7.503 7.511 7.606 7.607 7.608 7.609 7.610 7.611 7.612 7.703 7.705 7.708",
         ..rule("our IP address or domain is on a block list or has a bad name", OurReputation)
     },
     Rule {
@@ -165,9 +167,9 @@ pub(super) const RULES: &[Rule] = &[
             logon failure|invalid login|email address is not verified|not a verified sender|verified sender identity|\
             sender signature|not owned by user|sender * not owned|send as this sender|sendas|\
             not authorized to send from|not authorized to perform|not allowed to send from|unauthorized ip|\
-            sending suspended|sending paused|your account|sending account|senders account|domain not verified|\
-            unverified domain|trust relationship|anmeldung erforderlich|authentifizierung erforderlich|\
-            authentification requise|autenticación requerida",
+            sending suspended|sending paused|your account has|your account is|your account was|sending account|\
+            senders account|domain not verified|unverified domain|trust relationship|anmeldung erforderlich|\
+            authentifizierung erforderlich|authentification requise|autenticación requerida",
         status: "7.8 7.13 7.14 7.57 7.60 7.139",
         codes: &[530, 534, 535],
         final_only: true,
@@ -181,14 +183,14 @@ pub(super) const RULES: &[Rule] = &[
             cannot be delivered this account|cannot be delivered this mailbox|disabled or discontinued|\
             unavailable or access denied|unavailable * visit|unavailable * policy|unavailable * explanation|\
             account is locked|mailbox is locked|user is locked|frozen|on hold|invalid inactive|deactivated|quarantine|\
-            verification failed|could not verify|unverified address|temporary lookup|temporary failure|vorübergehend|\
-            temporairement|temporalmente|temporaneamente|tijdelijk|временно",
+            verification failed|could not verify|unverified address|temporary failure|vorübergehend|temporairement|\
+            temporalmente|temporaneamente|tijdelijk|временно",
         ..rule("the mailbox may come back", Unknown)
     },
     Rule {
         words: "sender address|sender rejected|sender unknown|unknown sender|invalid sender|sender * not exist|\
             in reply to mail from|after mail from|return path|return address|your domain|your address|from address|\
-            from domain|sending domain|sender domain|envelope from|absender|expéditeur|remitente|mittente",
+            sending from|from domain|sending domain|sender domain|envelope from|absender|expéditeur|remitente|mittente",
         ..rule("about the sender, and not clear enough to pause for", Unknown)
     },
     Rule {
@@ -244,13 +246,12 @@ pub(super) const RULES: &[Rule] = &[
             caixa postal inexistente|destinatário não existe|usuário não encontrado|gebruiker onbekend|\
             onbekende gebruiker|ontvanger onbekend|onbekende ontvanger|gebruiker bestaat niet|mailbox bestaat niet|\
             adres bestaat niet|okänd användare|okänd mottagare|mottagaren finns inte|adressen finns inte|\
-            ukendt bruger|ukendt modtager|ukjent bruker|ukjent mottaker|tuntematon käyttäjä|nie ma takiego|\
-            użytkownik nie istnieje|konto nie istnieje|skrzynka nie istnieje|adres nie istnieje|nieznany użytkownik|\
-            nieznany odbiorca|neznámý uživatel|uživatel neexistuje|schránka neexistuje|kullanıcı bulunamadı|\
-            böyle bir kullanıcı yok|пользователь не найден|пользователь не существует|нет такого пользователя|\
-            такого пользователя нет|несуществующий пользователь|неизвестный пользователь|получатель не найден|\
-            ящик не существует|ящик не найден|адрес не существует|用户不存在|用戶不存在|收件人不存在|邮箱不存在|郵箱不存在|地址不存在|无此用户|\
-            ユーザーが見つかりません|ユーザーは存在しません|ユーザーが存在しません|宛先不明|宛先が存在しません|アドレスは存在しません|アドレスが存在しません|見つかりませんでした",
+            nie ma takiego|użytkownik nie istnieje|konto nie istnieje|skrzynka nie istnieje|adres nie istnieje|\
+            nieznany użytkownik|nieznany odbiorca|neznámý uživatel|uživatel neexistuje|schránka neexistuje|\
+            kullanıcı bulunamadı|böyle bir kullanıcı yok|пользователь не найден|пользователь не существует|\
+            нет такого пользователя|такого пользователя нет|несуществующий пользователь|неизвестный пользователь|\
+            получатель не найден|ящик не существует|ящик не найден|адрес не существует|用户不存在|用戶不存在|收件人不存在|邮箱不存在|郵箱不存在|\
+            地址不存在|无此用户|ユーザーが見つかりません|ユーザーは存在しません|ユーザーが存在しません|宛先不明|宛先が存在しません|アドレスは存在しません|アドレスが存在しません|見つかりませんでした",
         codes: &[556],
         status: "7.17 7.18",
         // Subject 3 is the server's own trouble: then the words describe its lookup, not the address.

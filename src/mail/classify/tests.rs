@@ -190,7 +190,7 @@ const REPLIES: &[(ReplyKind, &[(u16, &str)])] = &[
         &[
             (554, "5.7.1 Service unavailable; Client host [192.0.2.1] blocked using zen.spamhaus.org"),
             (550, "5.7.606 Access denied, banned sending IP [192.0.2.1]."),
-            (550, "5.7.28 Our system has detected an unusual volume of unsolicited mail originating from your IP"),
+            (550, "5.7.28 Our system has detected an unusual rate of unsolicited mail originating from your IP"),
             (550, "Your IP has been blacklisted"),
             (554, "Blocked - see https://ipcheck.proofpoint.example/?ip=192.0.2.1"),
             (

@@ -1,0 +1,276 @@
+//! What a source says is text, never a header, a command, a template or markup: hostile values in every
+//! field are refused with the field's name, or mailed as one mail that looks like any other.
+
+use crate::mime::{decoded, headers, links, part, tags};
+use crate::on_both;
+use crate::support::{Got, On, World};
+use allclear::flow::ingest::IngestError;
+use allclear::flow::register;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+
+on_both! {
+    hostile_values_are_refused_by_name_or_mailed_as_text;
+}
+
+const START: &str = "2025-06-02T08:00:00Z";
+
+const FRAGMENTS: &[&str] = &[
+    "a\rb",
+    "a\nb",
+    "a\r\nBcc: eve@evil.example",
+    "a\r\n\r\n<p>body",
+    "a\r\n.\r\nMAIL FROM:<eve@evil.example>",
+    "a\nBcc: eve@evil.example",
+    "\u{0}",
+    "a\u{0}b",
+    "\u{1b}[2J",
+    "\u{8}\u{7f}",
+    "\u{85}a\u{2028}b\u{2029}c",
+    "\u{b}\u{c}",
+    "{{",
+    "}}",
+    "{{{",
+    "{{title}}",
+    "{{{title}}}",
+    "{{> layouts/mail.html}}",
+    "{{> @partial-block}}",
+    "{{/if}}",
+    "{{#each x}}",
+    "{{lookup this \"page\"}}",
+    "{{!-- --}}",
+    "\\{{x}}",
+    "{{&x}}",
+    "<%= 1 %>",
+    "${7*7}",
+    "%s%n%d",
+    "\u{202e}gnp.exe",
+    "\u{2066}a\u{2069}",
+    "\u{202a}\u{202d}x\u{202c}",
+    "\u{feff}bom",
+    "a\u{200b}b\u{200d}c\u{2060}",
+    "\u{fffd}\u{fffe}",
+    "\u{10ffff}",
+    "a\u{301}\u{301}\u{301}\u{301}",
+    "<",
+    ">",
+    "&",
+    "\"",
+    "'",
+    "&lt;b&gt;",
+    "&#60;i&#62;",
+    "&amp;amp;",
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "<b>bold</b>",
+    "</td></tr></table>",
+    "</title><h1>x",
+    "<!-- x -->",
+    "-->",
+    "<![endif]-->",
+    "<style>*{display:none}</style>",
+    "<a href=\"https://evil.example\">here</a>",
+    "\" onmouseover=\"alert(1)",
+    "' onmouseover='alert(1)",
+    "\"><img src=x>",
+    "`><img>",
+    "javascript:alert(1)",
+    "JaVaScRiPt:alert(1)",
+    "data:text/html,<b>x</b>",
+    "vbscript:x",
+    "file:///etc/passwd",
+    "https://a.example/\"><b>x</b>",
+    "https://a.example/?q='onclick='x",
+    "http://a.example/<b>",
+    "https://a.example/{{x}}",
+    "https://a.example/\u{202e}moc",
+    "https://a.example/a b",
+    "mailto:a@b.example?bcc=eve@evil.example",
+    "https://user:pass@evil.example/",
+    "//evil.example/x",
+    "HTTPS://A.EXAMPLE/X",
+    "https://",
+    "https://a.example/\\..\\x",
+    ".",
+    "..",
+    ".\n.\n",
+    "a\n.\nb",
+    "\n.",
+    "=?utf-8?q?=0D=0ABcc=3A_eve=40evil.example?=",
+    "=?utf-8?b?PGI+eDwvYj4=?=",
+    "=?",
+    "?=",
+    "=0D=0A",
+    "=3Cb=3E",
+    "--allclear-",
+    "-- ",
+    "--",
+    "Content-Type: text/html",
+    "From eve",
+    "Subject: x",
+    "\"eve\" <eve@evil.example>",
+    "eve@evil.example, a@b.example",
+    "<eve@evil.example>",
+    "' OR 1=1 --",
+    "'; DROP TABLE delivery; --",
+    "$1",
+    "?",
+    "%00",
+    "../../etc/passwd",
+    " ",
+    "\t",
+    "",
+    "\u{a0}",
+    "- item\n- item",
+    "* x\n\n\n\n* y",
+    "# x",
+    "[x](javascript:alert(1))",
+    "null",
+    "true",
+    "-1",
+    "1e999",
+];
+
+/// Each fragment in several surroundings, and a few too long for most fields: 500 in all.
+fn values() -> Vec<String> {
+    let mut values: Vec<String> =
+        vec!["x".repeat(10_000), "<b>".repeat(4_000), "{{x}} ".repeat(2_000), "a\n".repeat(5_000)];
+    for around in [["", ""], ["Inbox ", ""], ["", " and more"], ["x\n\n", "\n\nx"], ["\"", "\""]] {
+        values.extend(FRAGMENTS.iter().map(|fragment| format!("{}{fragment}{}", around[0], around[1])));
+    }
+    values.truncate(500);
+    values
+}
+
+/// The same text without what means something in HTML or to a template: its mail shows which tags are ours.
+fn harmless(value: &str) -> String {
+    let safe = |c| match c {
+        '<' | '>' | '"' | '`' | '\\' => '”',
+        '\'' => ',',
+        '&' => '+',
+        '{' | '}' => 'x',
+        c => c,
+    };
+    value.chars().map(safe).collect()
+}
+
+/// Says something with a value in the named fields; the fields refused get a usual text and are returned.
+macro_rules! said {
+    ($said:expr, $fields:expr, $usual:expr, $try:expr) => {{
+        let mut said: Value = $said;
+        let mut refused = Vec::new();
+        loop {
+            match $try(said.clone()).await {
+                Ok(_) => break refused,
+                Err(IngestError::Invalid(errors)) => {
+                    for error in errors {
+                        let field = error.field.split(['.', '[']).next().unwrap().to_owned();
+                        assert!($fields.contains(&field.as_str()), "{}: {} in {said}", error.field, error.what);
+                        assert!(!refused.contains(&field), "{field} again: {}", error.what);
+                        said[&field] = $usual(&field);
+                        refused.push(field);
+                    }
+                }
+                Err(other) => panic!("{other} at {said}"),
+            }
+        }
+    }};
+}
+
+fn usual(field: &str) -> Value {
+    match field {
+        "link" | "support_link" => json!("https://example.com/usual"),
+        "locale" => json!("en"),
+        "zone" => json!("UTC"),
+        "attributes" => json!({}),
+        _ => json!("usual"),
+    }
+}
+
+fn parsed<T: serde::de::DeserializeOwned>(said: Value) -> T {
+    serde_json::from_value(said).unwrap()
+}
+
+/// Puts one value into every field there is: a component, a connection, three subscribers and three notices.
+async fn say_everywhere(w: &World, key: &str, v: &str) -> usize {
+    let mut refused = 0;
+    let put = async |said: Value| register::component(&w.store, key, &parsed(said)).await;
+    refused += said!(json!({"name": v, "group": v}), ["name", "group"], usual, put).len();
+    for kind in ["action", "incident", "free"] {
+        let key = format!("{kind}-{key}");
+        let said = json!({"address": format!("{key}@example.net"), "name": v, "locale": v, "zone": v, "attributes": {"a": [v]}});
+        let put = async |said: Value| register::subscriber(&w.store, &key, &parsed(said)).await;
+        refused += said!(said, ["name", "locale", "zone", "attributes"], usual, put).len();
+    }
+    let said = json!({"component": key, "name": v, "link": v, "subscribers": [format!("action-{key}")]});
+    let put = async |said: Value| register::connection(&w.store, key, &parsed(said)).await;
+    refused += said!(said, ["name", "link"], usual, put).len();
+    let notice = async |said: Value| w.try_notice(said).await;
+    let fields = ["what_happened", "what_we_did", "what_to_do", "link", "support_link"];
+    let said = json!({"kind": "action_required", "connections": [key], "what_happened": v, "what_we_did": v,
+        "what_to_do": v, "link": v, "support_link": v});
+    refused += said!(said, fields, usual, notice).len();
+    let fields = ["incident", "title", "body", "consequences", "not_affected", "link", "support_link"];
+    let to = [format!("incident-{key}")];
+    let said = json!({"kind": "incident", "incident": format!("{v} {key}"), "title": v, "phase": "investigating", "body": v,
+        "consequences": v, "not_affected": v, "link": v, "support_link": v, "components": [{"key": key}], "recipients": to});
+    let usual_incident = |field: &str| if field == "incident" { json!(key) } else { usual(field) };
+    refused += said!(said, fields, usual_incident, notice).len();
+    let to = [format!("free-{key}")];
+    let said = json!({"kind": "free", "subject": v, "body": v, "link": v, "support_link": v, "recipients": to});
+    refused + said!(said, ["subject", "body", "link", "support_link"], usual, notice).len()
+}
+
+/// What must be the same in the mail of a hostile value and of its harmless twin.
+fn shape(got: &Got) -> (Vec<String>, Vec<String>) {
+    let names = headers(&got.raw).into_iter().map(|(name, _)| name).collect();
+    (names, tags(&part(&got.raw, "text/html")))
+}
+
+fn check(got: &Got, value: &str) {
+    let headers = headers(&got.raw);
+    let of = |name: &str| headers.iter().filter(|(n, _)| n == name).map(|(_, v)| v.as_str()).collect::<Vec<_>>();
+    assert_eq!(of("To"), [got.to.as_str()], "{value:?}");
+    assert!(of("Bcc").is_empty() && of("Cc").is_empty());
+    let subject = decoded(of("Subject")[0]);
+    let html = part(&got.raw, "text/html");
+    let text = part(&got.raw, "text/plain");
+    let misleading = |c| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\0' | '\u{1b}');
+    for shown in [&subject, &html, &text] {
+        assert!(!shown.contains(misleading), "{value:?} in {shown}");
+    }
+    for link in links(&html) {
+        let plain = link.to_lowercase().replace("&#x3a;", ":");
+        let safe = ["http://", "https://", "mailto:"].iter().any(|scheme| plain.starts_with(scheme));
+        assert!(safe, "{value:?} became the link {link}");
+    }
+}
+
+async fn hostile_values_are_refused_by_name_or_mailed_as_text(on: On) {
+    let mut w = World::new(on, START).await;
+    let values = values();
+    assert_eq!(values.len(), 500);
+    let mut refused = 0;
+    for (nth, value) in values.iter().enumerate() {
+        let hostile = say_everywhere(&w, &format!("v{nth}"), value).await;
+        let harmless = say_everywhere(&w, &format!("w{nth}"), &harmless(value)).await;
+        assert!(hostile >= harmless, "{value:?}");
+        refused += hostile;
+    }
+    assert!((500..10_000).contains(&refused), "{refused} of 10000 fields were refused");
+    w.settle().await;
+    w.pass(6).await;
+    let all = w.all();
+    assert_eq!(all.len(), 2 * 3 * values.len(), "one mail for each, and none that a value asked for");
+    let by: HashMap<&str, &Got> = all.iter().map(|got| (got.to.as_str(), got)).collect();
+    assert_eq!(by.len(), all.len());
+    for (nth, value) in values.iter().enumerate() {
+        for kind in ["action", "incident", "free"] {
+            let hostile = by[format!("{kind}-v{nth}@example.net").as_str()];
+            check(hostile, value);
+            let twin = by[format!("{kind}-w{nth}@example.net").as_str()];
+            assert_eq!(shape(hostile), shape(twin), "{kind}: {value:?}");
+        }
+    }
+    assert!(w.deliveries().await.iter().all(|d| d.ends_with(" accepted")), "{:?}", w.deliveries().await);
+}
