@@ -17,9 +17,10 @@ pub fn part(raw: &str, kind: &str) -> String {
     let parts: Vec<_> = body.split(&format!("--{boundary}")).skip(1).collect();
     assert_eq!(parts.len(), 3, "a text part, an HTML part and the end: {raw}");
     assert_eq!(parts[2].trim_end(), "--");
-    let of_kind: Vec<_> = parts[..2].iter().filter(|part| part.contains(&format!("Content-Type: {kind}"))).collect();
+    let split = parts[..2].iter().map(|part| part.split_once("\r\n\r\n").unwrap());
+    let of_kind: Vec<_> = split.filter(|(head, _)| head.contains(&format!("Content-Type: {kind}"))).collect();
     assert_eq!(of_kind.len(), 1, "{kind} in {raw}");
-    let (head, body) = of_kind[0].split_once("\r\n\r\n").unwrap();
+    let (head, body) = of_kind[0];
     let body = body.strip_suffix("\r\n").unwrap();
     let bytes = if head.contains("quoted-printable") {
         quoted(&body.replace("=\r\n", ""))

@@ -67,9 +67,9 @@ async fn a_reply_that_drips_is_read_and_its_phase_still_ends() {
 async fn a_relay_that_goes_deaf_resets_or_hangs_up_hands_nothing_over_before_the_mail_and_leaves_doubt_after() {
     for act in [Do::Deaf, Do::Reset, Do::Close] {
         for phase in [Phase::Mail, Phase::Rcpt, Phase::Data] {
-            expect(phase, &[act.clone()], 1, false).await;
+            expect(phase, std::slice::from_ref(&act), 1, false).await;
         }
-        expect(Phase::Dot, &[act.clone()], 2, false).await;
+        expect(Phase::Dot, std::slice::from_ref(&act), 2, false).await;
         expect(Phase::Data, &[say("35"), act.clone()], 1, false).await;
         expect(Phase::Dot, &[say("250 2.0.0 tak"), act.clone()], 2, false).await;
         expect(Phase::Dot, &[say("250-2.0.0 taken\r\n"), act], 2, false).await;

@@ -74,7 +74,7 @@ fn collected_replies_are_understood() {
     for row in &rows {
         by_gist.entry(gist(&row["reply"])).or_default().insert(&row["suppress"]);
     }
-    let (mut suppress, mut retry, mut silenced) = (Tally::default(), Tally::default(), Vec::new());
+    let (mut suppress, mut retry, mut silenced, mut held) = (Tally::default(), Tally::default(), Vec::new(), 0);
     for row in &rows {
         let reply = reply(&row["reply"], &row["code"], 400);
         let kind = classify(&reply);
@@ -100,20 +100,30 @@ fn collected_replies_are_understood() {
         let later = ["mailboxfull", "toomanyconn"].contains(&row["category"].as_str());
         if row["retry"] != "unstated" {
             let wanted = row["retry"] == "retry" || later;
+            held += usize::from(tried_again(kind, reply.code).is_none());
             retry.count(tried_again(kind, reply.code).is_none_or(|again| again == wanted), &told);
         }
     }
-    println!("suppress: {suppress}\nretry: {retry}");
+    println!(
+        "suppress: {suppress}\nretry ({held} are held back with their stream, which either label allows): {retry}"
+    );
     assert!(suppress.share() >= 0.95 && retry.share() >= 0.95, "suppress: {suppress}\nretry: {retry}");
     assert!(silenced.is_empty(), "silenced by mistake:\n{}", silenced.join("\n"));
 }
 
-/// What the mails of the other collection say in `Diagnostic-Code`: nothing of the table was made from them.
+/// What the mails of the other collection say in `Diagnostic-Code`, without those that the first collection was
+/// taken from: the table was tried on that one again and again while it was made.
 #[test]
 fn replies_inside_returned_mails_are_understood() {
     let Some(rows) = rows("bounces/expected.csv") else { return };
+    let Some(tried) = self::rows("smtp-replies/replies.csv") else { return };
+    let tried: HashSet<_> = tried.iter().map(|row| row["source"].replace("sisimai:", "sisimai/")).collect();
     let mut tally = Tally::default();
-    for row in rows.iter().filter(|row| row["kind"] == "bounce" && row["hard"] != "unstated") {
+    for row in rows
+        .iter()
+        .filter(|row| !tried.contains(&row["file"]))
+        .filter(|row| row["kind"] == "bounce" && row["hard"] != "unstated")
+    {
         let of_this = rows.iter().filter(|other| other["file"] == row["file"]).count();
         let mail = std::fs::read(data("bounces").join(&row["file"])).unwrap();
         let said = diagnostics(&String::from_utf8_lossy(&mail));
@@ -129,7 +139,7 @@ fn replies_inside_returned_mails_are_understood() {
         tally.count((kind == ReplyKind::AddressDead) == (row["hard"] == "yes"), &told);
     }
     println!("{tally}");
-    assert!(tally.right > 50 && tally.share() >= 0.9, "{tally}");
+    assert!(tally.right > 20 && tally.share() >= 0.9, "{tally}");
 }
 
 /// The values of the mail's Diagnostic-Code fields, unfolded, without the type before the first semicolon.

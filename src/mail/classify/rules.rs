@@ -1,9 +1,8 @@
 //! The table. Asked from the top, the first rule that holds decides. It is made from the registry of
 //! enhanced codes (RFC 3463, RFC 5248) and from what large and small servers are known to write.
 //!
-//! The order is the argument: what only looks like something worse comes first (a full mailbox reported
-//! as 5.1.1), then what concerns us and not the customer, then the dead address in so many words, then
-//! the mail itself, and bare codes last.
+//! The order is the argument: what only looks like something worse (a full mailbox reported as 5.1.1), then what
+//! concerns us and not the customer, then the dead address in so many words, the mail itself, and bare codes last.
 
 use super::Rule;
 use crate::domain::reply::ReplyKind::{self, *};
@@ -271,7 +270,6 @@ pub(super) const RULES: &[Rule] = &[
         final_only: true,
         ..rule("the address does not exist, in RFC 5321's stock phrase, and nothing speaks against it", AddressDead)
     },
-    // The mail itself.
     Rule {
         words: "spam|ube|uce|unsolicited|bulk|junk|content|policy|policies|header|message size|message too|\
             message length|message is too|message exceeds|size exceeds|size limit|too large|too big|too long|\
