@@ -11,5 +11,6 @@ pub mod hold;
 pub mod id;
 pub mod incident;
 pub mod key;
+pub mod kind;
 pub mod time;
 pub mod truth;

@@ -14,6 +14,7 @@ pub mod compose;
 pub mod dispatch;
 pub mod failures;
 pub mod gate;
+pub mod import;
 pub mod incident;
 pub mod ingest;
 pub mod intake;

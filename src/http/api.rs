@@ -27,7 +27,7 @@ const LONGEST_KEY: usize = 200;
 type Answered = Result<Response, Problem>;
 
 /// The key or id in the path; one that is no UTF-8 is answered like every other error.
-pub(super) struct Segment(String);
+pub(super) struct Segment(pub(super) String);
 
 impl<S: Send + Sync> FromRequestParts<S> for Segment {
     type Rejection = Problem;

@@ -4,13 +4,14 @@ mod api;
 mod auth;
 mod error;
 mod health;
+mod import;
 
 pub use error::Problem;
 
 use crate::flow::ingest::Settings;
 use crate::store::Store;
-use axum::Router;
 use axum::routing::{get, post, put};
+use axum::{Extension, Router};
 
 /// What the handlers share.
 #[derive(Clone, Debug)]
@@ -35,6 +36,7 @@ pub fn router(api: Api) -> Router {
         .route("/v1/subscribers/{key}", put(api::subscriber))
         .route("/v1/subscriptions", put(api::subscription))
         .route("/v1/recoveries/{id}", get(api::recovery))
+        .route("/v1/import/{kind}", post(import::import).layer(Extension(import::Places::default())))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .fallback(async || Problem::not_found("there is no such path"))

@@ -13,6 +13,7 @@ mod types;
 pub mod audit;
 pub mod browse;
 pub mod holds;
+pub mod import;
 pub mod ingest;
 pub mod journal;
 pub mod keys;
@@ -38,6 +39,7 @@ pub fn statements() -> Vec<Sql> {
         audit::ALL,
         browse::ALL,
         holds::ALL,
+        import::ALL,
         ingest::ALL,
         journal::ALL,
         keys::ALL,

@@ -8,6 +8,7 @@ mod table;
 mod connections;
 mod corrections;
 mod holds;
+mod import;
 mod incident_a;
 mod incident_b;
 mod incident_c;
