@@ -14,6 +14,7 @@ pub mod audit;
 pub mod browse;
 pub mod holds;
 pub mod import;
+pub mod import_people;
 pub mod ingest;
 pub mod journal;
 pub mod keys;
@@ -40,6 +41,7 @@ pub fn statements() -> Vec<Sql> {
         browse::ALL,
         holds::ALL,
         import::ALL,
+        import_people::ALL,
         ingest::ALL,
         journal::ALL,
         keys::ALL,

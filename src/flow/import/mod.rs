@@ -12,7 +12,8 @@ mod row;
 
 use super::intake::FieldError;
 use crate::domain::kind::Kind;
-use crate::store::import::{Attribute, Component, Connection, Subscriber, Subscription};
+use crate::store::import::{Component, Connection};
+use crate::store::import_people::{Attribute, Subscriber, Subscription};
 use crate::store::{Store, StoreError};
 use row::Row;
 use serde::Serialize;

@@ -3,7 +3,8 @@
 use super::super::intake::{Check, FieldError};
 use super::super::reading::typed;
 use super::super::register::{self, ComponentIn, ConnectionIn, SubscriberIn, SubscriptionIn};
-use crate::store::import::{self, Attribute, Change, Component, Connection, Subscriber, Subscription};
+use crate::store::import::{self, Change, Component, Connection};
+use crate::store::import_people::{self, Attribute, Subscriber, Subscription};
 use crate::store::{StoreError, Tx};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -143,11 +144,11 @@ impl Row for Subscriber {
     }
 
     async fn current(tx: &mut Tx, of: &[&Self]) -> Result<Vec<Self>, StoreError> {
-        import::subscribers(tx, of).await
+        import_people::subscribers(tx, of).await
     }
 
     async fn put(tx: &mut Tx, of: &[Change<Self>]) -> Result<(), StoreError> {
-        import::put_subscribers(tx, of).await
+        import_people::put_subscribers(tx, of).await
     }
 }
 
@@ -171,11 +172,11 @@ impl Row for Subscription {
     }
 
     async fn current(tx: &mut Tx, of: &[&Self]) -> Result<Vec<Self>, StoreError> {
-        import::subscriptions(tx, of).await
+        import_people::subscriptions(tx, of).await
     }
 
     async fn put(tx: &mut Tx, of: &[Change<Self>]) -> Result<(), StoreError> {
-        import::put_subscriptions(tx, of).await
+        import_people::put_subscriptions(tx, of).await
     }
 }
 
@@ -209,10 +210,10 @@ impl Row for Attribute {
     }
 
     async fn current(tx: &mut Tx, of: &[&Self]) -> Result<Vec<Self>, StoreError> {
-        import::attributes(tx, of).await
+        import_people::attributes(tx, of).await
     }
 
     async fn put(tx: &mut Tx, of: &[Change<Self>]) -> Result<(), StoreError> {
-        import::put_attributes(tx, of).await
+        import_people::put_attributes(tx, of).await
     }
 }
