@@ -16,12 +16,15 @@ statements! {
         "SELECT s.key, a.name, a.value FROM", [key text],
         "JOIN subscriber s ON s.key = j.key JOIN subscriber_attribute a ON a.subscriber_id = s.id"
     );
+    // Without ON CONFLICT, which costs PostgreSQL a third more for each row: the caller has looked.
     IMPORT_SUBSCRIBERS = over_rows!(
         "INSERT INTO subscriber (id, key, address, name, locale, zone, created_at)
          SELECT j.id, j.key, j.address, j.name, j.locale, j.zone, CAST($2 AS BIGINT) FROM",
-        [id uuid, key text, address text, name text, locale text, zone text],
-        "WHERE TRUE ON CONFLICT (key) DO UPDATE SET address = excluded.address, name = excluded.name,
-             locale = excluded.locale, zone = excluded.zone"
+        [id uuid, key text, address text, name text, locale text, zone text], "WHERE TRUE"
+    );
+    CHANGE_SUBSCRIBERS = over_rows!(
+        "UPDATE subscriber SET address = j.address, name = j.name, locale = j.locale, zone = j.zone FROM",
+        [key text, address text, name text, locale text, zone text], "WHERE subscriber.key = j.key"
     );
     FORGET_SUBSCRIBER_ATTRIBUTES = over_rows!(
         "DELETE FROM subscriber_attribute WHERE subscriber_id IN (SELECT s.id FROM", [key text],
@@ -103,6 +106,16 @@ pub struct Attribute {
 }
 
 #[derive(Serialize)]
+struct Person<'a> {
+    id: Simple,
+    key: &'a str,
+    address: &'a str,
+    name: Option<&'a str>,
+    locale: &'a str,
+    zone: &'a str,
+}
+
+#[derive(Serialize)]
 struct Value<'a> {
     owner: &'a str,
     name: &'a str,
@@ -147,30 +160,17 @@ pub async fn subscribers(tx: &mut Tx, of: &[&Subscriber]) -> Result<Vec<Subscrib
 /// Writes subscribers; attributes that are not given stay.
 ///
 /// # Errors
-/// When the database fails.
+/// When the database fails, or another was first with a new one ([`StoreError::is_conflict`]).
 pub async fn put_subscribers(tx: &mut Tx, of: &[Change<Subscriber>]) -> Result<(), StoreError> {
-    #[derive(Serialize)]
-    struct Row<'a> {
-        id: Simple,
-        key: &'a str,
-        address: &'a str,
-        name: Option<&'a str>,
-        locale: &'a str,
-        zone: &'a str,
-    }
-    let list: Vec<_> = of
-        .iter()
-        .map(|Change { row: s, .. }| Row {
-            id: SubscriberId::new().0.simple(),
-            key: &s.key,
-            address: &s.address,
-            name: s.name.as_deref(),
-            locale: &s.locale,
-            zone: &s.zone,
-        })
-        .collect();
     let now = tx.now();
-    exec!(tx, IMPORT_SUBSCRIBERS, json(&list), now)?;
+    let new = people(of.iter().filter(|change| change.new).map(|change| &change.row));
+    if !new.is_empty() {
+        exec!(tx, IMPORT_SUBSCRIBERS, json(&new), now)?;
+    }
+    let changed = people(replaced(of));
+    if !changed.is_empty() {
+        exec!(tx, CHANGE_SUBSCRIBERS, json(&changed))?;
+    }
     let given = |s: &&Subscriber| s.attributes.is_some();
     let replaced: Vec<_> = replaced(of).filter(given).map(|s| Key { key: &s.key }).collect();
     if !replaced.is_empty() {
@@ -181,6 +181,18 @@ pub async fn put_subscribers(tx: &mut Tx, of: &[Change<Subscriber>]) -> Result<(
         all.map(|(name, value)| Value { owner: &s.key, name, value })
     });
     put_values(tx, values.collect()).await
+}
+
+fn people<'a>(of: impl Iterator<Item = &'a Subscriber>) -> Vec<Person<'a>> {
+    of.map(|s| Person {
+        id: SubscriberId::new().0.simple(),
+        key: &s.key,
+        address: &s.address,
+        name: s.name.as_deref(),
+        locale: &s.locale,
+        zone: &s.zone,
+    })
+    .collect()
 }
 
 async fn put_values(tx: &mut Tx, values: Vec<Value<'_>>) -> Result<(), StoreError> {

@@ -17,6 +17,7 @@ on_both! {
     attributes_have_lines_of_their_own;
     subscriptions_begin_and_end;
     a_stop_leaves_whole_batches;
+    two_at_once_end_as_one;
     a_line_that_is_too_long_is_refused_alone;
     column_names_that_cannot_be_used_end_it;
     who_was_imported_is_mailed;
@@ -224,6 +225,16 @@ async fn a_stop_leaves_whole_batches(on: On) {
     let counts = import::run(&w.store, job, Cursor::new(many().into_bytes()), &stop, hear).await.unwrap();
     assert!(counts.lines > 0 && counts.lines < 9_000, "{counts:?}");
     assert_eq!(rows(&w, "SELECT key FROM subscriber").await.len() as u64, counts.inserted);
+}
+
+async fn two_at_once_end_as_one(on: On) {
+    let w = world(on).await;
+    let job = Job { kind: Kind::Subscribers, format: CSV, dry_run: false };
+    let text = many();
+    let (one, two) = tokio::join!(try_import(&w, job, &text), try_import(&w, job, &text));
+    let (one, two) = (one.unwrap().0, two.unwrap().0);
+    assert_eq!((one.refused, two.refused), (1, 1));
+    assert_eq!(rows(&w, "SELECT key FROM subscriber").await.len() as u64, one.inserted + two.inserted);
 }
 
 async fn a_line_that_is_too_long_is_refused_alone(on: On) {

@@ -10,6 +10,9 @@ use crate::store::{Store, StoreError, Tx};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 
+/// How often a batch is judged when others write the same rows.
+const TRIES: u32 = 5;
+
 /// What an import remembers from batch to batch.
 pub(super) struct Book {
     pub(super) counts: Counts,
@@ -36,22 +39,38 @@ impl Book {
         Self { counts: Counts::default(), dry_run, components, written, hasher }
     }
 
-    /// Judges a batch, and writes it. What it counts is durable when it returns.
+    /// Judges a batch, and writes it. What it counts is durable when it returns. Somebody else may put one of its
+    /// rows between the look and the write: then it is judged again.
     pub(super) async fn take<R: Row>(
         &mut self,
         store: &Store,
-        batch: Batch<R>,
+        batch: &Batch<R>,
+        hear: &mut (dyn FnMut(Event) + Send),
+    ) -> Result<(), StoreError> {
+        for _ in 1..TRIES {
+            match self.attempt(store, batch, hear).await {
+                Err(error) if error.is_conflict() => {}
+                done => return done,
+            }
+        }
+        self.attempt(store, batch, hear).await
+    }
+
+    async fn attempt<R: Row>(
+        &mut self,
+        store: &Store,
+        batch: &Batch<R>,
         hear: &mut (dyn FnMut(Event) + Send),
     ) -> Result<(), StoreError> {
         let mut tx = if self.dry_run { store.read().await? } else { store.begin().await? };
-        let (mut current, subscribers) = self.look_up(&mut tx, &batch).await?;
+        let (mut current, subscribers) = self.look_up(&mut tx, batch).await?;
         // In order, so that two imports at once lock rows in the same one.
         let mut changes = BTreeMap::<String, Change<R>>::new();
         let mut counts = self.counts;
         let mut refused = Vec::new();
-        for (line, read) in batch.lines {
+        for (line, read) in &batch.lines {
             counts.lines += 1;
-            match read.and_then(|row| self.judge(row, &current, &subscribers)) {
+            match read.clone().and_then(|row| self.judge(row, &current, &subscribers)) {
                 Ok((Effect::Nothing, _)) => counts.unchanged += 1,
                 Ok((effect, row)) => {
                     let identity = row.identity();
@@ -67,7 +86,7 @@ impl Book {
                 }
                 Err(errors) => {
                     counts.refused += 1;
-                    refused.extend(errors.into_iter().map(|e| Refusal { line, field: e.field, reason: e.what }));
+                    refused.extend(errors.into_iter().map(|e| Refusal { line: *line, field: e.field, reason: e.what }));
                 }
             }
         }

@@ -150,8 +150,7 @@ async fn of<R: Row>(
         let next = tokio::select! { biased; () = stop.cancelled() => None, next = batches.recv() => next };
         let Some(next) = next else { return Ok(book.counts) };
         let next = next?;
-        let bytes = next.bytes;
-        book.take(store, next, hear).await?;
-        hear(Event::Done { counts: book.counts, bytes });
+        book.take(store, &next, hear).await?;
+        hear(Event::Done { counts: book.counts, bytes: next.bytes });
     }
 }
