@@ -199,7 +199,7 @@ fn a_file_is_imported_and_the_refused_lines_are_told() {
     let done = shell.feed("import subscriptions - --format jsonl --errors refused.csv", lines);
     assert_eq!(done.code, 5, "{}", done.err);
     let written = std::fs::read_to_string(shell.0.path().join("refused.csv")).unwrap();
-    let expected = "\"-\",\"2\",\"subscriber\",\"no subscriber has the key `no`\"\n";
+    let expected = "\"standard input\",\"2\",\"subscriber\",\"no subscriber has the key `no`\"\n";
     assert_eq!(written, format!("file,line,field,reason\n{expected}"));
     file("more.jsonl", "{\"subscriber\":\"al\",\"component\":\"imap\"}\n");
     let again = shell.run("import subscriptions more.jsonl more.jsonl");
@@ -209,8 +209,8 @@ fn a_file_is_imported_and_the_refused_lines_are_told() {
     for (line, input, error) in [
         ("import people people.csv", "", "`people` is none of components, connections, subscribers"),
         ("import subscribers nowhere.csv", "", "nowhere.csv cannot be read"),
-        ("import subscribers -", "", "the name - does not say what the file holds"),
-        ("import subscribers - --format csv", "a,b\n", "-: the first line names the unknown column `a`"),
+        ("import subscribers -", "", "the name - does not say what it holds"),
+        ("import subscribers - --format csv", "a,b\n", "standard input: the first line names the unknown column `a`"),
         ("import subscribers people.csv --errors no/where", "", "no/where cannot be written"),
     ] {
         let done = shell.feed(line, input);

@@ -46,8 +46,8 @@ CSV has the column names in its first line; JSON lines have the fields of the HT
   subscribers    key,address[,name,locale,zone,attributes.NAME ...]
   subscriptions  subscriber[,component,active]      without a component: everything
   attributes     subscriber,name,values             all values of that name
-Several values in a cell are parted by |. Of two lines with the same key the later wins. Lines that are wrong are
-refused and told, the others are kept; running the same import again changes nothing.";
+Several values in a cell are parted by |. Of two lines with the same key the later wins.
+Wrong lines are refused and told, the others are kept. The same import again changes nothing.";
 
 fn delimiter(text: &str) -> Result<u8, String> {
     match text.as_bytes() {
@@ -129,7 +129,7 @@ fn format(file: &Path, args: &Args) -> Result<Format, Failure> {
         "csv" | "tsv" => Ok(Format::Csv { delimiter: args.delimiter }),
         "jsonl" | "ndjson" => Ok(Format::JsonLines),
         _ => {
-            let what = format!("the name {} does not say what the file holds", file.display());
+            let what = format!("the name {} does not say what it holds", file.display());
             Err(Failure::new(USAGE, what, "say --format csv or --format jsonl"))
         }
     }
@@ -146,6 +146,10 @@ fn open(file: &Path) -> Result<(Box<dyn Read + Send>, Option<u64>), Failure> {
     Ok((Box::new(opened), about.is_file().then_some(about.len())))
 }
 
+fn shown(file: &Path) -> String {
+    if file.as_os_str() == "-" { "standard input".to_owned() } else { file.display().to_string() }
+}
+
 fn failed(error: &ImportError, file: &Path, done: Counts) -> Failure {
     let (code, hint) = match error {
         ImportError::Columns(_) => {
@@ -158,7 +162,7 @@ fn failed(error: &ImportError, file: &Path, done: Counts) -> Failure {
         ),
     };
     let after = if done.lines == 0 { String::new() } else { format!(" (after {} lines)", done.lines) };
-    Failure::new(code, format!("{}: {error}{after}", file.display()), hint)
+    Failure::new(code, format!("{}: {error}{after}", shown(file)), hint)
 }
 
 /// What is shown on the way.
@@ -186,7 +190,7 @@ impl Told {
 
     /// The bar goes to standard error, and only when that is a terminal.
     fn begin(&mut self, file: &Path, size: Option<u64>) {
-        self.file = file.display().to_string();
+        self.file = shown(file);
         let shape = match size {
             Some(_) => "{bar:40} {percent}% {binary_bytes_per_sec}, {eta} left",
             None => "{spinner} {binary_bytes}, {binary_bytes_per_sec}",
