@@ -215,6 +215,55 @@ fn many_signals_are_taken_in_and_the_wrong_lines_named() {
 }
 
 #[test]
+fn a_file_is_imported_and_the_refused_lines_are_told() {
+    let shell = Shell::furnished();
+    let file = |name: &str, text: &str| std::fs::write(shell.0.path().join(name), text).unwrap();
+    file("people.csv", "key,address\nal,al@example.com\nbo,bo\njo,jo@example.com\n");
+    let dry = shell.run("import subscribers people.csv --dry-run");
+    assert_eq!(dry.code, 5, "{}", dry.err);
+    assert!(
+        dry.out.starts_with(
+            "dry run, nothing was written: 3 subscribers: 1 inserted, 1 updated, 0 unchanged, 1 refused ("
+        ),
+        "{}",
+        dry.out
+    );
+    assert_eq!(shell.run("show al").code, 3);
+    let done = shell.run("import subscribers people.csv --json");
+    assert_eq!(done.code, 5, "{}", done.err);
+    assert_eq!(
+        done.err,
+        "error: people.csv line 3: address: the address needs exactly one @\n\
+         hint: correct the refused lines and import them again; the others are kept\n"
+    );
+    let said = done.json();
+    assert_eq!((&said["lines"], &said["inserted"], &said["refused"]), (&json!(3), &json!(1), &json!(1)), "{said}");
+    let lines = "{\"subscriber\":\"al\",\"component\":\"imap\"}\n{\"subscriber\":\"no\"}\n";
+    let done = shell.feed("import subscriptions - --format jsonl --errors refused.csv", lines);
+    assert_eq!(done.code, 5, "{}", done.err);
+    let written = std::fs::read_to_string(shell.0.path().join("refused.csv")).unwrap();
+    let expected = "\"standard input\",\"2\",\"subscriber\",\"no subscriber has the key `no`\"\n";
+    assert_eq!(written, format!("file,line,field,reason\n{expected}"));
+    file("more.jsonl", "{\"subscriber\":\"al\",\"component\":\"imap\"}\n");
+    let again = shell.run("import subscriptions more.jsonl more.jsonl");
+    assert_eq!((again.code, again.err.as_str()), (0, ""));
+    assert!(again.out.starts_with("2 subscriptions: 0 inserted, 0 updated, 2 unchanged, 0 refused ("), "{}", again.out);
+    assert_eq!(shell.feed("import subscribers - --format csv", "key,address\na,a\n").code, 2);
+    for (line, input, error) in [
+        ("import people people.csv", "", "`people` is none of components, connections, subscribers"),
+        ("import subscribers nowhere.csv", "", "nowhere.csv cannot be read"),
+        ("import subscribers -", "", "the name - does not say what it holds"),
+        ("import subscribers - --format csv", "a,b\n", "standard input: the first line names the unknown column `a`"),
+        ("import subscribers people.csv --errors no/where", "", "no/where cannot be written"),
+    ] {
+        let done = shell.feed(line, input);
+        assert_eq!(done.code, 2, "{line}: {}", done.err);
+        assert!(done.err.starts_with("error: ") && done.err.contains(error), "{line}: {}", done.err);
+        assert_eq!(done.out, "", "{line}");
+    }
+}
+
+#[test]
 fn holds_and_the_stop_come_and_go() {
     let shell = Shell::furnished();
     let held = shell.run("hold --component imap --reason provider_outage --json");

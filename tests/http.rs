@@ -94,6 +94,69 @@ impl Face {
     }
 }
 
+fn import(path: &str, content_type: &str, token: &str, body: Body) -> Request<Body> {
+    let request = Request::builder().method("POST").uri(path).header("content-type", content_type);
+    request.header("authorization", format!("Bearer {token}")).body(body).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lines_are_imported_and_the_refused_ones_answered() {
+    let face = Face::furnished().await;
+    // Far more than the largest body of the other paths, and refused lines past those told one by one.
+    let long = "x".repeat(150);
+    let good: String = (0..9_000).map(|n| format!("k{n},k{n}@example.com,{long}\n")).collect();
+    let bad: String = (0..150).map(|n| format!("b{n},b{n},\n")).collect();
+    let csv = format!("key,address,name\n{bad}{good}jo,jo@example.com,Jo\n");
+    assert!(csv.len() > 1_000_000);
+    let post = |path: &str, body: Body| import(path, "text/csv; charset=utf-8", &face.token, body);
+    let dry = face.raw(post("/v1/import/subscribers?dry_run=true", csv.clone().into())).await;
+    assert_eq!(
+        (dry.status, &dry.body["inserted"], &dry.body["dry_run"]),
+        (StatusCode::OK, &json!(9_000), &json!(true))
+    );
+    let done = face.raw(post("/v1/import/subscribers", csv.clone().into())).await;
+    assert_eq!(done.status, StatusCode::OK, "{}", done.body);
+    let counts =
+        ["lines", "inserted", "updated", "unchanged", "refused_total"].map(|name| done.body[name].as_u64().unwrap());
+    assert_eq!(counts, [9_151, 9_000, 1, 0, 150]);
+    assert_eq!(done.body["refused"].as_array().unwrap().len(), 100);
+    assert_eq!(
+        done.body["refused"][0],
+        json!({"line": 2, "field": "address", "reason": "the address needs exactly one @"})
+    );
+    let again = face.raw(post("/v1/import/subscribers", csv.into())).await;
+    assert_eq!(again.body["unchanged"], 9_001);
+    let lines = "{\"subscriber\":\"k1\",\"component\":\"imap\"}\n";
+    let done = face.raw(import("/v1/import/subscriptions", "application/x-ndjson", &face.token, lines.into())).await;
+    assert_eq!((done.status, &done.body["inserted"]), (StatusCode::OK, &json!(1)), "{}", done.body);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_import_that_cannot_begin_or_breaks_off_says_why() {
+    let face = Face::furnished().await;
+    let csv = "key,address\na,a@example.com\n";
+    for (path, content_type, body, status, detail) in [
+        ("/v1/import/people", "text/csv", csv, 404, "`people` is none of components"),
+        ("/v1/import/subscribers", "application/json", csv, 415, "`text/csv` or `application/x-ndjson`"),
+        ("/v1/import/subscribers", "text/csv", "key,mail\n", 400, "the first line names the unknown column `mail`"),
+        ("/v1/import/subscribers?dry_run=maybe", "text/csv", csv, 400, "dry_run is neither true nor false"),
+    ] {
+        let reply = face.raw(import(path, content_type, &face.token, body.into())).await;
+        assert_eq!(reply.status, status, "{path}: {}", reply.body);
+        assert_eq!(reply.header("content-type"), "application/problem+json");
+        assert!(reply.body["detail"].as_str().unwrap().contains(detail), "{}", reply.body);
+    }
+    let broken = [Ok("key,address\na,a@example.com\n"), Err(std::io::Error::other("gone"))];
+    let broken = Body::from_stream(futures_util::stream::iter(broken));
+    let reply = face.raw(import("/v1/import/subscribers", "text/csv", &face.token, broken)).await;
+    assert_eq!((reply.status, &reply.body["title"]), (StatusCode::BAD_REQUEST, &json!("body cut")), "{}", reply.body);
+    let unknown = face.raw(import("/v1/import/subscribers", "text/csv", "ack_x", csv.into())).await;
+    assert_eq!(unknown.status, StatusCode::UNAUTHORIZED);
+    let reader = Face::new(&[Scope::Read]).await;
+    let reply = reader.raw(import("/v1/import/subscribers", "text/csv", &reader.token, csv.into())).await;
+    assert_eq!(reply.status, StatusCode::FORBIDDEN);
+}
+
 fn incident() -> Value {
     json!({
         "kind": "incident", "incident": "2026-04-30", "title": "Mail is late", "phase": "investigating",

@@ -7,6 +7,7 @@ mod doctor;
 mod enqueue;
 mod failure;
 mod hold;
+mod import;
 mod key;
 mod migrate;
 pub mod output;
@@ -79,6 +80,8 @@ enum Command {
     /// Put a component, connection, subscriber or subscription
     #[command(subcommand)]
     Put(put::Args),
+    /// Put many of a kind, out of CSV or JSON lines
+    Import(import::Args),
     /// Show what was sent and not, and why: of a customer, connection, incident, or by id
     Show(show::Args),
     /// Keep mail back: all, of a class, or of a component; without options list what is kept
@@ -228,6 +231,7 @@ async fn run(command: Command, config: Option<&Path>, json: bool, serve: Serve) 
         Command::Enqueue(args) => enqueue::run(&context, &args).await,
         Command::Signal(args) => signal::run(&context, args).await,
         Command::Put(args) => put::run(&context, args).await,
+        Command::Import(args) => import::run(&context, args).await,
         Command::Show(args) => show::run(&context, &args).await,
         Command::Hold(args) => hold::hold(&context, args).await,
         Command::Release(args) => hold::release(&context, &args).await,

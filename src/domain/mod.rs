@@ -11,6 +11,7 @@ pub mod hold;
 pub mod id;
 pub mod incident;
 pub mod key;
+pub mod kind;
 pub mod reply;
 pub mod time;
 pub mod truth;

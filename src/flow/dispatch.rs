@@ -190,11 +190,10 @@ impl Dispatcher {
     /// Whether something may be due. The lanes are read once and then after a moment: what waits for a sibling on the
     /// wire would else be asked for again and again.
     async fn has_work(&mut self) -> bool {
-        if self.lanes.0.is_none_or(|read| read.elapsed() > LANES_AGE) {
-            if let Err(e) = self.read_lanes().await {
-                tracing::warn!(error = %e, "the lanes cannot be read: {e}");
-                return false;
-            }
+        let old = self.lanes.0.is_none_or(|read| read.elapsed() > LANES_AGE);
+        if old && let Err(e) = self.read_lanes().await {
+            tracing::warn!(error = %e, "the lanes cannot be read: {e}");
+            return false;
         }
         !self.lanes.1.is_empty()
     }

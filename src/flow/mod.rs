@@ -15,6 +15,7 @@ pub mod copies;
 pub mod dispatch;
 pub mod failures;
 pub mod gate;
+pub mod import;
 pub mod incident;
 pub mod ingest;
 pub mod intake;

@@ -40,10 +40,18 @@ pub fn notice(body: &[u8]) -> Result<NoticeIn, Unreadable> {
 }
 
 fn inner<T: DeserializeOwned>(fields: Map<String, Value>) -> Result<T, Unreadable> {
+    typed(fields).map_err(Unreadable::Shape)
+}
+
+/// Reads fields into a type.
+///
+/// # Errors
+/// When a field is unknown, is missing, or has the wrong type or value.
+pub fn typed<T: DeserializeOwned>(fields: Map<String, Value>) -> Result<T, FieldError> {
     serde_path_to_error::deserialize(Value::Object(fields)).map_err(|e| {
         let path = e.path().to_string();
         let field = if path == "." { "body".to_owned() } else { path };
-        Unreadable::Shape(named(FieldError::new(field, e.inner().to_string())))
+        named(FieldError::new(field, e.inner().to_string()))
     })
 }
 

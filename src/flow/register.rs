@@ -105,16 +105,7 @@ const fn yes() -> bool {
 /// # Errors
 /// When a field is wrong, a dependency is unknown, or the database fails; nothing is written then.
 pub async fn component(store: &Store, key: &str, said: &ComponentIn) -> Result<Put, IngestError> {
-    let mut check = Check::default();
-    check.line("key", key, KEY);
-    check.line("name", &said.name, NAME);
-    if let Some(group) = &said.group {
-        check.line("group", group, KEY);
-    }
-    if said.depends_on.iter().any(|other| other == key) {
-        check.refuse("depends_on", "names the component itself");
-    }
-    check.done()?;
+    check_component(key, said)?;
     let mut tx = store.begin().await?;
     let mut depends_on = Vec::with_capacity(said.depends_on.len());
     for (position, other) in said.depends_on.iter().enumerate() {
@@ -132,22 +123,11 @@ pub async fn component(store: &Store, key: &str, said: &ComponentIn) -> Result<P
 /// When a field is wrong, its component or a subscriber is unknown, the component would change, or the database
 /// fails; nothing is written then.
 pub async fn connection(store: &Store, key: &str, said: &ConnectionIn) -> Result<Put, IngestError> {
-    let mut check = Check::default();
-    check.line("key", key, KEY);
-    check.line("name", &said.name, NAME);
-    check.link("link", said.link.as_deref());
-    if said.subscribers.len() > SUBSCRIBERS {
-        check.refuse("subscribers", format!("are more than {SUBSCRIBERS}"));
-    }
-    check.done()?;
+    check_connection(key, said)?;
     let mut tx = store.begin().await?;
     let component = component_id(&mut tx, "component", &said.component).await?;
     if setup::connection_id(&mut tx, key).await?.is_some_and(|(_, of)| of != component) {
-        return Err(FieldError::new(
-            "component",
-            "cannot change: what was said about the connection belongs to the other",
-        )
-        .into());
+        return Err(fixed_component().into());
     }
     let mut subscribers = Vec::with_capacity(said.subscribers.len());
     for (position, subscriber) in said.subscribers.iter().enumerate() {
@@ -165,42 +145,7 @@ pub async fn connection(store: &Store, key: &str, said: &ConnectionIn) -> Result
 /// # Errors
 /// When a field is wrong, or the database fails; nothing is written then.
 pub async fn subscriber(store: &Store, key: &str, said: &SubscriberIn) -> Result<Put, IngestError> {
-    let mut check = Check::default();
-    check.line("key", key, KEY);
-    if let Some(name) = &said.name {
-        check.line("name", name, NAME);
-    }
-    if !is_locale(&said.locale) {
-        check.refuse("locale", "is not a language tag like `en`, `de-AT` or `zh-Hant-TW`");
-    }
-    // `get` also takes names in the wrong case; mail shows the zone, so it is kept as the database spells it.
-    let zone = jiff::tz::TimeZone::get(&said.zone).ok().and_then(|zone| zone.iana_name().map(str::to_owned));
-    if zone.is_none() {
-        check.refuse("zone", "is not an IANA time zone like `Europe/Vienna`");
-    }
-    for (name, values) in &said.attributes {
-        check.line("attributes", name, 100);
-        for (position, value) in values.iter().enumerate() {
-            check.line(&format!("attributes.{name}[{position}]"), value, 500);
-        }
-    }
-    let address = match parse_address(&said.address) {
-        Ok(address) => address.as_str().to_owned(),
-        Err(fault) => {
-            check.refuse("address", fault.to_string());
-            String::new()
-        }
-    };
-    check.done()?;
-    let attributes = said.attributes.iter().flat_map(|(name, values)| values.iter().map(|v| (name.clone(), v.clone())));
-    let row = SubscriberRow {
-        key: key.to_owned(),
-        address,
-        name: said.name.clone(),
-        locale: said.locale.clone(),
-        zone: zone.unwrap_or_else(utc),
-        attributes: attributes.collect(),
-    };
+    let row = subscriber_row(key, said)?;
     let mut tx = store.begin().await?;
     let id = setup::put_subscriber(&mut tx, &row).await?;
     tx.commit().await?;
@@ -223,14 +168,100 @@ pub async fn subscription(store: &Store, said: &SubscriptionIn) -> Result<Put, I
     Ok(Put { id: id.to_string(), key: None })
 }
 
+/// Checks what serde cannot.
+pub(super) fn check_component(key: &str, said: &ComponentIn) -> Result<(), Vec<FieldError>> {
+    let mut check = Check::default();
+    check.line("key", key, KEY);
+    check.line("name", &said.name, NAME);
+    if let Some(group) = &said.group {
+        check.line("group", group, KEY);
+    }
+    if said.depends_on.iter().any(|other| other == key) {
+        check.refuse("depends_on", "names the component itself");
+    }
+    check.done()
+}
+
+/// Checks what serde cannot.
+pub(super) fn check_connection(key: &str, said: &ConnectionIn) -> Result<(), Vec<FieldError>> {
+    let mut check = Check::default();
+    check.line("key", key, KEY);
+    check.line("name", &said.name, NAME);
+    check.link("link", said.link.as_deref());
+    if said.subscribers.len() > SUBSCRIBERS {
+        check.refuse("subscribers", format!("are more than {SUBSCRIBERS}"));
+    }
+    check.done()
+}
+
+/// Why a connection is not moved to another component.
+pub(super) fn fixed_component() -> FieldError {
+    FieldError::new("component", "cannot change: what was said about the connection belongs to the other")
+}
+
+/// Checks what serde cannot, and makes the row that is stored.
+pub(super) fn subscriber_row(key: &str, said: &SubscriberIn) -> Result<SubscriberRow, Vec<FieldError>> {
+    let mut check = Check::default();
+    check.line("key", key, KEY);
+    if let Some(name) = &said.name {
+        check.line("name", name, NAME);
+    }
+    if !is_locale(&said.locale) {
+        check.refuse("locale", "is not a language tag like `en`, `de-AT` or `zh-Hant-TW`");
+    }
+    // `get` also takes names in the wrong case; mail shows the zone, so it is kept as the database spells it.
+    let zone = jiff::tz::TimeZone::get(&said.zone).ok().and_then(|zone| zone.iana_name().map(str::to_owned));
+    if zone.is_none() {
+        check.refuse("zone", "is not an IANA time zone like `Europe/Vienna`");
+    }
+    for (name, values) in &said.attributes {
+        check.line("attributes", name, 100);
+        check_values(&mut check, &format!("attributes.{name}"), values);
+    }
+    let address = match parse_address(&said.address) {
+        Ok(address) => address.as_str().to_owned(),
+        Err(fault) => {
+            check.refuse("address", fault.to_string());
+            String::new()
+        }
+    };
+    check.done()?;
+    let attributes = said.attributes.iter().flat_map(|(name, values)| values.iter().map(|v| (name.clone(), v.clone())));
+    Ok(SubscriberRow {
+        key: key.to_owned(),
+        address,
+        name: said.name.clone(),
+        locale: said.locale.clone(),
+        zone: zone.unwrap_or_else(utc),
+        attributes: attributes.collect(),
+    })
+}
+
+/// Checks the values of one attribute.
+pub(super) fn check_values(check: &mut Check, field: &str, values: &[String]) {
+    for (position, value) in values.iter().enumerate() {
+        check.line(&format!("{field}[{position}]"), value, 500);
+    }
+}
+
 async fn component_id(tx: &mut Tx, field: &str, key: &str) -> Result<ComponentId, IngestError> {
     let found = setup::component_id(tx, key).await?;
-    found.ok_or_else(|| FieldError::new(field, format!("no component has the key `{}`", shown(key))).into())
+    found.ok_or_else(|| no_component(field, key).into())
 }
 
 async fn subscriber_id(tx: &mut Tx, field: &str, key: &str) -> Result<SubscriberId, IngestError> {
     let found = setup::subscriber_id(tx, key).await?;
-    found.ok_or_else(|| FieldError::new(field, format!("no subscriber has the key `{}`", shown(key))).into())
+    found.ok_or_else(|| no_subscriber(field, key).into())
+}
+
+/// An unknown component is named.
+pub(super) fn no_component(field: &str, key: &str) -> FieldError {
+    FieldError::new(field, format!("no component has the key `{}`", shown(key)))
+}
+
+/// An unknown subscriber is named.
+pub(super) fn no_subscriber(field: &str, key: &str) -> FieldError {
+    FieldError::new(field, format!("no subscriber has the key `{}`", shown(key)))
 }
 
 /// A text from outside as it may stand in an error.

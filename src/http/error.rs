@@ -64,9 +64,29 @@ impl Problem {
     /// 415.
     #[must_use]
     pub fn not_json() -> Self {
-        let detail = "the content type is not application/json";
-        let hint = "send `Content-Type: application/json`";
+        Self::unsupported("application/json")
+    }
+
+    /// 415: what should have come.
+    #[must_use]
+    pub fn unsupported(wanted: &str) -> Self {
+        let detail = format!("the content type is not `{wanted}`");
+        let hint = format!("send `Content-Type: {wanted}`");
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail, hint)
+    }
+
+    /// 400: a body of lines that broke off.
+    #[must_use]
+    pub fn cut(detail: &str) -> Self {
+        let hint = "send all of it again: lines that were taken in are left alone";
+        Self::new(StatusCode::BAD_REQUEST, "body_cut", format!("the body cannot be read to its end: {detail}"), hint)
+    }
+
+    /// 503, for a while.
+    #[must_use]
+    pub fn busy(detail: &str) -> Self {
+        let hint = "send the same request again a little later";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail, hint)
     }
 
     /// 400, about one field or header.

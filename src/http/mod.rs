@@ -4,14 +4,15 @@ mod api;
 mod auth;
 mod error;
 mod health;
+mod import;
 mod operate;
 
 pub use error::Problem;
 
 use crate::flow::ingest::Settings;
 use crate::store::Store;
-use axum::Router;
 use axum::routing::{get, post, put};
+use axum::{Extension, Router};
 
 /// What the handlers share.
 #[derive(Clone, Debug)]
@@ -42,6 +43,7 @@ pub fn router(api: Api) -> Router {
         .route("/v1/suppressions", get(operate::suppressed))
         .route("/v1/suppressions/{address}", get(operate::suppression))
         .route("/v1/suppressions/{address}/lift", post(operate::lift))
+        .route("/v1/import/{kind}", post(import::import).layer(Extension(import::Places::default())))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .fallback(async || Problem::not_found("there is no such path"))

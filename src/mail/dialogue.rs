@@ -3,6 +3,7 @@
 use super::connect::negative;
 use super::relay::PhaseTimeouts;
 use super::reply::{Outcome, Reply, Step, judge, judge_dot};
+use crate::domain::address::parse_address;
 use lettre::transport::smtp::Error as SmtpError;
 use lettre::transport::smtp::client::AsyncSmtpConnection;
 use lettre::transport::smtp::response::Response;
@@ -24,10 +25,11 @@ pub(super) struct Envelope {
 }
 
 impl Envelope {
-    /// Takes what cannot change the command it becomes part of.
+    /// Takes what cannot change the command it becomes part of: a recipient by the rules of the door, since only
+    /// they know where a quoted `>` is harmless, and a sender without spaces and brackets.
     pub(super) fn new(from: &str, to: &str) -> Result<Self, Outcome> {
         let unfit = |text: &str| text.chars().any(|c| c.is_control() || c.is_whitespace() || matches!(c, '<' | '>'));
-        if to.is_empty() || unfit(to) || unfit(from) {
+        if !parse_address(to).is_ok_and(|address| address.as_str().eq_ignore_ascii_case(to)) || unfit(from) {
             let text = "5.1.3 not sent by allclear: the address cannot stand in an SMTP command";
             return Err(Outcome::Refused(Reply::new(553, text)));
         }
@@ -245,9 +247,13 @@ mod tests {
 
     #[test]
     fn an_address_cannot_change_its_command() {
-        for to in ["", "a@b.c>\r\nDATA", "a@b.c> SIZE=1", "a\0@b.c"] {
+        for to in
+            ["", "a@b.c>\r\nDATA", "a@b.c> SIZE=1", "a\0@b.c", "\"a> SIZE=1", "\"a\"> <b@b.c", "\"a\r\nDATA\"@b.c"]
+        {
             assert!(matches!(Envelope::new("", to), Err(Outcome::Refused(_))), "{to:?}");
         }
-        assert!(Envelope::new("", "a@b.c").is_ok());
+        for to in ["a@b.c", "\"a> SIZE=1\"@b.c", "用户@b.c"] {
+            assert_eq!(Envelope::new("", to).unwrap().to, to);
+        }
     }
 }

@@ -101,6 +101,25 @@ headers!(
     Expires = "Expires",
 );
 
+/// The recipient as it is: lettre would encode or fold a quoted or international local part. [`parse_address`] lets
+/// nothing through that could end the line.
+#[derive(Clone)]
+struct To(String);
+
+impl Header for To {
+    fn name() -> HeaderName {
+        const { HeaderName::new_from_ascii_str("To") }
+    }
+
+    fn parse(text: &str) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(Self(text.to_owned()))
+    }
+
+    fn display(&self) -> HeaderValue {
+        HeaderValue::dangerous_new_pre_encoded(Self::name(), self.0.clone(), self.0.clone())
+    }
+}
+
 /// Makes the mail's bytes: CRLF line ends, no line over 998 octets, ASCII but for an address that is not.
 ///
 /// # Errors
@@ -108,9 +127,8 @@ headers!(
 pub fn build(letter: &Letter) -> Result<Vec<u8>, BuildError> {
     let from = mailbox("From", &letter.from)?;
     let to = parse_address(&letter.to)?;
-    let to = lettre::Address::new(to.local(), to.domain()).map_err(|e| BuildError::Assembly(e.to_string()))?;
-    // Given, so that lettre does not read it back out of the headers; the session has its own.
-    let envelope = Envelope::new(None, vec![to.clone()]).map_err(|e| BuildError::Assembly(e.to_string()))?;
+    // Given, so that lettre does not read it back out of the headers; the session has its own, and this one is not sent.
+    let envelope = Envelope::new(None, vec![from.email.clone()]).map_err(|e| BuildError::Assembly(e.to_string()))?;
     let mut builder = Message::builder()
         .header(MessageId::from(bracketed("Message-ID", &letter.message_id)?))
         .header(date(letter.date))
@@ -118,7 +136,7 @@ pub fn build(letter: &Letter) -> Result<Vec<u8>, BuildError> {
     if let Some(reply_to) = &letter.reply_to {
         builder = builder.reply_to(mailbox("Reply-To", reply_to)?);
     }
-    builder = builder.to(Mailbox::new(None, to)).subject(one_line(&letter.subject));
+    builder = builder.header(To(to.as_str().to_owned())).subject(one_line(&letter.subject));
     if let Some(id) = &letter.in_reply_to {
         builder = builder.header(InReplyTo::from(bracketed("In-Reply-To", id)?));
     }

@@ -16,6 +16,8 @@ pub mod copies;
 pub mod doctor;
 pub mod fitness;
 pub mod holds;
+pub mod import;
+pub mod import_people;
 pub mod ingest;
 pub mod journal;
 pub mod keys;
@@ -46,6 +48,8 @@ pub fn statements() -> Vec<Sql> {
         copies::ALL,
         doctor::ALL,
         holds::ALL,
+        import::ALL,
+        import_people::ALL,
         ingest::ALL,
         journal::ALL,
         keys::ALL,

@@ -10,6 +10,7 @@ mod copies;
 mod corrections;
 mod holds;
 mod hostile;
+mod import;
 mod incident_a;
 mod incident_b;
 mod incident_c;

@@ -1,6 +1,7 @@
 //! Sessions against the scripted relay: every reply, cut and silence ends in the right outcome.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod addresses;
 mod dialogue;
 mod mad;
 mod misbehaving;

@@ -65,14 +65,7 @@ async fn examine(config: &Config, args: &Args) -> Vec<Section> {
         Section { name: "configuration", findings: configuration::look(config) },
         Section { name: "database", findings: database.found },
         Section { name: "time", findings: database.time },
-        Section {
-            name: "templates",
-            findings: templates(&Page {
-                name: config.page.name.clone(),
-                support_url: config.page.support_url.clone(),
-                public_url: Some(config.page.public_url.clone()),
-            }),
-        },
+        Section { name: "templates", findings: templates(config.templates.folder.as_deref(), &Page::of(config)) },
         Section { name: "relays", findings: relays },
         Section { name: "disk", findings: disk::look(config, database_file.as_deref()) },
     ]
@@ -84,18 +77,21 @@ fn without_configuration(error: &ConfigError) -> Vec<Section> {
     vec![
         Section { name: "configuration", findings: vec![fail(error.to_string(), error.hint())] },
         Section { name: "database", findings: unread() },
-        Section { name: "templates", findings: templates(&page) },
+        Section { name: "templates", findings: templates(None, &page) },
         Section { name: "relays", findings: unread() },
         Section { name: "disk", findings: disk::space(&[("here", Path::new("."))]) },
     ]
 }
 
-fn templates(page: &Page) -> Vec<Finding> {
-    vec![match Templates::embedded(page) {
-        Ok(set) => {
-            ok(format!("the built-in set renders every sample ({})", set.set_hash().get(..12).unwrap_or_default()))
-        }
-        Err(e) => fail(format!("the templates cannot be loaded: {e}"), "mend the template named"),
+fn templates(folder: Option<&Path>, page: &Page) -> Vec<Finding> {
+    let which =
+        folder.map_or_else(|| "the built-in set".to_owned(), |folder| format!("the set with {}", folder.display()));
+    vec![match Templates::overlaid(folder, page) {
+        Ok(set) => ok(format!("{which} renders every sample ({})", set.set_hash().get(..12).unwrap_or_default())),
+        Err(e) => fail(
+            format!("{which} cannot be used: {e}"),
+            format!("{}; `allclear templates check` lists all there is", e.hint()),
+        ),
     }]
 }
 

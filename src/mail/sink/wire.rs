@@ -105,12 +105,17 @@ impl Wire {
     }
 }
 
-/// What stands between the angle brackets.
+/// What stands between the angle brackets; one inside a quoted string closes nothing.
 pub(super) fn address(rest: &str) -> String {
-    rest.split_once('<')
-        .and_then(|(_, rest)| rest.split_once('>'))
-        .map(|(address, _)| address.to_owned())
-        .unwrap_or_default()
+    let Some((_, rest)) = rest.split_once('<') else { return String::new() };
+    let (mut quoted, mut escaped) = (false, false);
+    let end = rest.find(|c| {
+        let plain = !escaped;
+        escaped = quoted && plain && c == '\\';
+        quoted ^= plain && c == '"';
+        c == '>' && !quoted
+    });
+    end.map(|end| rest[..end].to_owned()).unwrap_or_default()
 }
 
 pub(super) fn without_stuffing(mail: &[u8]) -> Vec<u8> {

@@ -1,0 +1,286 @@
+//! Import on both databases: what is kept, what is refused and why, what a second run does.
+
+use crate::on_both;
+use crate::support::{On, World};
+use allclear::domain::kind::Kind;
+use allclear::flow::import::{self, Counts, Event, Format, ImportError, Job, Refusal};
+use serde_json::json;
+use std::io::Cursor;
+use tokio_util::sync::CancellationToken;
+
+on_both! {
+    good_lines_are_kept_and_wrong_ones_named;
+    a_cell_that_goes_on_over_lines_smuggles_no_row;
+    a_second_run_changes_nothing_and_a_later_line_wins;
+    a_dry_run_counts_the_same_and_writes_nothing;
+    what_a_line_names_must_be_there;
+    attributes_have_lines_of_their_own;
+    subscriptions_begin_and_end;
+    a_stop_leaves_whole_batches;
+    two_at_once_end_as_one;
+    a_line_that_is_too_long_is_refused_alone;
+    column_names_that_cannot_be_used_end_it;
+    who_was_imported_is_mailed;
+}
+
+const CSV: Format = Format::Csv { delimiter: None };
+
+async fn world(on: On) -> World {
+    World::new(on, "2026-04-30T10:00:00Z").await
+}
+
+async fn try_import(w: &World, job: Job, text: &str) -> Result<(Counts, Vec<Refusal>), ImportError> {
+    let mut refused = Vec::new();
+    let input = Cursor::new(text.to_owned().into_bytes());
+    let counts = import::run(&w.store, job, input, &CancellationToken::new(), &mut |event| {
+        if let Event::Refused(refusal) = event {
+            refused.push(refusal);
+        }
+    })
+    .await?;
+    Ok((counts, refused))
+}
+
+/// Lines, inserted, updated, unchanged, refused; and `line field: reason`.
+async fn import(w: &World, kind: Kind, format: Format, text: &str) -> ([u64; 5], Vec<String>) {
+    let (counts, refused) = try_import(w, Job { kind, format, dry_run: false }, text).await.unwrap();
+    (five(counts), refused.iter().map(|r| format!("{} {}: {}", r.line, r.field, r.reason)).collect())
+}
+
+fn five(c: Counts) -> [u64; 5] {
+    [c.lines, c.inserted, c.updated, c.unchanged, c.refused]
+}
+
+async fn rows(w: &World, sql: &'static str) -> Vec<String> {
+    let rows = w.query(sql).await.into_iter();
+    rows.map(|row| row.into_iter().map(|cell| cell.unwrap_or("-".to_owned())).collect::<Vec<_>>().join(" ")).collect()
+}
+
+const SUBSCRIBERS: &str = "SELECT key, address, name, locale, zone FROM subscriber ORDER BY key";
+
+async fn good_lines_are_kept_and_wrong_ones_named(on: On) {
+    let w = world(on).await;
+    let csv = "\u{feff}key;address;name;locale;zone;attributes.plan\r\n\
+        jo;Jo@Example.com;\"Jo \"\"J\"\" Doe; Ltd\";de-AT;europe/vienna;pro|beta\r\n\
+        \r\n\
+        al;al;;;Mars/Base;\r\n\
+        bo;bo@exämple.org;;;;\r\n\
+        cy;cy@example.com;;;\r\n\
+        \"dee \u{7}\";dee@example.com;;;;\r\n\
+        ;nobody@example.com;;;;";
+    let (counts, refused) = import(&w, Kind::Subscribers, CSV, csv).await;
+    assert_eq!(counts, [6, 2, 0, 0, 4]);
+    assert_eq!(
+        refused,
+        [
+            "4 zone: is not an IANA time zone like `Europe/Vienna`",
+            "4 address: the address needs exactly one @",
+            "6 line: has 5 cells, and the first line names 6 columns",
+            "7 key: has control characters or line breaks",
+            "8 key: is missing",
+        ]
+    );
+    let expected = ["bo bo@xn--exmple-cua.org - en UTC", "jo Jo@example.com Jo \"J\" Doe; Ltd de-AT Europe/Vienna"];
+    assert_eq!(rows(&w, SUBSCRIBERS).await, expected);
+    assert_eq!(
+        rows(&w, "SELECT name, value FROM subscriber_attribute ORDER BY value").await,
+        ["plan beta", "plan pro"]
+    );
+
+    let lines = "{\"key\":\"di\",\"address\":\"di@example.com\"}\n\n[1]\n{\"key\":\"x\",\"address\":\"x@example.com\",\"colour\":1}\n\
+        {\"key\":7,\"address\":\"x@example.com\"}\n{\"key\":\"y\"}\nnonsense\n{\"key\":\"z\",\"address\":\"z@example.com\",\"attributes\":{\"a\":[1]}}";
+    let (counts, refused) = import(&w, Kind::Subscribers, Format::JsonLines, lines).await;
+    assert_eq!(counts, [7, 1, 0, 0, 6]);
+    let begins = [
+        "3 line: is not a JSON object",
+        "4 colour: unknown field",
+        "5 key: is not a text",
+        "6 address: is missing",
+        "7 line: is not a JSON object",
+        "8 attributes.a[0]: invalid type",
+    ];
+    for (refused, begin) in refused.iter().zip(begins) {
+        assert!(refused.starts_with(begin), "{refused}");
+    }
+}
+
+async fn a_cell_that_goes_on_over_lines_smuggles_no_row(on: On) {
+    let w = world(on).await;
+    let csv = "key,address,name\na,a@example.com,\"x\nevil,evil@example.com,y\nz\"\nb,b@example.com,say \"hi\"\nc,c@example.com,\"open\nd,d@example.com,\n";
+    let (counts, refused) = import(&w, Kind::Subscribers, CSV, csv).await;
+    assert_eq!(counts, [3, 1, 0, 0, 2]);
+    assert!(refused[0].starts_with("2 line: opens a quote that closes in line 4"), "{refused:?}");
+    assert!(refused[1].starts_with("6 line: opens a quote that nothing closes"), "{refused:?}");
+    assert_eq!(rows(&w, SUBSCRIBERS).await, ["b b@example.com say \"hi\" en UTC"]);
+}
+
+async fn a_second_run_changes_nothing_and_a_later_line_wins(on: On) {
+    let w = world(on).await;
+    let csv = "key,address,name\njo,jo@example.com,Jo\nal,al@example.com,\njo,jo@example.com,Joanna\njo,jo@example.com,Joanna\n";
+    assert_eq!(import(&w, Kind::Subscribers, CSV, csv).await.0, [4, 2, 1, 1, 0]);
+    let expected = ["al al@example.com - en UTC", "jo jo@example.com Joanna en UTC"];
+    assert_eq!(rows(&w, SUBSCRIBERS).await, expected);
+    let again = "key,address,name\njo,jo@example.com,Joanna\nal,al@example.com,\n";
+    assert_eq!(import(&w, Kind::Subscribers, CSV, again).await.0, [2, 0, 0, 2, 0]);
+    let moved = "{\"key\":\"al\",\"address\":\"al@example.net\",\"locale\":\"de\"}";
+    assert_eq!(import(&w, Kind::Subscribers, Format::JsonLines, moved).await.0, [1, 0, 1, 0, 0]);
+    assert_eq!(rows(&w, SUBSCRIBERS).await[0], "al al@example.net - de UTC");
+}
+
+/// More than one batch, with keys that come back in a later one.
+fn many() -> String {
+    let line = |n: usize| format!("k{},k{}@example.com\n", n % 7_000, if n < 8_000 { n % 7_000 } else { n });
+    "key,address\n".to_owned() + &(0..9_000).map(line).collect::<String>() + "wrong,wrong\n"
+}
+
+async fn a_dry_run_counts_the_same_and_writes_nothing(on: On) {
+    let w = world(on).await;
+    import(&w, Kind::Subscribers, CSV, "key,address\nk5,k5@example.com\nk6,old@example.com\n").await;
+    let job = Job { kind: Kind::Subscribers, format: CSV, dry_run: true };
+    let (dry, refused) = try_import(&w, job, &many()).await.unwrap();
+    assert_eq!(rows(&w, "SELECT key FROM subscriber ORDER BY key").await, ["k5", "k6"]);
+    let (wet, same) = try_import(&w, Job { dry_run: false, ..job }, &many()).await.unwrap();
+    assert_eq!(five(wet), [9_001, 6_998, 1_001, 1_001, 1]);
+    assert_eq!((dry, refused), (wet, same));
+    assert_eq!(rows(&w, "SELECT key FROM subscriber").await.len(), 7_000);
+}
+
+async fn what_a_line_names_must_be_there(on: On) {
+    let w = world(on).await;
+    let components = "key,name,group,depends_on\ndb,Database,core,\nmail,Mail,core,db\nchat,Chat,,mail|late\nself,Self,,self\n\
+        late,Late,,\nchat,Chat,,mail|late\n";
+    let (counts, refused) = import(&w, Kind::Components, CSV, components).await;
+    assert_eq!(counts, [6, 4, 0, 0, 2]);
+    assert_eq!(refused, ["4 depends_on: no component has the key `late`", "5 depends_on: names the component itself"]);
+    assert_eq!(import(&w, Kind::Components, CSV, components).await.0, [6, 0, 0, 5, 1]);
+    assert_eq!(rows(&w, "SELECT key FROM component ORDER BY key").await, ["chat", "db", "late", "mail"]);
+    w.subscriber("jo").await;
+    w.subscriber("al").await;
+    let connections = "key,component,name,link,subscribers\nc1,mail,Inbox,https://example.com/c1,jo|al\n\
+        c2,fax,Inbox,,jo\nc3,mail,Inbox,,jo|nobody\nc1,db,Inbox,,jo\nc4,mail,Inbox,javascript:x,\n";
+    let (counts, refused) = import(&w, Kind::Connections, CSV, connections).await;
+    assert_eq!(counts, [5, 1, 0, 0, 4]);
+    assert_eq!(refused[0], "3 component: no component has the key `fax`");
+    assert_eq!(refused[1], "4 subscribers: no subscriber has the key `nobody`");
+    assert!(refused[2].starts_with("5 component: cannot change") && refused[3].starts_with("6 link: "), "{refused:?}");
+    let who = "SELECT s.key FROM connection_subscriber c JOIN subscriber s ON s.id = c.subscriber_id ORDER BY s.key";
+    assert_eq!(rows(&w, who).await, ["al", "jo"]);
+    let fewer = "{\"key\":\"c1\",\"component\":\"mail\",\"name\":\"Inbox\",\"subscribers\":[\"al\"]}";
+    assert_eq!(import(&w, Kind::Connections, Format::JsonLines, fewer).await.0, [1, 0, 1, 0, 0]);
+    assert_eq!(import(&w, Kind::Connections, Format::JsonLines, fewer).await.0, [1, 0, 0, 1, 0]);
+    assert_eq!(rows(&w, who).await, ["al"]);
+}
+
+async fn attributes_have_lines_of_their_own(on: On) {
+    let w = world(on).await;
+    let people = "key,address\njo,jo@example.com\nal,al@example.com\n";
+    import(&w, Kind::Subscribers, CSV, people).await;
+    let attributes =
+        "subscriber,name,values\njo,plan,pro|beta\njo,region,eu\nno,plan,pro\nal,plan,\nal,plan,free\njo,plan,pro\n";
+    let (counts, refused) = import(&w, Kind::Attributes, CSV, attributes).await;
+    assert_eq!(counts, [6, 3, 1, 0, 2]);
+    assert_eq!(refused, ["4 subscriber: no subscriber has the key `no`", "5 values: is missing"]);
+    const ALL: &str = "SELECT s.key, a.name, a.value FROM subscriber_attribute a JOIN subscriber s \
+        ON s.id = a.subscriber_id ORDER BY s.key, a.name, a.value";
+    assert_eq!(rows(&w, ALL).await, ["al plan free", "jo plan pro", "jo region eu"]);
+    // People again, without a word about attributes, leave them; with one they are all there is.
+    assert_eq!(import(&w, Kind::Subscribers, CSV, people).await.0, [2, 0, 0, 2, 0]);
+    assert_eq!(rows(&w, ALL).await.len(), 3);
+    let all = "key,address,attributes.plan\njo,jo@example.com,max\nal,al@example.com,free\n";
+    assert_eq!(import(&w, Kind::Subscribers, CSV, all).await.0, [2, 0, 1, 1, 0]);
+    assert_eq!(import(&w, Kind::Subscribers, CSV, all).await.0, [2, 0, 0, 2, 0]);
+    assert_eq!(rows(&w, ALL).await, ["al plan free", "jo plan max"]);
+}
+
+async fn subscriptions_begin_and_end(on: On) {
+    let w = world(on).await;
+    w.subscriber("jo").await;
+    w.component("mail", "Mail").await;
+    let begin = "subscriber,component\njo,mail\njo,\nal,mail\njo,fax\n";
+    let (counts, refused) = import(&w, Kind::Subscriptions, CSV, begin).await;
+    assert_eq!(counts, [4, 2, 0, 0, 2]);
+    assert_eq!(
+        refused,
+        ["4 subscriber: no subscriber has the key `al`", "5 component: no component has the key `fax`"]
+    );
+    let end = "{\"subscriber\":\"jo\",\"component\":\"mail\",\"active\":false}\n{\"subscriber\":\"jo\"}";
+    assert_eq!(import(&w, Kind::Subscriptions, Format::JsonLines, end).await.0, [2, 0, 1, 1, 0]);
+    assert_eq!(import(&w, Kind::Subscriptions, Format::JsonLines, end).await.0, [2, 0, 0, 2, 0]);
+    let open = "SELECT CASE WHEN component_id IS NULL THEN 'all' ELSE 'one' END, \
+        CASE WHEN ended_at IS NULL THEN 'open' ELSE 'ended' END FROM subscription ORDER BY 1";
+    assert_eq!(rows(&w, open).await, ["all open", "one ended"]);
+    assert_eq!(import(&w, Kind::Subscriptions, CSV, begin).await.0, [4, 0, 1, 1, 2]);
+    assert_eq!(rows(&w, open).await, ["all open", "one open"]);
+}
+
+async fn a_stop_leaves_whole_batches(on: On) {
+    let w = world(on).await;
+    let stop = CancellationToken::new();
+    let job = Job { kind: Kind::Subscribers, format: CSV, dry_run: false };
+    let hear = &mut |event| {
+        if matches!(event, Event::Done { .. }) {
+            stop.cancel();
+        }
+    };
+    let counts = import::run(&w.store, job, Cursor::new(many().into_bytes()), &stop, hear).await.unwrap();
+    assert!(counts.lines > 0 && counts.lines < 9_000, "{counts:?}");
+    assert_eq!(rows(&w, "SELECT key FROM subscriber").await.len() as u64, counts.inserted);
+}
+
+async fn two_at_once_end_as_one(on: On) {
+    let w = world(on).await;
+    let job = Job { kind: Kind::Subscribers, format: CSV, dry_run: false };
+    let text = many();
+    let (one, two) = tokio::join!(try_import(&w, job, &text), try_import(&w, job, &text));
+    let (one, two) = (one.unwrap().0, two.unwrap().0);
+    assert_eq!((one.refused, two.refused), (1, 1));
+    assert_eq!(rows(&w, "SELECT key FROM subscriber").await.len() as u64, one.inserted + two.inserted);
+}
+
+async fn a_line_that_is_too_long_is_refused_alone(on: On) {
+    let w = world(on).await;
+    let long = "x".repeat(600_000);
+    let line = |key: &str, name: &str| json!({"key": key, "address": "a@example.com", "name": name}).to_string();
+    let lines = [line("a", "A"), line("b", &long), line("c", "C")].join("\n");
+    let (counts, refused) = import(&w, Kind::Subscribers, Format::JsonLines, &lines).await;
+    assert_eq!((counts, refused.len()), ([3, 2, 0, 0, 1], 1));
+    assert_eq!(refused[0], "2 line: is longer than 262144 bytes");
+    // In CSV a quote may stand in what was cut.
+    let csv = format!("key,address,name\nd,d@example.com,\ne,e@example.com,{long}\nf,f@example.com,\n");
+    let (counts, refused) = import(&w, Kind::Subscribers, CSV, &csv).await;
+    assert_eq!(counts, [2, 1, 0, 0, 1]);
+    assert!(refused[0].ends_with("nothing after it is read"), "{refused:?}");
+}
+
+async fn column_names_that_cannot_be_used_end_it(on: On) {
+    let w = world(on).await;
+    for (text, what) in [
+        ("", "the first line is missing"),
+        ("key,\"address\n", "the first line opens a quote"),
+        (
+            "key,address,colour\na,a@example.com,red\n",
+            "the first line names the unknown column `colour`; the columns of subscribers are",
+        ),
+    ] {
+        let job = Job { kind: Kind::Subscribers, format: CSV, dry_run: false };
+        let error = try_import(&w, job, text).await.unwrap_err();
+        assert!(matches!(error, ImportError::Columns(_)) && error.to_string().starts_with(what), "{error}");
+    }
+    assert_eq!(rows(&w, SUBSCRIBERS).await.len(), 0);
+}
+
+async fn who_was_imported_is_mailed(on: On) {
+    let mut w = world(on).await;
+    import(&w, Kind::Components, CSV, "key,name\nmail,Mail sync\n").await;
+    import(&w, Kind::Subscribers, CSV, "key,address\njo,\"\"\"jo doe\"\"@exämple.org\"\nal,al@example.com\n").await;
+    import(&w, Kind::Connections, CSV, "key,component,name,subscribers\nc1,mail,Inbox,jo\n").await;
+    import(&w, Kind::Subscriptions, CSV, "subscriber,component\nal,mail\n").await;
+    w.broken("c1").await;
+    w.notice(json!({"kind": "incident", "incident": "i", "title": "Mail is late", "phase": "investigating",
+        "components": [{"key": "mail"}], "body": "We look."}))
+        .await;
+    let got = w.at("2026-04-30T10:10:00Z").await;
+    let mut to: Vec<_> = got.iter().map(|mail| mail.to.as_str()).collect();
+    to.sort_unstable();
+    assert_eq!(to, ["\"jo doe\"@xn--exmple-cua.org", "al@example.com"]);
+}
