@@ -6,7 +6,7 @@ use allclear::domain::time::Timestamp;
 use allclear::mail::sink::{Answer, Phase, Script};
 use allclear::store::{streams, suppressions};
 use serde_json::json;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 on_both! {
@@ -143,7 +143,14 @@ fn real_replies() -> Option<Vec<Real>> {
         };
         Real { line: line.chars().take(480).collect(), retry: row["retry"].clone(), suppress: row["suppress"].clone() }
     });
-    Some(real.collect())
+    let mut real: Vec<Real> = real.collect();
+    // Where the same words are judged both ways, neither judgement can be right or wrong.
+    let judged = |wanted: &str| -> HashSet<String> {
+        real.iter().filter(|r| r.suppress == wanted).map(|r| r.line.to_lowercase()).collect()
+    };
+    let (yes, no) = (judged("yes"), judged("no"));
+    real.retain(|r| !(yes.contains(&r.line.to_lowercase()) && no.contains(&r.line.to_lowercase())));
+    Some(real)
 }
 
 async fn real_replies_lead_to_the_right_state_retry_and_suppression(on: On) {

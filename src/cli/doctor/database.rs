@@ -3,9 +3,10 @@
 use super::finding::{Finding, fail, ok, skip, warn};
 use crate::config::Database;
 use crate::domain::time::Span;
+use crate::flow::relation::hint;
 use crate::store::doctor::{self, Indexes, Migrations, Queue};
 use crate::store::fitness::Server;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, streams};
 
 /// The oldest version the tests run on.
 const TESTED: i32 = 150_000;
@@ -61,6 +62,7 @@ async fn examine(store: &Store, config: &Database, found: &mut Vec<Finding>) -> 
     if applied.pending.is_empty() && applied.unknown.is_empty() {
         found.extend(indexes(&doctor::indexes(store).await?));
         found.extend(queue(&doctor::queue(store).await?));
+        found.extend(streams::pauses(&mut store.read().await?).await?.iter().map(paused));
     }
     if let Some((most, free)) = doctor::seats(store).await? {
         found.push(seats(most, free, i64::from(config.connections)));
@@ -69,6 +71,15 @@ async fn examine(store: &Store, config: &Database, found: &mut Vec<Finding>) -> 
         Some(_) => ok("SQLite uses this machine's clock"),
         None => clock(doctor::clock_ahead(store).await?),
     }])
+}
+
+fn paused(pause: &streams::Pause) -> Finding {
+    let what = format!(
+        "stream {} is paused since {}: the relay refuses us ({}): {}",
+        pause.stream, pause.since, pause.kind, pause.words
+    );
+    let then = format!("{}; then `allclear streams resume {} --reason ...`", hint(pause.kind), pause.stream);
+    fail(what, then)
 }
 
 fn durable(server: &Server) -> Vec<Finding> {

@@ -203,7 +203,7 @@ pub(super) const RULES: &[Rule] = &[
             unknown email|unknown e mail|unknown or illegal|unknown virtual user|user is unknown|recipient is unknown|\
             user * is unknown|user not known|address not known|recipient not known|mailbox not known|not a known user|\
             no such user|no such recipient|no such mailbox|no such address|no such account|no such person|\
-            no such email|no such local user|no such domain|no such host|no such mail|no mailbox here|\
+            no such email|no such local user|no such domain|invalid domain|no such host|no such mail|no mailbox here|\
             no mailbox by that|no mailbox found|no mail box available|no user here|no user by that|no account by|\
             no one at this address|no one by that name|nobody here|no valid recipients bye|user not found|\
             user * not found|recipient not found|recipient * not found|mailbox not found|mailbox * not found|\
