@@ -107,6 +107,10 @@ fn cases() -> Vec<(&'static str, Vec<Value>, Option<&'static str>)> {
         ("IN_FLIGHT_CONNECTION", vec![Id(id(CONNECTION, 77)), Number(1)], None),
         ("EXPIRED", vec![Number(90_000), Text("x".to_owned()), Number(50)], None),
         ("QUARANTINED", vec![Number(90_000), Number(50)], Some("delivery_quarantined")),
+        ("WAKE_PAUSED", vec![Text("account".to_owned()), Number(1)], Some("delivery_stream_paused")),
+        ("REFUSED_ALONE", vec![rows(DELIVERY)], None),
+        ("SUPPRESSIONS", vec![Text("a@example.net".to_owned())], None),
+        ("FORGET", vec![rows(DELIVERY)], None),
     ]
 }
 
