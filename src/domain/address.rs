@@ -181,7 +181,7 @@ fn in_ascii(domain: &str) -> Result<Cow<'_, str>, AddressFault> {
         return Ok(domain.to_ascii_lowercase().into());
     }
     let ascii = Uts46::new()
-        .to_ascii(domain.as_bytes(), AsciiDenyList::EMPTY, Hyphens::Allow, DnsLength::Ignore)
+        .to_ascii(domain.as_bytes(), AsciiDenyList::EMPTY, Hyphens::CheckFirstLast, DnsLength::Ignore)
         .map_err(|_| AddressFault::DomainInternational)?;
     let same = domain.split('.').count() == ascii.split('.').count()
         && domain.split('.').zip(ascii.split('.')).all(|(given, made)| given.is_ascii() || made.starts_with("xn--"));

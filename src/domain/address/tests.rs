@@ -40,7 +40,7 @@ fn a_domain_outside_ascii_becomes_a_labels() {
 fn each_broken_rule_is_named() {
     use AddressFault as F;
     let long_local = format!("{}@example.com", "a".repeat(65));
-    let long = format!("a@{}.com", "b.".repeat(140));
+    let long = format!("a@{}com", "b.".repeat(140));
     let label = format!("a@{}.com", "b".repeat(64));
     for (text, fault) in [
         ("", F::Empty),
@@ -85,7 +85,7 @@ fn each_broken_rule_is_named() {
         ("a＠example.org", F::At),
         ("a@ä＠example.org", F::DomainCharacter),
         ("a@ex_ämple.org", F::DomainCharacter),
-        ("a@-ä.org", F::DomainCharacter),
+        ("a@-ä.org", F::DomainInternational),
         ("a@\u{301}ä.org", F::DomainInternational),
         ("a@ä", F::DomainNoDot),
         ("a@ex_ample.org", F::DomainCharacter),
