@@ -1,6 +1,7 @@
 //! A folder with a configuration, and the program run in it.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 
@@ -56,6 +57,8 @@ impl Shell {
     pub fn new(config: &str) -> Self {
         let shell = Self(tempfile::tempdir().unwrap());
         std::fs::write(shell.path("allclear.toml"), config).unwrap();
+        // The URL of the server may hold a password.
+        std::fs::set_permissions(shell.path("allclear.toml"), std::fs::Permissions::from_mode(0o600)).unwrap();
         shell
     }
 
