@@ -9,7 +9,7 @@ use crate::flow::{sweep, worker};
 use crate::http::{Api, router};
 use crate::mail::{OpenError, Tls, Transport, check_plaintext};
 use crate::store::open::Connections;
-use crate::store::{Clock, Store, StoreError, nodes};
+use crate::store::{Clock, Store, StoreError, nodes, streams};
 use crate::template::{Page, TemplateError, Templates};
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,6 +96,9 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     if let Some(dead) = &node.dead {
         while sweep::reap(&store, &shared.setting, Some(dead)).await? {}
     }
+    let mut tx = store.begin().await?;
+    streams::probe_now(&mut tx).await?;
+    tx.commit().await?;
     let listener = tokio::net::TcpListener::bind(config.http.listen)
         .await
         .map_err(|source| AppError::Listen { address: config.http.listen, source })?;

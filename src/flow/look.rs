@@ -7,7 +7,7 @@ use crate::domain::delivery::{Reason, State};
 use crate::domain::id::DeliveryId;
 use crate::store::queue::Hold;
 use crate::store::view::{DeliveryView, ItemTruth, ItemView, Truth};
-use crate::store::{StoreError, Tx, queue, view};
+use crate::store::{StoreError, Tx, queue, streams, view};
 use std::collections::HashMap;
 
 /// A delivery as it is seen now.
@@ -51,9 +51,12 @@ pub async fn why_waiting(
 ) -> Result<HashMap<DeliveryId, Reason>, StoreError> {
     let now = tx.now();
     let seen = views(tx, of).await?;
+    let pauses = streams::pauses(tx).await?;
+    let paused = |class| setting.stream(class).is_some_and(|s| pauses.iter().any(|pause| pause.stream == s.name));
     let waiting =
         seen.into_iter().filter_map(|(id, seen)| match gate(&seen.gate, &setting.limits(seen.row.class), now) {
             Verdict::Wait(_, reason) => Some((id, reason)),
+            Verdict::Send(_) if paused(seen.row.class) => Some((id, Reason::StreamPaused)),
             _ => None,
         });
     Ok(waiting.collect())

@@ -22,6 +22,7 @@ statements! {
     TAKE_PROBE = super::Sql::same(
         "UPDATE stream_pause SET probe_at = $3, probes = probes + 1 WHERE id = $1 AND probe_at = $2 AND ended_at IS NULL",
     );
+    PROBE_NOW = super::Sql::same("UPDATE stream_pause SET probe_at = $1 WHERE ended_at IS NULL AND probe_at > $1");
     END_PAUSE = super::Sql::same(
         "UPDATE stream_pause SET ended_at = $2, ended_by = $3 WHERE stream = $1 AND ended_at IS NULL",
     );
@@ -119,6 +120,15 @@ pub async fn pauses(tx: &mut Tx) -> Result<Vec<Pause>, StoreError> {
 /// When the database fails.
 pub async fn take_probe(tx: &mut Tx, of: &Pause, next: Timestamp) -> Result<bool, StoreError> {
     Ok(exec!(tx, TAKE_PROBE, of.id, of.probe_at, next)? == 1)
+}
+
+/// Lets one mail of each paused stream find out now: whoever starts a process may have mended what was refused.
+///
+/// # Errors
+/// When the database fails.
+pub async fn probe_now(tx: &mut Tx) -> Result<(), StoreError> {
+    let now = tx.now();
+    exec!(tx, PROBE_NOW, now).map(drop)
 }
 
 /// Ends the pause of a stream; whether there was one.

@@ -2,6 +2,8 @@
 
 use crate::on_both;
 use crate::support::{On, World};
+use allclear::domain::delivery::Reason;
+use allclear::domain::id::DeliveryId;
 use allclear::domain::time::{Span, Timestamp};
 use allclear::flow::pace::Rate;
 use allclear::flow::setting::Setting;
@@ -70,6 +72,13 @@ async fn a_refusal_of_us_pauses_its_stream_and_no_other(on: On) {
     assert!(w.deliveries().await.iter().all(|d| d.starts_with("free queued")), "{:?}", w.deliveries().await);
     assert!(w.query("SELECT address FROM suppression").await.is_empty());
     let tried = attempts(&w).await;
+    free(&w, &["ann"]).await;
+    assert!(w.settle().await.is_empty());
+    let newest = newest(&w).await;
+    let mut tx = w.store.read().await.unwrap();
+    let why = allclear::flow::look::why_waiting(&mut tx, &w.shared.setting, &[newest]).await.unwrap();
+    assert_eq!(why.get(&newest), Some(&Reason::StreamPaused), "and whoever asks is told why");
+    drop(tx);
     w.component("imap", "Mail sync").await;
     w.connection("inbox", "imap", "ann").await;
     w.broken("inbox").await;
@@ -82,6 +91,15 @@ async fn a_refusal_of_us_pauses_its_stream_and_no_other(on: On) {
     let probes: i64 =
         w.query("SELECT CAST(probes AS TEXT) FROM stream_pause").await[0][0].clone().unwrap().parse().unwrap();
     assert!((7..=9).contains(&probes), "one mail a quarter of an hour: {probes}");
+}
+
+async fn newest(w: &World) -> DeliveryId {
+    let hex = if w.url.starts_with("sqlite") {
+        w.query("SELECT hex(id) FROM delivery ORDER BY id DESC LIMIT 1").await
+    } else {
+        w.query("SELECT CAST(id AS TEXT) FROM delivery ORDER BY id DESC LIMIT 1").await
+    };
+    DeliveryId(hex[0][0].clone().unwrap().parse().unwrap())
 }
 
 async fn a_mail_finds_out_that_the_pause_is_over(on: On) {

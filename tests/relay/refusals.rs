@@ -5,6 +5,7 @@ use crate::relays::Relays;
 use crate::support::On;
 use crate::{on_both, rows, subscribers, to, world, write_to};
 use allclear::mail::{Login, OpenError, OpenPhase, Relay, Secret, Session, Transport};
+use allclear::store::streams;
 
 on_both! { nothing_goes_to_a_relay_in_doubt_and_everything_to_the_right_one; }
 
@@ -81,6 +82,10 @@ async fn nothing_goes_to_a_relay_in_doubt_and_everything_to_the_right_one(on: On
     subscribers(&w, &relays, &names).await;
     write_to(&w, &relays, &names).await;
     w.pass(3).await;
+    // One login was enough: the stream waits until somebody says that it is mended.
+    let mut tx = w.store.begin().await.unwrap();
+    assert!(streams::end(&mut tx, "incidents", "operator", "jo", "the password is mended").await.unwrap());
+    tx.commit().await.unwrap();
     for service in ["stranger", "other-host", "expired"] {
         to(&mut w, &relays.relay(service));
         w.pass(3).await;
