@@ -354,7 +354,7 @@ async fn pauses_and_suppressions_are_listed_and_ended_with_a_reason() {
     let now = tx.now();
     let words = "550 5.7.26 SPF did not pass";
     let refusal = streams::Refusal { stream: "incidents", kind: ReplyKind::OurAuthentication, words, delivery: None };
-    assert!(streams::pause(&mut tx, refusal, now, "test").await.unwrap());
+    assert!(streams::pause(&mut tx, refusal, now + Span::hours(1), "test").await.unwrap());
     let dead = [("jo@example.com", "550 5.1.1 unknown".to_owned())];
     suppressions::suppress(&mut tx, &dead, "address_dead", "test").await.unwrap();
     tx.commit().await.unwrap();
@@ -367,6 +367,11 @@ async fn pauses_and_suppressions_are_listed_and_ended_with_a_reason() {
     let why = json!({"reason": "SPF is mended"}).to_string();
     let resumed = face.send("POST", "/v1/streams/incidents/resume", &why, &[]).await;
     assert_eq!(resumed.status, StatusCode::NO_CONTENT);
+    // One mail finds out whether it is mended; until then the pause stands.
+    assert_eq!(face.send("GET", "/v1/pauses", "", &[]).await.body.as_array().unwrap().len(), 1);
+    let mut tx = face.store.begin().await.unwrap();
+    assert!(streams::end(&mut tx, "incidents", "test").await.unwrap());
+    tx.commit().await.unwrap();
     assert_eq!(face.send("GET", "/v1/pauses", "", &[]).await.body, json!([]));
     let again = face.send("POST", "/v1/streams/incidents/resume", &why, &[]).await;
     assert_eq!(again.status, StatusCode::NOT_FOUND);

@@ -7,6 +7,7 @@ CREATE TABLE stream_pause (
     stream TEXT NOT NULL,
     kind TEXT NOT NULL CHECK (kind IN ('our_authentication', 'our_reputation', 'credentials')),
     words TEXT NOT NULL,
+    domain TEXT,
     delivery_id BLOB REFERENCES delivery (id),
     since BIGINT NOT NULL,
     probe_at BIGINT NOT NULL,

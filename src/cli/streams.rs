@@ -17,7 +17,7 @@ pub(super) struct Args {
 
 #[derive(clap::Subcommand, Debug)]
 enum Act {
-    /// End the pause of a stream, once what the relay refused is mended
+    /// Try one mail of a paused stream now, once what the relay refused is mended; the others follow it
     Resume {
         /// The stream's name
         stream: String,
@@ -44,18 +44,18 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
     let store = context.store().await?;
     if let Some(Act::Resume { stream, reason: why }) = args.act {
         let why = reason(&why)?;
-        if !context.config.streams.contains_key(&stream) {
-            let known: Vec<_> = context.config.streams.keys().map(String::as_str).collect();
-            let what = format!("there is no stream `{}`", printable(&stream));
-            return Err(Failure::new(NOT_FOUND, what, format!("known streams: {}", known.join(", "))));
-        }
         let mut tx = store.begin().await?;
-        if !streams::end(&mut tx, &stream, "operator", &who(), why).await? {
+        if !streams::resume(&mut tx, &stream, &who(), why).await? {
+            let known: Vec<_> = context.config.streams.keys().map(String::as_str).collect();
+            if !known.contains(&stream.as_str()) {
+                let what = format!("there is no stream `{}`", printable(&stream));
+                return Err(Failure::new(NOT_FOUND, what, format!("known streams: {}", known.join(", "))));
+            }
             return Err(Failure::new(CONFLICT, format!("stream {stream} is not paused"), "nothing to do"));
         }
         tx.commit().await?;
-        let text = || format!("stream {stream} goes on; what waited leaves now\n");
-        context.answer(&serde_json::json!({ "stream": stream, "paused": false }), text)?;
+        let text = || format!("stream {stream} tries one mail now; when it is taken the others follow\n");
+        context.answer(&serde_json::json!({ "stream": stream, "trying": true }), text)?;
         return Ok(0);
     }
     let mut tx = store.read().await?;

@@ -149,6 +149,8 @@ pub struct Smtp {
     pub hello_name: String,
     /// Sessions at once from this instance, over all streams that use it.
     pub sessions: Option<u32>,
+    /// The most mails in any minute, over all streams and instances.
+    pub mails_per_minute: Option<u32>,
     /// Messages after which a session is closed.
     pub messages_per_session: u32,
     /// Age after which a session is closed.

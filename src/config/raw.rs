@@ -59,6 +59,7 @@ section!(Relay {
     ca_file: Option<RelativePathBuf>,
     hello_name: Option<String>,
     sessions: Option<Whole>,
+    mails_per_minute: Option<Whole>,
     messages_per_session: Option<Whole>,
     session_age_seconds: Option<Whole>,
     connect_seconds: Option<Whole>,

@@ -81,6 +81,10 @@ fn smtp(check: &Check, name: &str, raw: raw::Relay, mail: &Mail) -> Result<Smtp,
         ca_file: raw.ca_file.map(|file| file.relative()),
         hello_name: check.text(&key("hello_name"), raw.hello_name)?.unwrap_or_else(|| mail.domain.clone()),
         sessions: raw.sessions.map(|most| check.number(&key("sessions"), Some(most), 8, 1..=1_000)).transpose()?,
+        mails_per_minute: raw
+            .mails_per_minute
+            .map(|most| check.number(&key("mails_per_minute"), Some(most), 600, 1..=super::streams::MOST_PER_MINUTE))
+            .transpose()?,
         messages_per_session: check.number(
             &key("messages_per_session"),
             raw.messages_per_session,

@@ -9,7 +9,7 @@ use super::{ConfigError, Mail, Mailbox, Page, Relay, Stream};
 use crate::domain::class::Class;
 
 /// A million a minute is no cap any more.
-const MOST_PER_MINUTE: u64 = 1_000_000;
+pub(super) const MOST_PER_MINUTE: u64 = 1_000_000;
 
 const ACCOUNT: [Class; 2] = [Class::ActionRequired, Class::Correction];
 

@@ -77,6 +77,15 @@ fn is_open(lane: &Lane, holds: &[Hold], setting: &Setting, now: Timestamp) -> bo
     !held && (lane.down_since.is_none() || lane.class != Class::ActionRequired || held_enough)
 }
 
+/// What a claim took, and when a rate cap that is reached lets the next mail go.
+#[derive(Debug, Default)]
+pub struct Taken {
+    /// The deliveries, armed.
+    pub claimed: Vec<Claimed>,
+    /// Not before this time is there another.
+    pub turn_at: Option<Timestamp>,
+}
+
 /// Claims up to `most` deliveries from these lanes. Nothing is on the wire before the caller has committed.
 ///
 /// # Errors
@@ -89,25 +98,24 @@ pub async fn claim(
     template_set: &str,
     lanes: &mut Vec<Lane>,
     most: usize,
-) -> Result<Vec<Claimed>, StoreError> {
+) -> Result<Taken, StoreError> {
     let mut paces = Paces::open(tx, stream).await?;
     let most = paces.allowed(most);
     if most == 0 {
-        // The cap is reached; the next poll asks again.
         lanes.clear();
-        return Ok(Vec::new());
+        return Ok(Taken { claimed: Vec::new(), turn_at: Some(paces.next_turn()) });
     }
     let mut page = most;
     loop {
         let due = fair_share(tx, lanes, page).await?;
         if due.is_empty() {
             paces.store(tx).await?;
-            return Ok(Vec::new());
+            return Ok(Taken::default());
         }
         let claimed = sort_and_arm(tx, setting, owner, template_set, &due, most, &mut paces).await?;
         if !claimed.is_empty() || page >= PUT_OFF_AT_ONCE {
             paces.store(tx).await?;
-            return Ok(claimed);
+            return Ok(Taken { claimed, turn_at: None });
         }
         // All that was due must wait or is untrue. There may be thousands more of the kind, and a transaction for
         // each slot's worth of them would take long.

@@ -8,12 +8,13 @@ mod way;
 
 use super::claim::{Claimed, claim, open_lanes};
 use super::copies::Copies;
-use super::relation::{self, PROBE_PAUSED};
+use super::relation::{self, PROBE_PAUSED, PROBE_SOON};
 use super::sender::{Command, Record, Step};
 use super::sessions::{Seat, Sessions};
 use super::setting::{Setting, Stream};
 use super::spill::Spill;
 use crate::domain::delivery::{HandOver, Outcome};
+use crate::domain::id::DeliveryId;
 use crate::domain::time::{Span, Timestamp};
 use crate::mail::{self, Session, Transport};
 use crate::store::queue::Lane;
@@ -21,12 +22,12 @@ use crate::store::streams::{self, Pause};
 use crate::store::{Store, StoreError, Tx};
 use crate::template::Templates;
 use crate::template::context::Mail;
-use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use outcomes::is_accepted;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::{JoinError, JoinSet};
-use way::{Finished, Job, hand_over};
+use way::{Finished, Job, hand_over, sender};
 
 /// Between two probes of a relay that cannot be reached.
 const PROBE: Span = Span::seconds(30);
@@ -34,6 +35,12 @@ const PROBE: Span = Span::seconds(30);
 const LOST_IN_A_ROW: u32 = 3;
 /// A session nobody needs is given back after this.
 const IDLE: Duration = Duration::from_secs(30);
+/// A busy stream gives a session to one that has waited for it so long.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// After a session that could not be opened beside others, no more are asked for.
+const GROW: Duration = Duration::from_secs(30);
+/// So many mails are remembered with which a session was lost.
+const MOST_LOSSES: usize = 1_000;
 /// How long the list of lanes is trusted.
 const LANES_AGE: Duration = Duration::from_millis(100);
 
@@ -65,11 +72,25 @@ pub struct Dispatcher {
     number: usize,
     sessions: Arc<Sessions>,
     idle: Vec<Seated>,
+    opening: usize,
+    dialogues: usize,
+    grow_at: Option<Instant>,
+    /// How often a session was lost with a mail, of those lost lately.
+    losses: HashMap<DeliveryId, u32>,
+    trouble: Option<StoreError>,
     pause: Option<Pause>,
+    /// When the rate cap lets the next mail go.
+    turn_at: Option<Timestamp>,
     lanes: (Option<Instant>, Vec<Lane>),
     hungry: bool,
     lost: u32,
     probe_at: Option<Timestamp>,
+}
+
+/// What ended beside the rounds.
+enum Ended {
+    Dialogue(Finished),
+    Opening(Result<Seated, mail::OpenError>),
 }
 
 /// A session, and the right to it.
@@ -98,7 +119,13 @@ impl Dispatcher {
             number,
             sessions,
             idle: Vec::new(),
+            opening: 0,
+            dialogues: 0,
+            grow_at: None,
+            losses: HashMap::new(),
+            trouble: None,
             pause: None,
+            turn_at: None,
             lanes: (None, Vec::new()),
             hungry: false,
             lost: 0,
@@ -115,13 +142,14 @@ impl Dispatcher {
         self.shared.spill.merge(&self.shared.store, &self.shared.owner).await?;
         self.lanes.0 = None;
         // Tasks of their own: a dialogue goes on while a round waits for the database, so that many outcomes are
-        // there when it ends and share the next transaction.
+        // there when it ends and share the next transaction. Sessions are opened beside them: a relay that is slow to
+        // greet keeps nobody from the sessions there are.
         let mut busy = JoinSet::new();
         let mut results: Vec<(Job, Record)> = Vec::new();
         let mut accepted = 0;
         loop {
             accepted += results.iter().filter(|(_, r)| is_accepted(r)).count();
-            let taking = !stop() && self.has_work().await && self.open_session(busy.len()).await?;
+            let taking = !stop() && self.has_work().await && self.provide_sessions(&mut busy).await;
             let round = self.round(std::mem::take(&mut results), taking).await;
             let jobs = match round {
                 Ok(jobs) => jobs,
@@ -135,7 +163,9 @@ impl Dispatcher {
                 match command {
                     Command::HandOver => match self.idle.pop() {
                         Some(seated) => {
-                            busy.spawn(hand_over(self.shared.clone(), seated, self.sender(&job), job));
+                            let (shared, from) = (self.shared.clone(), sender(&job.claimed.frozen.from).to_owned());
+                            self.dialogues += 1;
+                            busy.spawn(async { Ended::Dialogue(hand_over(shared, seated, from, job).await) });
                         }
                         None => results.push((job, Record::PutBack)),
                     },
@@ -145,46 +175,88 @@ impl Dispatcher {
             }
             if busy.is_empty() && results.is_empty() && (!taking || self.lanes.1.is_empty()) {
                 self.rest().await;
-                return Ok(accepted);
+                return match self.trouble.take() {
+                    Some(e) => Err(e),
+                    None => Ok(accepted),
+                };
             }
             if results.is_empty() {
-                let Some(first) = busy.join_next().await else { continue };
-                self.finish(first, &mut results);
+                // One slow reply must not keep the other slots from new work: now and then the round is made without.
+                match tokio::time::timeout(LANES_AGE, busy.join_next()).await {
+                    Ok(Some(first)) => self.ended(first, &mut results).await,
+                    Ok(None) | Err(_) => continue,
+                }
             }
             while let Some(more) = busy.try_join_next() {
-                self.finish(more, &mut results);
+                self.ended(more, &mut results).await;
             }
         }
     }
 
-    fn sender(&self, job: &Job) -> String {
-        let from = &job.claimed.frozen.from;
-        from.rsplit_once('<').map_or(from.as_str(), |(_, address)| address.trim_end_matches('>')).to_owned()
+    /// Whether it would have taken work, had the relay had a session left for it.
+    #[must_use]
+    pub fn waits_for_session(&self) -> bool {
+        self.sessions.waits(self.number)
     }
 
-    fn finish(&mut self, finished: Result<Finished, JoinError>, results: &mut Vec<(Job, Record)>) {
-        let finished = match finished {
-            Ok(finished) => finished,
+    async fn ended(&mut self, ended: Result<Ended, JoinError>, results: &mut Vec<(Job, Record)>) {
+        match ended {
+            Ok(Ended::Dialogue(finished)) => self.finish(finished, results),
+            Ok(Ended::Opening(Ok(seated))) => {
+                self.opening -= 1;
+                self.probe_at = None;
+                self.idle.push(seated);
+            }
+            Ok(Ended::Opening(Err(e))) => {
+                self.opening -= 1;
+                self.not_opened(&e).await;
+            }
             Err(e) => {
                 tracing::error!(error = %e, "a dialogue ended by a fault of the program; its lease will tell: {e}");
-                return;
+                self.dialogues = self.dialogues.saturating_sub(1);
             }
-        };
+        }
+    }
+
+    fn finish(&mut self, finished: Finished, results: &mut Vec<(Job, Record)>) {
+        self.dialogues = self.dialogues.saturating_sub(1);
         match &finished.job {
-            Some((_, Record::Attempt(Outcome { hand_over: HandOver::NotHandedOver, words, .. }))) => {
+            Some((job, Record::Attempt(Outcome { hand_over: HandOver::NotHandedOver, words, .. }))) => {
                 tracing::warn!(
                     stream = self.stream.name,
                     "a session was lost before anything was handed over: {words}"
                 );
                 self.lost += 1;
+                if self.losses.len() >= MOST_LOSSES {
+                    self.losses.clear();
+                }
+                *self.losses.entry(job.claimed.id).or_default() += 1;
                 // Its mail is due again at once.
                 self.lanes.0 = None;
             }
-            Some((_, Record::Attempt(_))) => self.lost = 0,
+            Some((job, Record::Attempt(_))) => {
+                self.lost = 0;
+                self.losses.remove(&job.claimed.id);
+            }
             _ => {}
         }
         results.extend(finished.job);
         self.idle.extend(finished.session);
+    }
+
+    async fn not_opened(&mut self, e: &mail::OpenError) {
+        tracing::warn!(stream = self.stream.name, "{e}; {}", e.hint());
+        // What others are open takes the mail; asking for more again and again would only be refused.
+        self.grow_at = Some(Instant::now() + GROW);
+        if self.dialogues + self.idle.len() > 0 {
+            return;
+        }
+        let told = async {
+            self.probe_at = Some(self.shared.store.read().await?.now() + PROBE);
+            relation::not_let_in(&self.shared.store, &self.stream, e, &self.shared.owner).await
+        };
+        self.trouble = told.await.err();
+        self.lanes = (None, Vec::new());
     }
 
     /// Whether something may be due. The lanes are read once and then after a moment: what waits for a sibling on the
@@ -200,31 +272,42 @@ impl Dispatcher {
 
     async fn read_lanes(&mut self) -> Result<(), StoreError> {
         let mut tx = self.shared.store.read().await?;
+        let now = tx.now();
         self.pause = streams::pauses(&mut tx).await?.into_iter().find(|pause| pause.stream == self.stream.name);
-        let paused = self.pause.as_ref().is_some_and(|pause| tx.now() < pause.probe_at);
-        let lanes = match paused {
+        let paused = self.pause.as_ref().is_some_and(|pause| now < pause.probe_at);
+        // A cap that is reached, and a relay that cannot be reached, need no sessions yet.
+        let later = self.turn_at.is_some_and(|at| now < at);
+        let unreachable = self.dialogues + self.idle.len() == 0 && self.probe_at.is_some_and(|at| now < at);
+        let lanes = match paused || later || unreachable {
             true => Vec::new(),
             false => open_lanes(&mut tx, &self.shared.setting, &self.stream).await?,
         };
+        if self.lost >= LOST_IN_A_ROW && self.dialogues + self.idle.len() == 0 {
+            // It takes sessions and drops them: hammering it would help nobody.
+            self.lost = 0;
+            self.probe_at = Some(now + PROBE);
+            self.lanes = (Some(Instant::now()), Vec::new());
+            return Ok(());
+        }
         self.lanes = (Some(Instant::now()), lanes);
         Ok(())
     }
 
-    /// Nothing to do: what others can use is given back.
+    /// Nothing to do: what others wait for, or nobody has needed for a while, is given back.
     async fn rest(&mut self) {
         if self.lanes.1.is_empty() {
             self.sessions.content(self.number);
         }
-        let all = self.sessions.capped();
+        let all = self.sessions.others_wait(self.number, Duration::ZERO);
         for Seated { session, seat } in self.idle.extract_if(.., |s| all || s.session.idle_for() > IDLE) {
             session.close().await;
             drop(seat);
         }
     }
 
-    /// Makes sure that a session is open and idle if a slot is free. Trouble with the relay is probed by one session
-    /// every now and then, and claims nothing: what is not claimed is not lost.
-    async fn open_session(&mut self, busy: usize) -> Result<bool, StoreError> {
+    /// Whether a session is open and idle; opens some if there is more work than that. Trouble with the relay is
+    /// probed by one session every now and then, and claims nothing: what is not claimed is not lost.
+    async fn provide_sessions(&mut self, busy: &mut JoinSet<Ended>) -> bool {
         let now = Instant::now();
         let mut kept = Vec::new();
         for mut seated in self.idle.drain(..) {
@@ -235,51 +318,27 @@ impl Dispatcher {
             }
         }
         self.idle = kept;
-        if self.sessions.others_wait(self.number)
+        if self.sessions.others_wait(self.number, PATIENCE)
             && let Some(Seated { session, seat }) = self.idle.pop()
         {
             session.close().await;
             drop(seat);
-            return Ok(!self.idle.is_empty());
+            return !self.idle.is_empty();
         }
-        let open = busy + self.idle.len();
-        if open == 0 {
-            return self.probe().await;
+        let open = self.dialogues + self.opening + self.idle.len();
+        // One mail needs one session; where work is plenty, as many again as there are.
+        let more = match open {
+            0 => 1,
+            _ if self.hungry && self.grow_at.is_none_or(|at| now >= at) => open.min(self.slots.saturating_sub(open)),
+            _ => 0,
+        };
+        for _ in 0..more {
+            let Some(seat) = self.sessions.take(self.number, open) else { break };
+            let transport = self.transport.clone();
+            self.opening += 1;
+            busy.spawn(async move { Ended::Opening(open_seated(&transport, seat).await) });
         }
-        if self.hungry && open < self.slots {
-            // Work is plenty: as many sessions again as there are. One mail needs one session.
-            let seats = (0..open.min(self.slots - open)).map_while(|_| self.sessions.take(self.number, open));
-            let opening: FuturesUnordered<_> = seats.map(|seat| open_seated(&self.transport, seat)).collect();
-            let opened: Vec<_> = opening.collect().await;
-            self.idle.extend(opened.into_iter().filter_map(Result::ok));
-        }
-        Ok(!self.idle.is_empty())
-    }
-
-    async fn probe(&mut self) -> Result<bool, StoreError> {
-        let time = self.shared.store.read().await?.now();
-        if self.lost >= LOST_IN_A_ROW {
-            // It takes sessions and drops them: hammering it would help nobody.
-            self.lost = 0;
-            self.probe_at = Some(time + PROBE);
-        }
-        if self.probe_at.is_some_and(|at| time < at) {
-            return Ok(false);
-        }
-        let Some(seat) = self.sessions.take(self.number, 0) else { return Ok(false) };
-        match open_seated(&self.transport, seat).await {
-            Ok(seated) => {
-                self.probe_at = None;
-                self.idle.push(seated);
-                Ok(true)
-            }
-            Err(e) => {
-                tracing::warn!(stream = self.stream.name, "{e}; {}", e.hint());
-                self.probe_at = Some(time + PROBE);
-                relation::not_let_in(&self.shared.store, &self.stream, &e, &self.shared.owner).await?;
-                Ok(false)
-            }
-        }
+        !self.idle.is_empty()
     }
 
     /// One transaction records what ended and claims for idle slots; after its commit the batch is rendered and
@@ -297,12 +356,14 @@ impl Dispatcher {
                 return if e.is_conflict() { Ok(Vec::new()) } else { Err(e) };
             }
         };
+        let lost = &self.losses;
         let jobs = claimed.into_iter().map(|claimed| {
             let phase = match &claimed.frozen.mail {
                 Mail::Incident(mail) => Some(mail.phase),
                 _ => None,
             };
             let job = Job {
+                lost_before: lost.contains_key(&claimed.id),
                 claimed,
                 probe: self.pause.is_some(),
                 step: Step::Armed,
@@ -340,11 +401,16 @@ impl Dispatcher {
             }
         }
         let set = shared.templates.set_hash();
-        let claimed = claim(tx, &shared.setting, &self.stream, &shared.owner, set, &mut self.lanes.1, most).await?;
-        if self.pause.is_some() {
+        let taken = claim(tx, &shared.setting, &self.stream, &shared.owner, set, &mut self.lanes.1, most).await?;
+        self.turn_at = taken.turn_at;
+        if let Some(pause) = &self.pause {
             self.lanes.1.clear();
+            if taken.claimed.is_empty() {
+                // Nothing was there to find out with: the next that is due does.
+                streams::probe_later(tx, &pause.stream, tx.now() + PROBE_SOON).await?;
+            }
         }
-        Ok(claimed)
+        Ok(taken.claimed)
     }
 
     /// A shared commit failed: each outcome for itself, and into the spill file what still cannot be recorded.

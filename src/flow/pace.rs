@@ -1,7 +1,7 @@
 //! Rate caps: how many mails may leave now. A token bucket whose level lives in the database, so that all nodes
 //! draw from one; here is only the arithmetic.
 
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Span, Timestamp};
 use std::collections::BTreeMap;
 
 /// A cap in mails a minute: in no minute do more leave.
@@ -17,6 +17,8 @@ pub struct Rate(u32);
 pub struct Caps {
     /// Of all its mails.
     pub overall: Option<Rate>,
+    /// Of all mails to its relay, by the relay's name.
+    pub relay: Option<(String, Rate)>,
     /// Of its mails to one recipient domain.
     pub domain: Option<Rate>,
     /// Of its mails to the domains named.
@@ -32,6 +34,12 @@ impl Rate {
     #[must_use]
     pub fn per_minute(mails: u32) -> Self {
         Self(mails.max(1))
+    }
+
+    /// No cap that anybody would meet: a bucket to lock.
+    #[must_use]
+    pub const fn unbounded() -> Self {
+        Self(1_000_000_000)
     }
 
     /// How much a new bucket holds.
@@ -57,6 +65,13 @@ impl Rate {
         let elapsed = (now - at).0.clamp(0, MINUTE);
         let inflow = i128::from(elapsed) * i128::from(self.refill()) / i128::from(MINUTE);
         i64::try_from(inflow).unwrap_or(i64::MAX).saturating_add(level).min(self.brim())
+    }
+
+    /// How long until a level has grown to a whole mail.
+    #[must_use]
+    pub fn wait(self, level: i64) -> Span {
+        let missing = i128::from((MAIL - level).max(0));
+        Span(i64::try_from(missing * i128::from(MINUTE) / i128::from(self.refill())).unwrap_or(MINUTE) + 1)
     }
 
     /// The time between two mails once the bucket is empty, in microseconds.

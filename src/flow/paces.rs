@@ -12,29 +12,37 @@ use std::collections::HashMap;
 pub struct Paces<'a> {
     stream: &'a Stream,
     now: Timestamp,
-    overall: Option<(Rate, Bucket)>,
+    whole: Vec<(Rate, Bucket)>,
     domains: HashMap<String, (Rate, Bucket)>,
 }
 
 impl<'a> Paces<'a> {
-    /// Reads the bucket of all the stream's mails.
+    /// Reads the buckets of all the stream's mails and of all its relay's. Where anything is capped, one of them is
+    /// locked first: two nodes then wait for each other there, and never over the domains.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn open(tx: &mut Tx, stream: &'a Stream) -> Result<Self, StoreError> {
         let now = tx.now();
-        let mut overall = None;
-        if let Some(rate) = stream.caps.overall {
-            overall = read(tx, &[(stream.name.clone(), rate)]).await?.pop();
-        }
-        Ok(Self { stream, now, overall, domains: HashMap::new() })
+        let caps = &stream.caps;
+        let overall = caps.overall.or(caps.by_domain().then(Rate::unbounded));
+        let relay = caps.relay.iter().map(|(name, rate)| (format!("relay {name}"), *rate));
+        let names: Vec<_> = relay.chain(overall.map(|rate| (format!("stream {}", stream.name), rate))).collect();
+        let whole = if names.is_empty() { Vec::new() } else { read(tx, &names).await? };
+        Ok(Self { stream, now, whole, domains: HashMap::new() })
     }
 
     /// How many mails may leave now; at most `most`.
     #[must_use]
     pub fn allowed(&self, most: usize) -> usize {
         let drawn = |(_, bucket): &(Rate, Bucket)| usize::try_from(bucket.level / MAIL).unwrap_or(0);
-        self.overall.as_ref().map_or(most, |overall| drawn(overall).min(most))
+        self.whole.iter().map(drawn).min().map_or(most, |allowed| allowed.min(most))
+    }
+
+    /// When the next mail may leave, where none may now.
+    #[must_use]
+    pub fn next_turn(&self) -> Timestamp {
+        self.whole.iter().map(|(rate, bucket)| self.now + rate.wait(bucket.level)).max().unwrap_or(self.now)
     }
 
     /// Reads the buckets of recipient domains, where they are capped.
@@ -49,7 +57,7 @@ impl<'a> Paces<'a> {
         let mut new: Vec<(String, Rate)> = addresses
             .map(domain)
             .filter(|domain| !self.domains.contains_key(*domain))
-            .filter_map(|domain| Some((format!("{} {domain}", self.stream.name), caps.of_domain(domain)?)))
+            .filter_map(|domain| Some((format!("domain {} {domain}", self.stream.name), caps.of_domain(domain)?)))
             .collect();
         new.sort_by(|a, b| a.0.cmp(&b.0));
         new.dedup_by(|a, b| a.0 == b.0);
@@ -79,7 +87,7 @@ impl<'a> Paces<'a> {
             }
             bucket.level -= MAIL;
         }
-        if let Some((_, bucket)) = &mut self.overall {
+        for (_, bucket) in &mut self.whole {
             bucket.level -= MAIL;
         }
         Ok(())
@@ -91,7 +99,7 @@ impl<'a> Paces<'a> {
     /// When the database fails.
     pub async fn store(self, tx: &mut Tx) -> Result<(), StoreError> {
         let left: Vec<Bucket> =
-            self.overall.into_iter().chain(self.domains.into_values()).map(|(_, bucket)| bucket).collect();
+            self.whole.into_iter().chain(self.domains.into_values()).map(|(_, bucket)| bucket).collect();
         if left.is_empty() { Ok(()) } else { streams::set_buckets(tx, &left).await }
     }
 }

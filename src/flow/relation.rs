@@ -11,6 +11,9 @@ use crate::store::{Store, StoreError, Tx};
 /// Between two mails that find out whether a pause is over.
 pub const PROBE_PAUSED: Span = Span::minutes(15);
 
+/// After a try that found out nothing.
+pub const PROBE_SOON: Span = Span::minutes(1);
+
 /// What the operator does about a refusal of us.
 #[must_use]
 pub const fn hint(kind: ReplyKind) -> &'static str {
@@ -37,7 +40,7 @@ pub async fn pause(
     stream: &Stream,
     kind: ReplyKind,
     words: &str,
-    delivery: Option<DeliveryId>,
+    delivery: Option<(DeliveryId, &str)>,
     who: &str,
 ) -> Result<(), StoreError> {
     let refusal = Refusal { stream: &stream.name, kind, words, delivery };

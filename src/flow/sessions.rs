@@ -1,7 +1,8 @@
 //! How many sessions a relay is given: its cap counts over all streams of this node that use it.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// A relay's sessions, shared by the dispatchers that use it. A dispatcher without any is let in by those that have
 /// some: a wave of incident mails must not keep the one "please reconnect" out.
@@ -14,7 +15,7 @@ pub struct Sessions {
 #[derive(Debug, Default)]
 struct Taken {
     open: usize,
-    waiting: HashSet<usize>,
+    waiting: HashMap<usize, Instant>,
 }
 
 /// A right to one session; it ends with the session.
@@ -42,11 +43,11 @@ impl Sessions {
     #[must_use]
     pub fn take(self: &Arc<Self>, who: usize, held: usize) -> Option<Seat> {
         let mut taken = self.taken();
-        let others_wait = taken.waiting.iter().any(|other| *other != who);
+        let others_wait = taken.waiting.keys().any(|other| *other != who);
         let full = self.most.is_some_and(|most| taken.open >= most.max(1));
         if full || (held > 0 && others_wait) {
             if held == 0 {
-                taken.waiting.insert(who);
+                taken.waiting.entry(who).or_insert_with(Instant::now);
             }
             return None;
         }
@@ -55,21 +56,21 @@ impl Sessions {
         Some(Seat(Arc::clone(self)))
     }
 
-    /// Whether another dispatcher waits for a session: whoever has an idle one ends it.
+    /// Whether another dispatcher has waited so long for a session: whoever has an idle one ends it.
     #[must_use]
-    pub fn others_wait(&self, who: usize) -> bool {
-        self.taken().waiting.iter().any(|other| *other != who)
+    pub fn others_wait(&self, who: usize, patience: Duration) -> bool {
+        self.taken().waiting.iter().any(|(other, since)| *other != who && since.elapsed() >= patience)
+    }
+
+    /// Whether a dispatcher waits.
+    #[must_use]
+    pub fn waits(&self, who: usize) -> bool {
+        self.taken().waiting.contains_key(&who)
     }
 
     /// A dispatcher has no work: it waits no longer.
     pub fn content(&self, who: usize) {
         self.taken().waiting.remove(&who);
-    }
-
-    /// Whether there is a cap.
-    #[must_use]
-    pub const fn capped(&self) -> bool {
-        self.most.is_some()
     }
 }
 
@@ -84,11 +85,11 @@ mod tests {
         let second = relay.take(1, 1);
         assert!(first.is_some() && second.is_some());
         assert!(relay.take(2, 0).is_none());
-        assert!(relay.others_wait(1) && !relay.others_wait(2));
+        assert!(relay.others_wait(1, Duration::ZERO) && !relay.others_wait(2, Duration::ZERO));
         drop(second);
         assert!(relay.take(1, 1).is_none(), "who waits goes first");
         let third = relay.take(2, 0);
-        assert!(third.is_some() && !relay.others_wait(1));
+        assert!(third.is_some() && !relay.others_wait(1, Duration::ZERO));
         drop((first, third));
         assert!(relay.take(1, 0).is_some());
     }
@@ -99,7 +100,7 @@ mod tests {
         let seat = relay.take(1, 0);
         assert!(relay.take(2, 0).is_none());
         relay.content(2);
-        assert!(!relay.others_wait(1));
+        assert!(!relay.others_wait(1, Duration::ZERO));
         drop(seat);
     }
 }

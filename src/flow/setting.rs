@@ -63,7 +63,7 @@ impl Setting {
             from: stream.from.to_string(),
             reply_to: stream.reply_to.as_ref().map(ToString::to_string),
             slots: usize::try_from(stream.slots).unwrap_or(1),
-            caps: caps(stream),
+            caps: caps(config, stream),
             classes: stream.classes.clone(),
         });
         Self {
@@ -107,8 +107,13 @@ impl Setting {
     }
 }
 
-fn caps(stream: &config::Stream) -> Caps {
+fn caps(config: &Config, stream: &config::Stream) -> Caps {
+    let relay = match config.relays.get(&stream.relay) {
+        Some(config::Relay::Smtp(smtp)) => smtp.mails_per_minute,
+        _ => None,
+    };
     Caps {
+        relay: relay.map(|most| (stream.relay.clone(), Rate::per_minute(most))),
         overall: stream.mails_per_minute.map(Rate::per_minute),
         domain: stream.domain_mails_per_minute.map(Rate::per_minute),
         domains: stream.domains.iter().map(|(name, most)| (name.clone(), Rate::per_minute(*most))).collect(),

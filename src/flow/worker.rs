@@ -38,7 +38,9 @@ impl Worker {
                 sent += dispatcher.drain(|| false).await?;
             }
             accepted += sent;
-            if !progress && sent == 0 {
+            // Whoever had nothing to do has just given back what another waits for.
+            let waiting = self.dispatchers.iter().any(Dispatcher::waits_for_session);
+            if !progress && sent == 0 && !waiting {
                 return Ok(accepted);
             }
         }
@@ -72,7 +74,9 @@ pub fn dispatchers(shared: &Shared, transports: &BTreeMap<String, Transport>, gr
             relays.push((transport, Arc::clone(&sessions)));
             sessions
         });
-        let groups = groups.clamp(1, stream.slots.max(1));
+        // Two loops of one stream must not take each other's sessions away.
+        let most = transport.sessions().unwrap_or(usize::MAX).div_ceil(shared.setting.streams.len().max(1));
+        let groups = groups.clamp(1, stream.slots.min(most).max(1));
         for group in 0..groups {
             let slots = (stream.slots + groups - 1 - group) / groups;
             let (shared, sessions) = (shared.clone(), Arc::clone(&sessions));

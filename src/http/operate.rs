@@ -50,12 +50,12 @@ impl Why {
     }
 }
 
-/// `POST /v1/streams/{name}/resume`: ends a pause.
+/// `POST /v1/streams/{name}/resume`: one mail tries now, the others follow when it is taken.
 pub(super) async fn resume(State(api): State<Api>, Segment(name): Segment, headers: HeaderMap, body: Body) -> Answered {
     let (caller, why): (_, Why) = managed(&api, &headers, Scope::Operate, body).await?;
     let why = why.checked()?;
     let mut tx = api.store.begin().await?;
-    if !streams::end(&mut tx, &name, "operator", &format!("api:{}", caller.source), &why).await? {
+    if !streams::resume(&mut tx, &name, &format!("api:{}", caller.source), &why).await? {
         return Err(Problem::not_found("no stream of this name is paused"));
     }
     tx.commit().await?;

@@ -21,4 +21,4 @@ pub use connect::{OpenError, OpenPhase, check_plaintext};
 pub use message::{BuildError, Letter, build};
 pub use relay::{Login, PhaseTimeouts, Relay, Secret, Tls, Transport};
 pub use reply::{Outcome, Reply};
-pub use session::Session;
+pub use session::{Session, check};

@@ -196,6 +196,14 @@ fn over() -> Outcome {
     Outcome::NotHandedOver { why: "the session is over".to_owned() }
 }
 
+/// Whether a mail can go on the wire between these addresses.
+///
+/// # Errors
+/// What is wrong with its bytes.
+pub fn check(mail: &[u8], from: &str, to: &str) -> Result<(), &'static str> {
+    fit(mail, from.is_ascii() && to.is_ascii()).map(drop)
+}
+
 /// A mail that can go on the wire as it is. A bare CR or LF would let a relay see a final dot where we
 /// wrote none (SMTP smuggling, VU#302671).
 fn fit(mail: &[u8], ascii: bool) -> Result<&str, &'static str> {

@@ -41,7 +41,9 @@ impl StoreError {
     /// Whether a unique index refused a row: another was first.
     #[must_use]
     pub fn is_conflict(&self) -> bool {
-        matches!(self, Self::Failed { source: sqlx::Error::Database(e), .. } if e.is_unique_violation())
+        let Self::Failed { source: sqlx::Error::Database(e), .. } = self else { return false };
+        // PostgreSQL: serialization failure, deadlock. The other one goes on; this one comes again.
+        e.is_unique_violation() || matches!(e.code().as_deref(), Some("40001" | "40P01"))
     }
 
     /// Whether the database is away or busy, so that the same may work a little later.

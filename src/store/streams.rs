@@ -10,7 +10,7 @@ use uuid::fmt::Simple;
 
 statements! {
     PAUSE = super::Sql::same(
-        "INSERT INTO stream_pause (id, stream, kind, words, delivery_id, since, probe_at) VALUES ($1, $2, $3, $4, $5, $6, $7)
+        "INSERT INTO stream_pause (id, stream, kind, words, delivery_id, domain, since, probe_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
          ON CONFLICT DO NOTHING",
     );
     PROBE_LATER = super::Sql::same(
@@ -22,6 +22,7 @@ statements! {
     TAKE_PROBE = super::Sql::same(
         "UPDATE stream_pause SET probe_at = $3, probes = probes + 1 WHERE id = $1 AND probe_at = $2 AND ended_at IS NULL",
     );
+    PROBE_AT = super::Sql::same("UPDATE stream_pause SET probe_at = $2 WHERE stream = $1 AND ended_at IS NULL");
     PROBE_NOW = super::Sql::same("UPDATE stream_pause SET probe_at = $1 WHERE ended_at IS NULL AND probe_at > $1");
     END_PAUSE = super::Sql::same(
         "UPDATE stream_pause SET ended_at = $2, ended_by = $3 WHERE stream = $1 AND ended_at IS NULL",
@@ -30,14 +31,15 @@ statements! {
     WAKE_PAUSED = super::Sql::same(
         "UPDATE delivery SET due_at = $2 WHERE stream = $1 AND state = 'queued' AND reason = 'stream_paused' AND due_at > $2",
     );
-    // It was refused like that before, another mail of its stream was taken since, and it is refused again: the fault
-    // is this mail's or its recipient's, whatever the words say.
+    // It, or another to the same domain, was refused like that before, a mail of the stream was taken since, and it is
+    // refused again: the fault is this mail's or its recipient's, whatever the words say.
     REFUSED_ALONE = over_rows!(
-        "SELECT DISTINCT j.id FROM", [id uuid],
+        "SELECT DISTINCT j.id FROM", [id uuid, domain text, kind text, since bigint],
         "JOIN delivery d ON d.id = j.id
-         JOIN attempt a ON a.delivery_id = d.id AND a.kind IN ('our_authentication', 'our_reputation', 'credentials')
-         JOIN stream_pause p ON p.stream = d.stream AND p.ended_by = 'probe' AND p.ended_at >= a.ended_at
-         WHERE NOT EXISTS (SELECT 1 FROM stream_pause o WHERE o.stream = d.stream AND o.ended_at IS NULL)"
+         JOIN stream_pause p ON p.stream = d.stream AND p.ended_by = 'probe' AND p.ended_at >= j.since
+         WHERE NOT EXISTS (SELECT 1 FROM stream_pause o WHERE o.stream = d.stream AND o.ended_at IS NULL)
+            AND ((p.domain = j.domain AND p.kind = j.kind) OR EXISTS (SELECT 1 FROM attempt a WHERE a.delivery_id = d.id
+                AND a.kind IN ('our_authentication', 'our_reputation', 'credentials') AND a.ended_at <= p.ended_at))"
     );
     NEW_BUCKETS = over_rows!(
         "INSERT INTO rate_bucket (name, level, at, booked_until) SELECT j.name, j.level, j.at, j.booked_until FROM",
@@ -87,8 +89,8 @@ pub struct Refusal<'a> {
     pub kind: ReplyKind,
     /// The relay's words.
     pub words: &'a str,
-    /// The mail it was said about, if it was about one.
-    pub delivery: Option<DeliveryId>,
+    /// The mail it was said about, and its recipient's domain, if it was about one.
+    pub delivery: Option<(DeliveryId, &'a str)>,
 }
 
 /// Pauses a stream until somebody or a probe ends it; whether it was not paused yet, so that it is told once.
@@ -98,7 +100,8 @@ pub struct Refusal<'a> {
 pub async fn pause(tx: &mut Tx, of: Refusal<'_>, probe_at: Timestamp, who: &str) -> Result<bool, StoreError> {
     let now = tx.now();
     let words: String = of.words.chars().take(1_000).collect();
-    if exec!(tx, PAUSE, PauseId::new(), of.stream, of.kind, words.as_str(), of.delivery, now, probe_at)? == 0 {
+    let (delivery, domain) = of.delivery.unzip();
+    if exec!(tx, PAUSE, PauseId::new(), of.stream, of.kind, words.as_str(), delivery, domain, now, probe_at)? == 0 {
         exec!(tx, PROBE_LATER, of.stream, probe_at, words)?;
         return Ok(false);
     }
@@ -131,13 +134,21 @@ pub async fn probe_now(tx: &mut Tx) -> Result<(), StoreError> {
     exec!(tx, PROBE_NOW, now).map(drop)
 }
 
-/// Ends the pause of a stream; whether there was one.
+/// Sets when the next mail of a paused stream finds out.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn end(tx: &mut Tx, stream: &str, by: &str, who: &str, why: &str) -> Result<bool, StoreError> {
+pub async fn probe_later(tx: &mut Tx, stream: &str, at: Timestamp) -> Result<(), StoreError> {
+    exec!(tx, PROBE_AT, stream, at).map(drop)
+}
+
+/// Somebody says that it is mended: one mail finds out at once, and the others follow it. Whether there was a pause.
+///
+/// # Errors
+/// When the database fails.
+pub async fn resume(tx: &mut Tx, stream: &str, who: &str, why: &str) -> Result<bool, StoreError> {
     let now = tx.now();
-    if exec!(tx, END_PAUSE, stream, now, by)? == 0 {
+    if exec!(tx, PROBE_AT, stream, now)? == 0 {
         return Ok(false);
     }
     exec!(tx, WAKE_PAUSED, stream, now)?;
@@ -145,17 +156,46 @@ pub async fn end(tx: &mut Tx, stream: &str, by: &str, who: &str, why: &str) -> R
     Ok(true)
 }
 
-/// Which of these deliveries are refused alone, while others of their stream are taken.
+/// Ends the pause of a stream: a mail was taken again. Whether there was one.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn refused_alone(tx: &mut Tx, of: &[DeliveryId]) -> Result<Vec<DeliveryId>, StoreError> {
-    #[derive(Serialize)]
-    struct Row {
-        id: Simple,
+pub async fn end(tx: &mut Tx, stream: &str, who: &str) -> Result<bool, StoreError> {
+    let now = tx.now();
+    if exec!(tx, END_PAUSE, stream, now, "probe")? == 0 {
+        return Ok(false);
     }
-    let list: Vec<_> = of.iter().map(|id| Row { id: id.0.simple() }).collect();
-    let rows = rows!(tx, (DeliveryId,), REFUSED_ALONE, json(&list))?;
+    exec!(tx, WAKE_PAUSED, stream, now)?;
+    journal::append(tx, who, "end_pause", stream, "a mail was taken again").await?;
+    Ok(true)
+}
+
+/// A mail that was refused as if all were.
+#[derive(Clone, Copy, Debug)]
+pub struct Refused<'a> {
+    /// The delivery.
+    pub id: DeliveryId,
+    /// Its recipient's domain.
+    pub domain: &'a str,
+    /// What it is about.
+    pub kind: ReplyKind,
+}
+
+/// Which of these deliveries are refused alone, while others of their stream are taken; pauses that ended before
+/// `since` are forgotten.
+///
+/// # Errors
+/// When the database fails.
+pub async fn refused_alone(tx: &mut Tx, of: &[Refused<'_>], since: Timestamp) -> Result<Vec<DeliveryId>, StoreError> {
+    #[derive(Serialize)]
+    struct Row<'a> {
+        id: Simple,
+        domain: &'a str,
+        kind: &'static str,
+        since: i64,
+    }
+    let row = of.iter().map(|r| Row { id: r.id.0.simple(), domain: r.domain, kind: r.kind.as_str(), since: since.0 });
+    let rows = rows!(tx, (DeliveryId,), REFUSED_ALONE, json(&row.collect::<Vec<_>>()))?;
     Ok(rows.into_iter().map(|(id,)| id).collect())
 }
 

@@ -20,7 +20,12 @@ on_both! {
     a_refusal_of_us_pauses_its_stream_and_no_other;
     a_mail_finds_out_that_the_pause_is_over;
     somebody_ends_the_pause_and_what_waited_leaves;
+    who_says_mended_too_early_costs_one_try;
     a_mail_refused_alone_fails_and_pauses_nothing_again;
+    a_server_that_blocks_us_alone_pauses_the_stream_once;
+    a_mail_no_relay_could_take_is_set_aside;
+    one_slow_reply_keeps_no_other_mail_waiting;
+    two_streams_keep_the_cap_of_their_relay_together;
     a_wrong_password_is_tried_once_a_quarter_of_an_hour;
     no_minute_sees_more_mails_than_the_cap_over_two_nodes;
     a_capped_domain_waits_and_the_others_do_not;
@@ -116,10 +121,23 @@ async fn somebody_ends_the_pause_and_what_waited_leaves(on: On) {
     let (mut w, refuses) = paused(on).await;
     refuses.store(false, Ordering::Relaxed);
     let mut tx = w.store.begin().await.unwrap();
-    assert!(streams::end(&mut tx, "incidents", "operator", "jo", "SPF is mended").await.unwrap());
-    assert!(!streams::end(&mut tx, "incidents", "operator", "jo", "SPF is mended").await.unwrap());
+    assert!(streams::resume(&mut tx, "incidents", "jo", "SPF is mended").await.unwrap());
+    assert!(!streams::resume(&mut tx, "account", "jo", "not paused").await.unwrap());
     tx.commit().await.unwrap();
     assert_eq!(w.settle().await.len(), 3);
+    assert!(pauses(&w).await.is_empty());
+}
+
+async fn who_says_mended_too_early_costs_one_try(on: On) {
+    let (mut w, _) = paused(on).await;
+    let tried = attempts(&w).await;
+    let mut tx = w.store.begin().await.unwrap();
+    assert!(streams::resume(&mut tx, "incidents", "jo", "I think so").await.unwrap());
+    tx.commit().await.unwrap();
+    assert!(w.settle().await.is_empty());
+    assert_eq!(attempts(&w).await, tried + 1);
+    assert_eq!(pauses(&w).await, ["incidents our_authentication"]);
+    assert!(w.deliveries().await.iter().all(|d| d.starts_with("free queued")), "{:?}", w.deliveries().await);
 }
 
 async fn a_mail_refused_alone_fails_and_pauses_nothing_again(on: On) {
@@ -157,6 +175,103 @@ async fn a_wrong_password_is_tried_once_a_quarter_of_an_hour(on: On) {
     assert!(w.sink.sessions() <= 5, "{} logins in an hour", w.sink.sessions());
     let rows = w.query("SELECT state, CAST(tries AS TEXT) FROM delivery").await;
     assert_eq!(rows, [[Some("queued".to_owned()), Some("0".to_owned())]], "no mail was at fault");
+}
+
+/// A subscriber at a domain of their own.
+async fn subscriber_at(w: &World, key: &str, domain: &str) {
+    let mut tx = w.store.begin().await.unwrap();
+    let row = allclear::store::setup::SubscriberRow {
+        key: key.into(),
+        address: format!("{key}@{domain}"),
+        name: None,
+        locale: "en".into(),
+        zone: "UTC".into(),
+        attributes: vec![],
+    };
+    allclear::store::setup::put_subscriber(&mut tx, &row).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
+async fn a_server_that_blocks_us_alone_pauses_the_stream_once(on: On) {
+    let script = Script::default().answering(|at, to, _| {
+        let refused = at == Phase::Rcpt && to.to.ends_with("@strict.example.org");
+        refused.then(|| Answer::reply(at, "550 5.7.1 blocked using bl.example, your IP is listed"))
+    });
+    let mut w = World::with(on, START, script, |_| {}).await;
+    let mut keys = Vec::new();
+    for n in 0..12 {
+        let key = format!("r{n}");
+        subscriber_at(&w, &key, if n % 3 == 0 { "strict.example.org" } else { "example.net" }).await;
+        keys.push(key);
+    }
+    free(&w, &keys.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let got = w.pass(90).await;
+    assert_eq!(got.len(), 8, "{:?}", w.deliveries().await);
+    w.pass(300).await;
+    assert_eq!(w.all().len(), 8);
+    assert_eq!(w.query("SELECT stream FROM stream_pause").await.len(), 1);
+    assert_eq!(w.deliveries().await.iter().filter(|d| *d == "free failed refused").count(), 4);
+}
+
+async fn a_mail_no_relay_could_take_is_set_aside(on: On) {
+    let wrong = |setting: &mut Setting| {
+        setting.streams.iter_mut().for_each(|stream| stream.reply_to = Some("müller@example.com".to_owned()));
+    };
+    let mut w = World::with(on, START, Script::default(), wrong).await;
+    w.subscriber("ann").await;
+    free(&w, &["ann"]).await;
+    assert!(w.pass(10).await.is_empty());
+    assert_eq!(w.deliveries().await, ["free parked template_fault"]);
+    assert_eq!(attempts(&w).await, 0);
+}
+
+async fn one_slow_reply_keeps_no_other_mail_waiting(on: On) {
+    use allclear::mail::sink::Act;
+    let script = Script::default().answering(|at, to, _| {
+        (at == Phase::Dot && to.to.starts_with("slow")).then_some(Answer { at, act: Act::Stall })
+    });
+    let mut w = World::with(on, START, script, |_| {}).await;
+    let mut keys = vec!["slow1".to_owned(), "slow2".to_owned()];
+    keys.extend((0..18).map(|n| format!("r{n}")));
+    for key in &keys {
+        w.subscriber(key).await;
+    }
+    free(&w, &keys.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    // The two hang for as long as a dialogue may; nobody else waits for them.
+    let quick = tokio::time::timeout(Duration::from_secs(15), w.sink.wait_for(18));
+    tokio::select! {
+        done = quick => done.unwrap(),
+        settled = w.worker.settle() => panic!("the slow ones were waited for: {settled:?}"),
+    }
+    w.settle().await;
+}
+
+async fn two_streams_keep_the_cap_of_their_relay_together(on: On) {
+    let shared = |setting: &mut Setting| {
+        let cap = Some(("main".to_owned(), Rate::per_minute(30)));
+        setting.streams.iter_mut().for_each(|stream| stream.caps.relay.clone_from(&cap));
+    };
+    let three = |relay: &mut allclear::mail::Relay| relay.sessions = Some(3);
+    let mut w = World::with_relay(on, START, Script::default(), shared, three).await;
+    let keys: Vec<String> = (0..25).map(|n| format!("r{n}")).collect();
+    w.component("imap", "Mail sync").await;
+    for key in &keys {
+        w.subscriber(key).await;
+        w.connection(key, "imap", key).await;
+        w.broken(key).await;
+    }
+    w.clock.set(w.now() + Span::minutes(6));
+    free(&w, &keys.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let mut times = Vec::new();
+    let mut at = w.now() + Span::minutes(6);
+    let end = at + Span::minutes(3);
+    while at < end {
+        times.extend(w.move_to(at).await.iter().map(|got| got.at));
+        at = at + Span::seconds(1);
+    }
+    assert_eq!(times.len(), 50);
+    assert!(most_a_minute(&times) <= 30, "{}", most_a_minute(&times));
+    assert!(w.sink.most_open() <= 3 && w.sink.sessions() <= 12, "{} sessions", w.sink.sessions());
 }
 
 fn capped(overall: Option<u32>, domain: Option<u32>) -> impl FnOnce(&mut Setting) {
@@ -207,17 +322,7 @@ async fn a_capped_domain_waits_and_the_others_do_not(on: On) {
     for key in &keys {
         w.subscriber(key).await;
     }
-    let mut tx = w.store.begin().await.unwrap();
-    let row = allclear::store::setup::SubscriberRow {
-        key: "other".into(),
-        address: "other@example.org".into(),
-        name: None,
-        locale: "en".into(),
-        zone: "UTC".into(),
-        attributes: vec![],
-    };
-    allclear::store::setup::put_subscriber(&mut tx, &row).await.unwrap();
-    tx.commit().await.unwrap();
+    subscriber_at(&w, "other", "example.org").await;
     keys.push("other".into());
     free(&w, &keys.iter().map(String::as_str).collect::<Vec<_>>()).await;
     let first = w.settle().await;
@@ -282,6 +387,7 @@ async fn one_session_is_enough_for_two_streams(on: On) {
     tokio::time::timeout(Duration::from_secs(60), w.sink.wait_for(80)).await.unwrap();
     loops.shutdown().await;
     assert_eq!(w.sink.most_open(), 1);
+    assert!(w.sink.sessions() <= 10, "{} sessions", w.sink.sessions());
 }
 
 async fn one_dead_recipient_among_many_costs_no_reconnect(on: On) {

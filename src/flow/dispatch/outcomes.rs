@@ -1,7 +1,7 @@
 //! What became of tries: recorded, with what follows for the address and the stream.
 
 use super::super::gate::Verdict;
-use super::super::relation::{self, PROBE_PAUSED};
+use super::super::relation::{self, PROBE_PAUSED, PROBE_SOON};
 use super::super::retry;
 use super::super::sender::{After, Record, after};
 use super::super::setting::{Setting, Stream};
@@ -9,11 +9,16 @@ use super::Shared;
 use super::way::Job;
 use crate::domain::delivery::{HandOver, Outcome, Reason, State};
 use crate::domain::id::DeliveryId;
-use crate::domain::reply::ReplyKind;
 use crate::domain::time::{Span, Timestamp};
 use crate::mail::{self, classify};
 use crate::store::record::Settled;
-use crate::store::{StoreError, Tx, record, streams, suppressions};
+use crate::store::streams::{self, Refused};
+use crate::store::{StoreError, Tx, record, suppressions};
+
+/// A mail that is refused as if all were, while others are taken, has failed at this try.
+const TRIES_ALONE: i64 = 3;
+/// How long it is remembered that a recipient's domain refused us alone.
+const REMEMBERED: Span = Span::hours(24);
 
 /// The relay took it.
 pub(super) const fn is_accepted(record: &Record) -> bool {
@@ -44,21 +49,26 @@ impl Shared {
         let refusals: Vec<_> = results.iter().filter_map(refusal).collect();
         let mut alone = Vec::new();
         if !refusals.is_empty() {
-            alone = streams::refused_alone(tx, &refusals.iter().map(|r| r.0).collect::<Vec<_>>()).await?;
+            let refused: Vec<_> = refusals.iter().map(|r| r.0).collect();
+            alone = streams::refused_alone(tx, &refused, tx.now() - REMEMBERED).await?;
         }
         let settled = self.settled(results, &alone, tx.now());
         record::outcomes(tx, &self.owner, &settled).await?;
         self.suppress_dead(tx, results, &settled).await?;
         let mut turned = false;
-        if let Some((id, kind, outcome)) = refusals.iter().find(|r| !alone.contains(&r.0)) {
+        if let Some((refused, outcome)) = refusals.iter().find(|r| !alone.contains(&r.0.id)) {
             let words = format!("{} {}", outcome.code.unwrap_or_default(), outcome.words);
-            relation::pause(tx, stream, *kind, &words, Some(*id), &self.owner).await?;
+            let delivery = Some((refused.id, refused.domain));
+            relation::pause(tx, stream, refused.kind, &words, delivery, &self.owner).await?;
             turned = true;
-        }
-        if results.iter().any(|(job, record)| job.probe && is_accepted(record))
-            && streams::end(tx, &stream.name, "probe", &self.owner, "a mail was taken again").await?
-        {
-            tracing::info!(stream = stream.name, "stream {} goes on: the relay took a mail again", stream.name);
+        } else if results.iter().any(|(job, record)| job.probe && is_accepted(record)) {
+            if streams::end(tx, &stream.name, &self.owner).await? {
+                tracing::info!(stream = stream.name, "stream {} goes on: the relay took a mail again", stream.name);
+            }
+            turned = true;
+        } else if results.iter().any(|(job, _)| job.probe) {
+            // It found out nothing about us.
+            streams::probe_later(tx, &stream.name, tx.now() + PROBE_SOON).await?;
             turned = true;
         }
         Ok(turned)
@@ -88,10 +98,11 @@ impl Shared {
 }
 
 /// What a try said of us, if it did.
-fn refusal((job, record): &(Job, Record)) -> Option<(DeliveryId, ReplyKind, &Outcome)> {
+fn refusal((job, record): &(Job, Record)) -> Option<(Refused<'_>, &Outcome)> {
     let Record::Attempt(outcome) = record else { return None };
+    let domain = job.claimed.frozen.to.rsplit('@').next().unwrap_or_default();
     match after(outcome, 0, Timestamp(0), Span::ZERO, Span::ZERO) {
-        After::Paused(kind) => Some((job.claimed.id, kind, outcome)),
+        After::Paused(kind) => Some((Refused { id: job.claimed.id, domain, kind }, outcome)),
         _ => None,
     }
 }
@@ -136,11 +147,20 @@ fn settle(job: &Job, record: &Record, setting: &Setting, now: Timestamp, alone: 
             let outcome = Some(outcome.clone());
             match then {
                 After::Accepted => Settled { outcome, state: State::Accepted, ..blank },
+                // The second session lost with it: perhaps it is this mail that ends them.
+                After::Queued { counts: false, .. } if job.lost_before => {
+                    let due_at = Some(now + wait);
+                    Settled { outcome, due_at, reason: Some(Reason::Retry), counts: true, ..blank }
+                }
                 After::Queued { due_at, counts, reason } => {
                     Settled { outcome, due_at: Some(due_at), reason: Some(reason), counts, ..blank }
                 }
-                After::Paused(_) if alone => {
+                After::Paused(_) if alone && job.claimed.tries + 1 >= TRIES_ALONE => {
                     Settled { outcome, state: State::Failed, reason: Some(Reason::Refused), ..blank }
+                }
+                After::Paused(_) if alone => {
+                    let due_at = Some(now + wait.max(PROBE_PAUSED));
+                    Settled { outcome, due_at, reason: Some(Reason::Retry), counts: true, ..blank }
                 }
                 // Later than the next probe: another mail tries first, in case it is this one after all.
                 After::Paused(_) => {

@@ -20,6 +20,8 @@ pub(super) struct Job {
     pub claimed: Claimed,
     /// It finds out whether the stream's pause is over.
     pub probe: bool,
+    /// A session was lost with it before, and nothing else was heard of it since.
+    pub lost_before: bool,
     pub step: Step,
     pub bytes: Vec<u8>,
     pub copy: Option<MailCopy>,
@@ -127,13 +129,24 @@ impl Job {
 }
 
 fn render(job: &mut Job, templates: &Templates) -> Event {
-    match compose::bytes(&job.claimed.frozen, templates) {
+    let frozen = &job.claimed.frozen;
+    let fit = compose::bytes(frozen, templates).and_then(|bytes| {
+        // No relay could take it, now or later.
+        mail::check(&bytes, sender(&frozen.from), &frozen.to).map_err(|why| ComposeError(why.to_owned()))?;
+        Ok(bytes)
+    });
+    match fit {
         Ok(bytes) => {
             job.bytes = bytes;
             Event::Rendered
         }
         Err(ComposeError(why)) => Event::RenderFailed(why),
     }
+}
+
+/// The address of a From header.
+pub(super) fn sender(from: &str) -> &str {
+    from.rsplit_once('<').map_or(from, |(_, address)| address.trim_end_matches('>'))
 }
 
 /// The dialogue with the relay, as a whole no longer than allowed. The look must be fresh when DATA is written.
