@@ -13,6 +13,7 @@ mod types;
 pub mod audit;
 pub mod browse;
 pub mod copies;
+mod copy_in;
 pub mod doctor;
 pub mod fitness;
 pub mod holds;

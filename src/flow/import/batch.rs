@@ -7,6 +7,7 @@ use super::row::Row;
 use super::{Counts, Event, Refusal};
 use crate::store::import::{Change, known_components, known_subscribers};
 use crate::store::{Store, StoreError, Tx};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 
@@ -63,17 +64,24 @@ impl Book {
         hear: &mut (dyn FnMut(Event) + Send),
     ) -> Result<(), StoreError> {
         let mut tx = if self.dry_run { store.read().await? } else { store.begin().await? };
-        let (mut current, subscribers) = self.look_up(&mut tx, batch).await?;
-        // In order, so that two imports at once lock rows in the same one.
-        let mut changes = BTreeMap::<String, Change<R>>::new();
+        let (current, subscribers) = self.look_up(&mut tx, batch).await?;
+        // In order: two imports at once lock rows in the same one, and what lies together is written together.
+        let mut changes = BTreeMap::<Cow<'_, str>, Change<R>>::new();
         let mut counts = self.counts;
         let mut refused = Vec::new();
         for (line, read) in &batch.lines {
             counts.lines += 1;
-            match read.clone().and_then(|row| self.judge(row, &current, &subscribers)) {
-                Ok((Effect::Nothing, _)) => counts.unchanged += 1,
-                Ok((effect, row)) => {
-                    let identity = row.identity();
+            let judged = read.as_ref().map_err(Clone::clone).and_then(|row| {
+                let identity = row.identity();
+                let earlier = changes.get(&identity).map(|change| &change.row);
+                let (effect, to) =
+                    self.judge(row, &identity, earlier.or_else(|| current.get(&*identity)), &subscribers)?;
+                Ok((identity, effect, to))
+            });
+            match judged {
+                Ok((_, Effect::Nothing, _)) => counts.unchanged += 1,
+                Ok((identity, effect, row)) => {
+                    let row = row.into_owned();
                     let new = effect == Effect::Inserts || changes.get(&identity).is_some_and(|change| change.new);
                     counts.inserted += u64::from(effect == Effect::Inserts);
                     counts.updated += u64::from(effect == Effect::Updates);
@@ -81,7 +89,6 @@ impl Book {
                     if self.dry_run {
                         self.written.insert(self.hasher.hash_one(&identity), self.hasher.hash_one(&row));
                     }
-                    current.insert(identity.clone(), row.clone());
                     changes.insert(identity, Change { row, new });
                 }
                 Err(errors) => {
@@ -90,6 +97,7 @@ impl Book {
                 }
             }
         }
+        drop(current);
         if !self.dry_run && !changes.is_empty() {
             R::put(&mut tx, &changes.into_values().collect::<Vec<_>>()).await?;
             tx.commit().await?;
@@ -117,15 +125,16 @@ impl Book {
             false => known_subscribers(tx, &named).await?.into_iter().collect(),
         };
         let current = R::current(tx, &rows).await?;
-        Ok((current.into_iter().map(|row| (row.identity(), row)).collect(), subscribers))
+        Ok((current.into_iter().map(|row| (row.identity().into_owned(), row)).collect(), subscribers))
     }
 
-    fn judge<R: Row>(
+    fn judge<'r, R: Row>(
         &self,
-        row: R,
-        current: &HashMap<String, R>,
+        row: &'r R,
+        identity: &str,
+        current: Option<&R>,
         subscribers: &HashSet<String>,
-    ) -> Result<(Effect, R), Vec<FieldError>> {
+    ) -> Result<(Effect, Cow<'r, R>), Vec<FieldError>> {
         let components = row.components().into_iter();
         let missing = components.filter(|(_, key)| !self.components.contains(*key));
         let mut errors: Vec<_> = missing.map(|(field, key)| no_component(&field, key)).collect();
@@ -134,13 +143,11 @@ impl Book {
         if !errors.is_empty() {
             return Err(errors);
         }
-        let identity = row.identity();
-        let current = current.get(&identity);
         let row = row.over(current).map_err(|error| vec![error])?;
-        let written = self.written.get(&self.hasher.hash_one(&identity)).filter(|_| self.dry_run);
+        let written = self.written.get(&self.hasher.hash_one(identity)).filter(|_| self.dry_run);
         let same = match written {
             Some(written) => Some(*written == self.hasher.hash_one(&row)),
-            None => current.map(|current| *current == row),
+            None => current.map(|current| *current == *row),
         };
         let effect = match same {
             None => Effect::Inserts,

@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// Batches read ahead of the database.
-const AHEAD: usize = 2;
+const AHEAD: usize = 1;
 
 /// How lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,6 +8,7 @@ use crate::store::import_people::{self, Attribute, Subscriber, Subscription};
 use crate::store::{StoreError, Tx};
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 use std::hash::Hash;
 
 type Read<R> = Result<R, Vec<FieldError>>;
@@ -18,7 +19,7 @@ pub(super) trait Row: Clone + PartialEq + Hash + Send + Sync + 'static {
     fn read(fields: Map<String, Value>) -> Read<Self>;
 
     /// What is the same in two lines about the same thing.
-    fn identity(&self) -> String;
+    fn identity(&self) -> Cow<'_, str>;
 
     /// The component that the line itself makes known.
     fn component(&self) -> Option<&str> {
@@ -36,8 +37,8 @@ pub(super) trait Row: Clone + PartialEq + Hash + Send + Sync + 'static {
     }
 
     /// What the line comes to, given what there is.
-    fn over(self, _current: Option<&Self>) -> Result<Self, FieldError> {
-        Ok(self)
+    fn over(&self, _current: Option<&Self>) -> Result<Cow<'_, Self>, FieldError> {
+        Ok(Cow::Borrowed(self))
     }
 
     /// What there is of some rows.
@@ -67,8 +68,8 @@ impl Row for Component {
         Ok(Self { key, name: said.name, group: said.group, depends_on: said.depends_on.into_iter().collect() })
     }
 
-    fn identity(&self) -> String {
-        self.key.clone()
+    fn identity(&self) -> Cow<'_, str> {
+        Cow::Borrowed(&self.key)
     }
 
     fn component(&self) -> Option<&str> {
@@ -97,8 +98,8 @@ impl Row for Connection {
         Ok(Self { key, component: said.component, name: said.name, link: said.link, subscribers })
     }
 
-    fn identity(&self) -> String {
-        self.key.clone()
+    fn identity(&self) -> Cow<'_, str> {
+        Cow::Borrowed(&self.key)
     }
 
     fn components(&self) -> Vec<(String, &str)> {
@@ -109,9 +110,9 @@ impl Row for Connection {
         self.subscribers.iter().map(|key| ("subscribers".to_owned(), key.as_str())).collect()
     }
 
-    fn over(self, current: Option<&Self>) -> Result<Self, FieldError> {
+    fn over(&self, current: Option<&Self>) -> Result<Cow<'_, Self>, FieldError> {
         let moved = current.is_some_and(|current| current.component != self.component);
-        if moved { Err(register::fixed_component()) } else { Ok(self) }
+        if moved { Err(register::fixed_component()) } else { Ok(Cow::Borrowed(self)) }
     }
 
     async fn current(tx: &mut Tx, of: &[&Self]) -> Result<Vec<Self>, StoreError> {
@@ -133,14 +134,18 @@ impl Row for Subscriber {
         Ok(Self { key, address: row.address, name: row.name, locale: row.locale, zone: row.zone, attributes })
     }
 
-    fn identity(&self) -> String {
-        self.key.clone()
+    fn identity(&self) -> Cow<'_, str> {
+        Cow::Borrowed(&self.key)
     }
 
     /// Attributes have lines of their own: a line that does not give them leaves them.
-    fn over(self, current: Option<&Self>) -> Result<Self, FieldError> {
-        let kept = || current.and_then(|current| current.attributes.clone());
-        Ok(Self { attributes: self.attributes.clone().or_else(kept), ..self })
+    fn over(&self, current: Option<&Self>) -> Result<Cow<'_, Self>, FieldError> {
+        Ok(match current.and_then(|current| current.attributes.as_ref()) {
+            Some(kept) if self.attributes.is_none() => {
+                Cow::Owned(Self { attributes: Some(kept.clone()), ..self.clone() })
+            }
+            _ => Cow::Borrowed(self),
+        })
     }
 
     async fn current(tx: &mut Tx, of: &[&Self]) -> Result<Vec<Self>, StoreError> {
@@ -158,9 +163,9 @@ impl Row for Subscription {
         Ok(Self { subscriber: said.subscriber, component: said.component, active: said.active })
     }
 
-    fn identity(&self) -> String {
+    fn identity(&self) -> Cow<'_, str> {
         // No key has control characters.
-        format!("{}\n{}", self.subscriber, self.component.as_deref().unwrap_or("\n"))
+        format!("{}\n{}", self.subscriber, self.component.as_deref().unwrap_or("\n")).into()
     }
 
     fn components(&self) -> Vec<(String, &str)> {
@@ -201,8 +206,8 @@ impl Row for Attribute {
         Ok(Self { subscriber: said.subscriber, name: said.name, values: said.values.into_iter().collect() })
     }
 
-    fn identity(&self) -> String {
-        format!("{}\n{}", self.subscriber, self.name)
+    fn identity(&self) -> Cow<'_, str> {
+        format!("{}\n{}", self.subscriber, self.name).into()
     }
 
     fn subscribers(&self) -> Vec<(String, &str)> {

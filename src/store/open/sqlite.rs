@@ -45,7 +45,10 @@ pub(super) fn pools(options: SqliteConnectOptions, readers: u32) -> Pool {
     let writer = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
     let readers = SqlitePoolOptions::new().max_connections(readers.max(1)).idle_timeout(None).max_lifetime(None);
     Pool::Sqlite {
-        writer: writer.connect_lazy_with(options.clone()),
+        // 32 MiB, as far as it is used, and a checkpoint at 40 MiB of log: an import touches most pages of an index in
+        // every transaction, and would write them out, and copy them to the file, several times for each.
+        writer: writer
+            .connect_lazy_with(options.clone().pragma("cache_size", "-32768").pragma("wal_autocheckpoint", "10000")),
         file: options.get_filename().to_owned(),
         readers: readers.connect_lazy_with(options.pragma("cache_size", "-4096")),
     }
