@@ -140,6 +140,7 @@ async fn an_import_that_cannot_begin_or_breaks_off_says_why() {
         ("/v1/import/subscribers", "application/json", csv, 415, "`text/csv` or `application/x-ndjson`"),
         ("/v1/import/subscribers", "text/csv", "key,mail\n", 400, "the first line names the unknown column `mail`"),
         ("/v1/import/subscribers?dry_run=maybe", "text/csv", csv, 400, "dry_run is neither true nor false"),
+        ("/v1/import/subscribers?dryrun=true", "text/csv", csv, 400, "dryrun is no parameter here; there is `dry_run`"),
     ] {
         let reply = face.raw(import(path, content_type, &face.token, body.into())).await;
         assert_eq!(reply.status, status, "{path}: {}", reply.body);
@@ -376,6 +377,8 @@ async fn pauses_and_suppressions_are_listed_and_ended_with_a_reason() {
     let again = face.send("POST", "/v1/streams/incidents/resume", &why, &[]).await;
     assert_eq!(again.status, StatusCode::NOT_FOUND);
 
+    let mistyped = face.send("GET", "/v1/suppressions?afer=jo", "", &[]).await;
+    assert_eq!((mistyped.status, mistyped.fields()), (StatusCode::BAD_REQUEST, vec!["afer"]), "{}", mistyped.body);
     let listed = face.send("GET", "/v1/suppressions", "", &[]).await;
     assert_eq!(listed.body[0]["address"], "jo@example.com");
     assert_eq!(listed.body.as_array().unwrap().len(), 1, "one line an address: {}", listed.body);

@@ -15,6 +15,7 @@ use super::{
     Config, ConfigError, Database, Http, Mail, Mailbox, Page, Plan, Recovery, Retention, Secret, Templates,
     Unconfirmed, dispatch, limits, relays, source, streams,
 };
+use crate::domain::address::parse_address;
 use crate::domain::time::Span;
 
 const YEAR_SECONDS: u64 = 366 * 24 * 3600;
@@ -113,6 +114,20 @@ impl Check {
         }
     }
 
+    /// The name of a host, in A-labels when it was written outside ASCII.
+    pub(super) fn host_name(&self, key: &str, given: Option<String>) -> Result<Option<String>, ConfigError> {
+        match self.text(key, given)? {
+            Some(name) if !name.is_ascii() => match parse_address(&format!("x@{name}")) {
+                Ok(address) => Ok(Some(address.domain().to_owned())),
+                Err(fault) => {
+                    let hint = "Write a domain of yours, such as status.acme.example.";
+                    Err(self.error(key, format!("`{name}`: {fault}"), hint))
+                }
+            },
+            other => Ok(other),
+        }
+    }
+
     /// The content of a secret's file, without the line end.
     pub(super) fn secret(&self, key: &str, file: &RelativePathBuf) -> Result<Secret, ConfigError> {
         let path = file.relative();
@@ -183,9 +198,10 @@ impl Check {
     /// Without a domain, that of the first sender is used.
     fn mail(&self, raw: raw::Mail, streams: &BTreeMap<String, raw::Stream>) -> Result<Mail, ConfigError> {
         let sender = || streams.values().find_map(|s| s.from.as_deref()?.parse::<Mailbox>().ok());
-        let domain = self.text("mail.domain", raw.domain)?.or_else(|| sender().map(|from| from.domain().to_owned()));
+        let domain = self.host_name("mail.domain", raw.domain)?;
+        let domain = domain.or_else(|| sender().map(|from| from.domain().to_owned()));
         let domain = domain.unwrap_or_else(|| "localhost".to_owned());
-        let fits = |c: char| c.is_alphanumeric() || c == '-' || c == '.';
+        let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
         if domain.starts_with('.') || domain.ends_with('.') || !domain.chars().all(fits) {
             let what = format!("`{domain}` is no domain");
             return Err(self.error("mail.domain", what, "Write a domain of yours, such as status.acme.example."));

@@ -1,5 +1,6 @@
 //! Sender addresses as they stand in the configuration.
 
+use crate::domain::address::parse_address;
 use std::fmt;
 use std::str::FromStr;
 
@@ -8,7 +9,7 @@ use std::str::FromStr;
 pub struct Mailbox {
     /// The name shown before the address.
     pub name: Option<String>,
-    /// The address itself.
+    /// The address itself, in ASCII: the domain in A-labels.
     pub address: String,
 }
 
@@ -37,11 +38,22 @@ impl FromStr for Mailbox {
         match address.split_once('@') {
             Some((local, domain)) if fits(local) && fits(domain) => {
                 let name = (!name.is_empty()).then(|| name.to_owned());
-                Ok(Self { name, address: address.to_owned() })
+                Ok(Self { name, address: in_ascii(local, address)? })
             }
             _ => Err(format!("`{text}` holds no mail address")),
         }
     }
+}
+
+/// A sender outside ASCII would need SMTPUTF8 of the relay and of every server behind it, whoever the recipient is.
+fn in_ascii(local: &str, address: &str) -> Result<String, String> {
+    if address.is_ascii() {
+        return Ok(address.to_owned());
+    }
+    if !local.is_ascii() {
+        return Err(format!("`{local}` before the @ is not plain ASCII, and most mail servers refuse such a sender"));
+    }
+    parse_address(address).map(|address| address.as_str().to_owned()).map_err(|fault| format!("`{address}`: {fault}"))
 }
 
 impl fmt::Display for Mailbox {

@@ -79,7 +79,7 @@ fn smtp(check: &Check, name: &str, raw: raw::Relay, mail: &Mail) -> Result<Smtp,
         tls,
         login,
         ca_file: raw.ca_file.map(|file| file.relative()),
-        hello_name: check.text(&key("hello_name"), raw.hello_name)?.unwrap_or_else(|| mail.domain.clone()),
+        hello_name: check.host_name(&key("hello_name"), raw.hello_name)?.unwrap_or_else(|| mail.domain.clone()),
         sessions: raw.sessions.map(|most| check.number(&key("sessions"), Some(most), 8, 1..=1_000)).transpose()?,
         mails_per_minute: raw
             .mails_per_minute

@@ -190,6 +190,39 @@ fn a_sender_needs_an_address_on_one_line() {
 }
 
 #[test]
+fn a_sender_outside_ascii_goes_out_in_ascii_or_is_refused() {
+    let smtp = "[relays.main]\ntransport = \"smtp\"\nhost = \"relay.acme.example\"\n";
+    let stream = "[streams.account]\nfrom = \"München <status@münchen.example>\"\nreply_to = \"a@BÜRO.example\"";
+    let config = file(&format!("{smtp}{stream}"), &[]).unwrap();
+    let account = &config.streams["account"];
+    assert_eq!(account.from.to_string(), "\"München\" <status@xn--mnchen-3ya.example>");
+    assert_eq!(account.reply_to.as_ref().unwrap().address, "a@xn--bro-hoa.example");
+    assert_eq!(config.mail.domain, "xn--mnchen-3ya.example");
+    let written = format!("[mail]\ndomain = \"münchen.example\"\n{smtp}hello_name = \"büro.example\"");
+    let config = file(&written, &[]).unwrap();
+    let Relay::Smtp(relay) = &config.relays["main"] else { panic!("not SMTP") };
+    assert_eq!(
+        (config.mail.domain.as_str(), relay.hello_name.as_str()),
+        ("xn--mnchen-3ya.example", "xn--bro-hoa.example")
+    );
+    assert_eq!(config.streams["incidents"].from.address, "status@xn--mnchen-3ya.example");
+    for (key, address) in
+        [("from", "stätus@acme.example"), ("reply_to", "stätus@acme.example"), ("from", "a@ｘ.example")]
+    {
+        let (at, text, hint) = refused(&format!("[streams.account]\n{key} = \"{address}\""));
+        assert_eq!(at, format!("streams.account.{key}"));
+        assert!(text.contains(if address.starts_with("st") { "before the @" } else { "international" }), "{text}");
+        assert!(hint.contains("status@acme.example"), "{hint}");
+    }
+    for (key, text) in
+        [("mail.domain", "[mail]\ndomain = \"mün chen.example\""), ("mail.domain", "[mail]\ndomain = \"ü\"")]
+    {
+        assert_eq!(refused(text).0, key, "{text}");
+    }
+    assert_eq!(refused(&format!("{smtp}hello_name = \"ü..example\"")).0, "relays.main.hello_name");
+}
+
+#[test]
 fn a_relay_is_complete_and_keeps_its_password_off_the_wire() {
     let smtp = "[relays.main]\ntransport = \"smtp\"\n";
     assert_eq!(refused("[relays.main]\nhost = \"x\"").0, "relays.main.transport");

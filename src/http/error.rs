@@ -5,6 +5,7 @@ use crate::flow::ingest::IngestError;
 use crate::flow::intake::FieldError;
 use crate::flow::reading::Unreadable;
 use crate::store::StoreError;
+use axum::extract::rejection::QueryRejection;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -95,6 +96,17 @@ impl Problem {
         let detail = format!("{} {}", error.field, error.what);
         let hint = "correct the request and send it again; nothing was recorded";
         Self { errors: vec![error], ..Self::new(StatusCode::BAD_REQUEST, "malformed", detail, hint) }
+    }
+
+    /// 400, about what follows the `?`: a name that is not known, or else `name`, the only one that is.
+    #[must_use]
+    pub fn query(rejection: &QueryRejection, name: &str, what: &str) -> Self {
+        let text = rejection.body_text();
+        let unknown = text.split_once("unknown field `").and_then(|(_, rest)| rest.split_once('`'));
+        Self::malformed(match unknown {
+            Some((unknown, _)) => FieldError::new(unknown, format!("is no parameter here; there is `{name}`")),
+            None => FieldError::new(name, what),
+        })
     }
 
     /// 422, about fields.

@@ -5,7 +5,6 @@ use super::{Api, Problem, auth};
 use crate::domain::key::Scope;
 use crate::domain::kind::Kind;
 use crate::flow::import::{self, Counts, Event, Format, ImportError, Job, Refusal};
-use crate::flow::intake::FieldError;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
@@ -42,6 +41,7 @@ impl Default for Places {
 
 /// How to import.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct How {
     #[serde(default)]
     dry_run: bool,
@@ -71,8 +71,7 @@ pub(super) async fn import(
 ) -> Result<Response, Problem> {
     auth::caller(&api, &headers, Scope::Manage).await?;
     let kind: Kind = kind.parse().map_err(|known: String| Problem::not_found(&known))?;
-    let Query(How { dry_run }) =
-        how.map_err(|_| Problem::malformed(FieldError::new("dry_run", "is neither true nor false")))?;
+    let Query(How { dry_run }) = how.map_err(|said| Problem::query(&said, "dry_run", "is neither true nor false"))?;
     let job = Job { kind, format: format(&headers)?, dry_run };
     let _place = places.0.try_acquire().map_err(|_| Problem::busy("as many imports as may run at once are running"))?;
     let stop = CancellationToken::new();

@@ -9,6 +9,7 @@ use crate::store::streams::{self, Pause};
 use crate::store::suppressions;
 use axum::Json;
 use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -63,14 +64,20 @@ pub(super) async fn resume(State(api): State<Api>, Segment(name): Segment, heade
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct After {
     #[serde(default)]
     after: String,
 }
 
 /// `GET /v1/suppressions`: by address, in pages of 100; `?after=` the last address of the page before.
-pub(super) async fn suppressed(State(api): State<Api>, Query(page): Query<After>, headers: HeaderMap) -> Answered {
+pub(super) async fn suppressed(
+    State(api): State<Api>,
+    page: Result<Query<After>, QueryRejection>,
+    headers: HeaderMap,
+) -> Answered {
     auth::caller(&api, &headers, Scope::Read).await?;
+    let Query(page) = page.map_err(|said| Problem::query(&said, "after", "is given twice"))?;
     let mut tx = api.store.read().await?;
     Ok(Json(suppressions::page(&mut tx, &page.after, PAGE).await?).into_response())
 }

@@ -31,6 +31,8 @@ pub struct Rule {
     never: &'static str,
     /// The phrases that are, separated by `|`; `*` stands for up to [`GAP`] bytes of anything.
     words: &'static str,
+    /// The phrases, written alike, that contradict everything else in the rule.
+    unless: &'static str,
 }
 
 /// How far apart the parts of a phrase may be.
@@ -100,6 +102,7 @@ impl Said {
             || (rule.final_only && !final_no)
             || (rule.relay_only && self.passed_on)
             || self.has_status(rule.never)
+            || says(&self.words, rule.unless)
         {
             return false;
         }

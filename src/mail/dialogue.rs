@@ -29,7 +29,12 @@ impl Envelope {
     /// they know where a quoted `>` is harmless, and a sender without spaces and brackets.
     pub(super) fn new(from: &str, to: &str) -> Result<Self, Outcome> {
         let unfit = |text: &str| text.chars().any(|c| c.is_control() || c.is_whitespace() || matches!(c, '<' | '>'));
-        if !parse_address(to).is_ok_and(|address| address.as_str().eq_ignore_ascii_case(to)) || unfit(from) {
+        if unfit(from) {
+            // Ours, and alike for every recipient: nothing of it may count against this one.
+            let text = "5.1.7 not sent by allclear: the sender's address cannot stand in an SMTP command";
+            return Err(Outcome::Refused(Reply { of_sender: true, ..Reply::new(553, text) }));
+        }
+        if !parse_address(to).is_ok_and(|address| address.as_str().eq_ignore_ascii_case(to)) {
             let text = "5.1.3 not sent by allclear: the address cannot stand in an SMTP command";
             return Err(Outcome::Refused(Reply::new(553, text)));
         }
@@ -229,6 +234,8 @@ impl Display for Stuffed<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::reply::ReplyKind;
+    use crate::mail::classify;
 
     #[test]
     fn dots_at_line_starts_are_doubled_and_the_mail_ends_with_one() {
@@ -242,6 +249,17 @@ mod tests {
             ("a.b\r\n", "a.b\r\n.\r\n"),
         ] {
             assert_eq!(Stuffed(mail).to_string(), wire, "{mail:?}");
+        }
+    }
+
+    #[test]
+    fn a_sender_that_cannot_stand_in_a_command_is_our_fault() {
+        for from in ["a@b.c>\r\nDATA", "a@b.c> SIZE=1", "a b@c.d"] {
+            for to in ["kim@customer.example", "no address"] {
+                let Err(Outcome::Refused(reply)) = Envelope::new(from, to) else { panic!("{from:?} was taken") };
+                assert!(reply.of_sender && reply.text.contains("sender"), "{reply}");
+                assert_eq!(classify(&reply), ReplyKind::OurAuthentication, "{reply}");
+            }
         }
     }
 

@@ -5,6 +5,8 @@
 
 use super::error::{Fault, TemplateError};
 use super::graph::{BLOCK, place};
+use super::markup::Markup;
+use super::sources::Part;
 use handlebars::template::{DecoratorTemplate, HelperTemplate, Parameter, TemplateElement};
 use handlebars::{JsonTruthy, Path, Template};
 use serde_json::Value;
@@ -47,17 +49,26 @@ pub(super) struct Checker<'a> {
     seen: BTreeSet<Block>,
     reached: BTreeSet<Block>,
     faults: Vec<TemplateError>,
+    markup: Markup,
 }
 
 impl<'a> Checker<'a> {
     /// A walk that has seen nothing yet, through templates that include each other in no circle.
     pub fn new(set: &'a BTreeMap<String, Template>) -> Self {
-        Self { set, used: BTreeSet::new(), seen: BTreeSet::new(), reached: BTreeSet::new(), faults: Vec::new() }
+        Self {
+            set,
+            used: BTreeSet::new(),
+            seen: BTreeSet::new(),
+            reached: BTreeSet::new(),
+            faults: Vec::new(),
+            markup: Markup::default(),
+        }
     }
 
     /// Walks a template with the data of all its samples.
     pub fn walk(&mut self, name: &str, samples: &[Value]) {
         let frames: Vec<_> = samples.iter().map(|s| Frame { root: s, this: s, looping: false }).collect();
+        self.markup = Markup::default();
         self.named(name, &frames);
     }
 
@@ -88,9 +99,15 @@ impl<'a> Checker<'a> {
             let (line, column) = place(template, i);
             let spot = Spot { template: name, line, column };
             let done = match element {
-                TemplateElement::RawString(_) | TemplateElement::Comment(_) => Ok(()),
+                TemplateElement::RawString(text) => {
+                    self.markup.read(text);
+                    Ok(())
+                }
+                TemplateElement::Comment(_) => Ok(()),
                 TemplateElement::HtmlExpression(_) => Err(spot.fault(Fault::Unescaped)),
-                TemplateElement::Expression(e) => print(&spot, e, frames),
+                TemplateElement::Expression(e) => {
+                    print(&spot, e, frames).and_then(|path| self.placed(&spot, Some(path.as_str())))
+                }
                 TemplateElement::HelperBlock(block) => self.block(&spot, block, frames),
                 TemplateElement::PartialExpression(p) | TemplateElement::PartialBlock(p) => {
                     self.partial(&spot, p, frames)
@@ -108,12 +125,24 @@ impl<'a> Checker<'a> {
         }
         let Some(name) = partial.name.as_name() else { return unsupported("a computed partial") };
         if let Some(inner) = &partial.template {
+            // Where a layout takes its block there is text: anything else is refused below.
+            let outside = std::mem::take(&mut self.markup);
             self.elements(spot.template, inner, frames);
+            self.markup = outside;
         }
-        if name != BLOCK {
-            self.named(name, frames);
+        if name == BLOCK {
+            return self.placed(spot, None);
         }
+        self.named(name, frames);
         Ok(())
+    }
+
+    /// Whether a value, or a block of which no more is known, may stand here.
+    fn placed(&mut self, spot: &Spot, path: Option<&str>) -> Result<(), TemplateError> {
+        if Part::of(spot.template) != Part::Html {
+            return Ok(());
+        }
+        self.markup.print(path).map_err(|(place, what_to_do)| spot.fault(Fault::Exposed(place, what_to_do)))
     }
 
     fn block(&mut self, spot: &Spot, block: &HelperTemplate, frames: &[Frame]) -> Result<(), TemplateError> {
@@ -152,15 +181,23 @@ impl<'a> Checker<'a> {
                 _ => return Err(fail(Fault::Unsupported(format!("#{helper}")))),
             }
         }
+        let before = self.markup.clone();
+        let mut after = Vec::new();
         for (template, frames, otherwise) in [(&block.template, inner, false), (&block.inverse, inverse, true)] {
-            let Some(template) = template else { continue };
+            self.markup = before.clone();
+            let Some(template) = template else {
+                after.push(before.clone());
+                continue;
+            };
             let key = (spot.template.to_owned(), spot.line, spot.column, otherwise);
             if !frames.is_empty() {
                 self.reached.insert(key.clone());
             }
             self.seen.insert(key);
             self.elements(spot.template, template, &frames);
+            after.push(self.markup.clone());
         }
+        self.markup = after.into_iter().max().unwrap_or(before);
         Ok(())
     }
 }
@@ -188,7 +225,8 @@ fn path_text(path: &Path) -> String {
     }
 }
 
-fn print(spot: &Spot, expression: &HelperTemplate, frames: &[Frame]) -> Result<(), TemplateError> {
+/// The path of what is printed.
+fn print(spot: &Spot, expression: &HelperTemplate, frames: &[Frame]) -> Result<String, TemplateError> {
     let raw = match &expression.name {
         Parameter::Path(path @ Path::Relative(_)) if expression.params.is_empty() && expression.hash.is_empty() => {
             path_text(path)
@@ -205,5 +243,5 @@ fn print(spot: &Spot, expression: &HelperTemplate, frames: &[Frame]) -> Result<(
             Some(_) => {}
         }
     }
-    Ok(())
+    Ok(raw)
 }

@@ -46,6 +46,9 @@ pub enum Fault {
     /// It prints without escaping.
     #[error("unescaped output is not allowed: write `{{{{…}}}}`")]
     Unescaped,
+    /// It prints where escaping does not keep a value in its place: where, and what to do.
+    #[error("a value is not safe {0}: escaping does not protect it there")]
+    Exposed(&'static str, &'static str),
     /// It uses what these templates do without.
     #[error("{0} is not allowed here: only paths, #if, #unless, #each, #with and partials without arguments are")]
     Unsupported(String),
@@ -107,6 +110,7 @@ impl TemplateError {
             }
             Fault::NotList(name) => format!("write {{{{#if {name}}}}}, or name a list"),
             Fault::Unescaped => "values come from outside, and would be read as markup".to_owned(),
+            Fault::Exposed(_, what_to_do) => (*what_to_do).to_owned(),
             Fault::Unsupported(_) => {
                 "what is to be shown is prepared by the program; a template only arranges it".to_owned()
             }

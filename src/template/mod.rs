@@ -8,6 +8,7 @@ mod error;
 mod flat;
 mod graph;
 mod lead;
+mod markup;
 mod prose;
 mod samples;
 mod sources;

@@ -243,6 +243,59 @@ fn what_cannot_be_checked_or_is_unsafe_is_refused() {
 }
 
 #[test]
+fn a_value_stands_only_where_escaping_protects_it() {
+    for (source, column, place) in [
+        ("<img alt={{lead}}>", 10, "without quotes"),
+        ("<img alt = {{lead}}>", 12, "without quotes"),
+        ("<img alt=a{{lead}}>", 11, "without quotes"),
+        ("<script>var t={{lead}}</script>", 15, "<script>"),
+        ("<SCRIPT type=\"x\">'</b>{{lead}}'</SCRIPT>", 23, "<script>"),
+        ("<style>{{#if lead}}p { color: {{lead}} }{{/if}}</style>", 31, "<style>"),
+        ("<a onclick=\"f('{{lead}}')\">x</a>", 16, "event handler"),
+        ("<a title=\"x\" OnClick = '{{lead}}'>x</a>", 25, "event handler"),
+        ("<a href=\"{{lead}}\">x</a>", 10, "link"),
+        ("<p style=\"color:{{lead}}\">x</p>", 17, "style"),
+        ("<p {{lead}}>x</p>", 4, "tag"),
+        ("<{{lead}}>x", 2, "tag"),
+        ("<p title=\"x\"{{lead}}>x</p>", 13, "tag"),
+        ("{{#if link}}<script>{{else}}<b>{{/if}}{{lead}}", 39, "<script>"),
+        ("<script>{{#if link}}</script>{{/if}}{{lead}}", 37, "<script>"),
+    ] {
+        let html = format!("ok\n{source}");
+        let found = fault("mail/free/body.html", &html);
+        assert_eq!(found.place(), format!("mail/free/body.html.hbs:2:{column}"), "{source}: {found}");
+        assert!(matches!(found.fault, Fault::Exposed(..)) && found.to_string().contains(place), "{source}: {found}");
+        assert!(!found.hint().is_empty());
+    }
+    // The place of a partial counts, wherever it is written.
+    let mut sources = embedded();
+    sources.insert("mail/free/body.html".to_owned(), "<script>{{> layouts/mine.html}}</script>".to_owned());
+    sources.insert("layouts/mine.html".to_owned(), "{{lead}}".to_owned());
+    let found = Templates::load(&sources, &page()).err().unwrap();
+    assert_eq!(found.place(), "layouts/mine.html.hbs:1:1");
+    sources.insert("mail/free/body.html".to_owned(), "{{#> layouts/mine.html}}x{{/layouts/mine.html}}".to_owned());
+    sources.insert("layouts/mine.html".to_owned(), "<style>{{> @partial-block}}</style>".to_owned());
+    let found = Templates::load(&sources, &page()).err().unwrap();
+    assert_eq!(found.place(), "layouts/mine.html.hbs:1:8");
+}
+
+#[test]
+fn a_value_in_text_between_quotes_and_after_code_is_fine() {
+    for source in [
+        "<p title=\"{{lead}}\" lang='{{lead}}'>{{lead}}</p>",
+        "<script>1 < 2</script><style>p { color: red }</style>{{lead}}",
+        "<!-- <script> {{lead}} -->{{lead}}<br/>1 < 2 {{lead}}",
+        "<a href=\"https://example.com/?q={{lead}}\">x</a>{{#if link}}<a href='{{@root.link}}'>x</a>{{/if}}",
+        "<td {{#if link}}class=\"a\"{{else}}class=b{{/if}} title=\"{{lead}}\">{{lead}}",
+        "<p style=\"color:{{accent}}\">{{#each body}}<br>{{> layouts/block.html}}{{/each}}",
+    ] {
+        let mut sources = embedded();
+        sources.insert("mail/free/body.html".to_owned(), source.to_owned());
+        assert_eq!(Templates::load(&sources, &page()).err(), None, "{source}");
+    }
+}
+
+#[test]
 fn partials_in_a_circle_are_refused() {
     let mut sources = embedded();
     sources.insert("layouts/a.html".to_owned(), "\n {{#if lead}}{{> layouts/b.html}}{{/if}}".to_owned());

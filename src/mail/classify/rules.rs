@@ -4,6 +4,8 @@
 //! The order is the argument: what only looks like something worse (a full mailbox reported as 5.1.1), then what
 //! concerns us and not the customer, then the dead address in so many words, the mail itself, and bare codes last.
 
+mod dead;
+
 use super::Rule;
 use crate::domain::reply::ReplyKind::{self, *};
 
@@ -12,7 +14,11 @@ pub(super) const PASSED_ON: &str = "host * said|host said|server said|error from
     refused to talk to me|server returned|remote server|in reply to rcpt|in reply to mail|in reply to end";
 
 const fn rule(name: &'static str, kind: ReplyKind) -> Rule {
-    Rule { name, kind, final_only: false, relay_only: false, codes: &[], status: "", never: "", words: "" }
+    Rule { name, kind, final_only: false, relay_only: false, codes: &[], status: "", never: "", words: "", unless: "" }
+}
+
+const fn gone(name: &'static str) -> Rule {
+    Rule { final_only: true, unless: dead::SOMETHING_ELSE, ..rule(name, AddressDead) }
 }
 
 pub(super) const RULES: &[Rule] = &[
@@ -196,79 +202,29 @@ pub(super) const RULES: &[Rule] = &[
         words: ": user unknown",
         ..rule("a server that names nobody filtered the mail by its user's rules (KDDI)", Unknown)
     },
-    // The only rules that silence anybody: final, and in words that can mean nothing else.
+    // The only rules that silence anybody: final, and in words that can mean nothing else beside the others.
     Rule {
-        words: "user unknown|unknown user|unknown recipient|recipient unknown|unknown local part|unknown mailbox|\
-            mailbox unknown|unknown account|account unknown|address unknown|addressee unknown|unknown addressee|\
-            unknown email|unknown e mail|unknown or illegal|unknown virtual user|user is unknown|recipient is unknown|\
-            user * is unknown|user not known|address not known|recipient not known|mailbox not known|not a known user|\
-            no such user|no such recipient|no such mailbox|no such address|no such account|no such person|\
-            no such email|no such local user|no such domain|invalid domain|no such host|no such mail|no mailbox here|\
-            no mailbox by that|no mailbox found|no mail box available|no user here|no user by that|no account by|\
-            no one at this address|no one by that name|nobody here|no valid recipients bye|user not found|\
-            user * not found|recipient not found|recipient * not found|mailbox not found|mailbox * not found|\
-            account not found|email address * not found|address not found|address couldnt be found|\
-            address could not be found|recipnotfound|recipientnotfound|name is not found|user not exist|\
-            recipient not exist|mailbox not exist|address not exist|user * does not exist|user does not exist|\
-            recipient does not exist|recipient * does not exist|mailbox does not exist|mailbox * does not exist|\
-            account does not exist|account * does not exist|address does not exist|address * does not exist|\
-            @ does not exist|@ not found|@ is not found|user doesnt exist|mailbox doesnt exist|account doesnt exist|\
-            address doesnt exist|recipient doesnt exist|user doesnt have|user does not have a|doesnt have a * account|\
-            does not have a * account|nonexistent user|non existent user|nonexistent mailbox|non existent mailbox|\
-            nonexistent recipient|nonexisting|no longer on server|no longer exist|no longer in use|\
-            address * no longer valid|address no longer accept|mailbox no longer accept|no longer employed|\
-            no longer works|no longer with us|mailbox owner has changed|domain owner has changed|invalid recipient|\
-            recipient is invalid|invalid mailbox|invalid user|invalid destination|not a valid user|\
-            not a valid mailbox|not a valid recipient|not a valid address|not a valid email|not a local user|\
-            not a local address|not a local mailbox|not local user|not our user|not our customer|not our client|\
-            isnt a local|bad destination|not listed in * directory|host unknown|host not found|domain not found|\
-            domain does not accept mail|null mx|nullmx|domain does not exist|domain name not found|\
-            domain doesnt exist|nonexistentdomain|nonexistent domain|non existent domain|unrouteable address|\
-            mailbox disabled|mailbox is disabled|mailbox has been disabled|mailbox closed|mailbox is closed|\
-            account disabled|account is disabled|account has been disabled|account closed|account is closed|\
-            account has been closed|account deleted|account has been deleted|account is deleted|mailbox deleted|\
-            mailbox has been deleted|mailbox terminated|account terminated|benutzer unbekannt|benutzer nicht gefunden|\
-            benutzer existiert nicht|unbekannter benutzer|empfänger unbekannt|empfänger existiert nicht|\
-            unbekannter empfänger|empfänger nicht gefunden|empfängeradresse * existiert nicht|\
-            empfängeradresse * unbekannt|adresse existiert nicht|adresse unbekannt|postfach existiert nicht|\
-            postfach nicht gefunden|postfach unbekannt|kein solch|utilisateur inconnu|destinataire inconnu|\
-            adresse inconnue|adresse inexistante|adresse destinataire invalide|destinataire invalide|\
-            boite inexistante|boîte inexistante|compte inexistant|utilisateur inexistant|adresse * nexiste pas|\
-            utilisateur * nexiste pas|compte * nexiste pas|boîte * nexiste pas|boite * nexiste pas|\
-            destinataire * nexiste pas|usuario desconocido|destinatario desconocido|usuario no existe|\
-            usuario no encontrado|buzón no existe|buzon no existe|cuenta no existe|dirección no existe|\
-            destinatario no existe|no existe dicha persona|no existe ese usuario|no existe el usuario|\
-            utente sconosciuto|destinatario sconosciuto|utente inesistente|indirizzo inesistente|casella inesistente|\
-            utente non trovato|indirizzo * non esiste|casella * non esiste|utente * non esiste|usuário desconhecido|\
-            usuario desconhecido|destinatário desconhecido|destinatario desconhecido|conta inexistente|\
-            usuário inexistente|usuario inexistente|usuário não existe|conta não existe|endereço não existe|\
-            caixa postal inexistente|destinatário não existe|usuário não encontrado|gebruiker onbekend|\
-            onbekende gebruiker|ontvanger onbekend|onbekende ontvanger|gebruiker bestaat niet|mailbox bestaat niet|\
-            adres bestaat niet|okänd användare|okänd mottagare|mottagaren finns inte|adressen finns inte|\
-            nie ma takiego|użytkownik nie istnieje|konto nie istnieje|skrzynka nie istnieje|adres nie istnieje|\
-            nieznany użytkownik|nieznany odbiorca|neznámý uživatel|uživatel neexistuje|schránka neexistuje|\
-            kullanıcı bulunamadı|böyle bir kullanıcı yok|пользователь не найден|пользователь не существует|\
-            нет такого пользователя|такого пользователя нет|несуществующий пользователь|неизвестный пользователь|\
-            получатель не найден|ящик не существует|ящик не найден|адрес не существует|用户不存在|用戶不存在|收件人不存在|邮箱不存在|郵箱不存在|\
-            地址不存在|无此用户|ユーザーが見つかりません|ユーザーは存在しません|ユーザーが存在しません|宛先不明|宛先が存在しません|アドレスは存在しません|アドレスが存在しません|見つかりませんでした",
+        words: dead::GONE,
         codes: &[556],
         status: "7.17 7.18",
         // Subject 3 is the server's own trouble: then the words describe its lookup, not the address.
         never: "3",
-        final_only: true,
-        ..rule("the address does not exist, or is closed, in so many words", AddressDead)
+        ..gone("the address does not exist, or is closed, in so many words")
+    },
+    Rule {
+        words: dead::GONE_UNLESS_POLICY,
+        never: "3 7",
+        ..gone("the domain does not exist, or the account is closed, and it is not said out of policy")
     },
     Rule {
         words: "recipient address rejected access denied",
         never: "7",
-        final_only: true,
-        ..rule("not in the directory of Exchange Online (5.4.1); with 5.7.1 it is somebody's own list", AddressDead)
+        ..gone("not in the directory of Exchange Online (5.4.1); with 5.7.1 it is somebody's own list")
     },
     Rule {
         words: "requested action not taken mailbox unavailable",
         never: "2 3 4 7",
-        final_only: true,
-        ..rule("the address does not exist, in RFC 5321's stock phrase, and nothing speaks against it", AddressDead)
+        ..gone("the address does not exist, in RFC 5321's stock phrase, and nothing speaks against it")
     },
     Rule {
         words: "spam|ube|uce|unsolicited|bulk|junk|content|policy|policies|header|message size|message too|\
@@ -289,8 +245,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         status: "1.1 1.2 1.3 1.6 1.10",
         never: "3 7",
-        final_only: true,
-        ..rule("the address does not exist, by the registry's code alone", AddressDead)
+        ..gone("the address does not exist, by the registry's code alone")
     },
     Rule {
         status: "2.3 3.4 5 6",

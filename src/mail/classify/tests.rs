@@ -337,3 +337,33 @@ fn a_long_reply_is_classified_at_once() {
     assert_eq!(classify(&Reply::new(550, text)), ReplyKind::MailboxFull);
     assert!(started.elapsed() < std::time::Duration::from_secs(2), "{:?}", started.elapsed());
 }
+
+/// Phrases of a dead address in replies about us, our account, the mail or the moment.
+#[test]
+fn what_speaks_of_us_of_the_mail_or_of_the_moment_silences_nobody() {
+    for text in [
+        "5.7.1 Host unknown",
+        "Connection refused: host not found for your IP 192.0.2.1",
+        "SPF: no such domain acme.example",
+        "5.7.1 DNS lookup of your HELO: host not found",
+        "5.7.1 Invalid domain in From header",
+        "Invalid domain in header From",
+        "5.7.1 SMTP account disabled, contact billing",
+        "5.7.1 Account has been disabled due to unpaid invoice",
+        "Account closed: payment overdue",
+        "5.7.0 Invalid user or password",
+        "5.7.1 Message rejected, URL domain not found",
+        "5.7.1 Link to nonexistent domain in message",
+        "554 5.7.1 Invalid user: you are not allowed to send to this list",
+        "5.2.0 Mailbox closed for maintenance",
+        "5.1.1 mailbox unavailable, LDAP backend error",
+        "5.1.1 Recipient directory is offline",
+        "5.1.1 recipient lookup timed out",
+        "5.2.1 mailbox disabled by owner until Monday",
+        "Access denied: unknown user agent",
+    ] {
+        let reply = Reply::new(550, text);
+        let (kind, by) = (classify(&reply), ruling(&reply).map(|rule| rule.name));
+        assert_ne!(kind, ReplyKind::AddressDead, "{text}: by {by:?}");
+    }
+}
