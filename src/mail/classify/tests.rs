@@ -359,6 +359,8 @@ fn what_speaks_of_us_of_the_mail_or_of_the_moment_silences_nobody() {
         "5.1.1 mailbox unavailable, LDAP backend error",
         "5.1.1 Recipient directory is offline",
         "5.1.1 recipient lookup timed out",
+        "5.1.1 recipient temporarily rejected",
+        "5.1.1 user unknown due to an outage",
         "5.2.1 mailbox disabled by owner until Monday",
         "Access denied: unknown user agent",
     ] {

@@ -10,6 +10,7 @@ pub(super) const SOMETHING_ELSE: &str = "\
     unpaid|payment|overdue|contact sales|password|credentials|smtp account|sending account|\
     maintenance|offline|back end|backend|ldap|database|lookup error|lookup failure|lookup failed|timed out|\
     timeout|internal error|until|for now|at the moment|at this time|currently|come back|user agent|\
+    temporar|outage|connection refused|\
     not allowed to send|not permitted to send|not authorized to send|not authorised to send|may not send";
 
 /// In a "no" to a recipient these mean an account, a host or a domain of the recipient; in a "no" out of policy
