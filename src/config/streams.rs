@@ -6,6 +6,7 @@ use super::check::Check;
 use super::raw;
 use super::relays::DEFAULT;
 use super::{ConfigError, Mail, Mailbox, Page, Relay, Stream};
+use crate::domain::address::parse_address;
 use crate::domain::class::Class;
 
 /// A million a minute is no cap any more.
@@ -103,11 +104,12 @@ fn build(
     let mut domains = BTreeMap::new();
     for (domain, most) in raw.domains {
         let named = format!("domains.{domain}");
-        if !domain.contains('.') || domain.contains('@') || domain != domain.to_lowercase() {
-            let hint = "Name recipient domains in lower case, like [streams.incidents.domains] \"gmail.com\" = 600.";
-            return Err(check.error(&key(&named), "is not a domain", hint));
-        }
-        domains.extend(cap(&named, Some(most))?.map(|most| (domain, most)));
+        // As addresses are stored: in lower case, in A-labels.
+        let stored = parse_address(&format!("x@{domain}")).map_err(|what| {
+            let hint = "Name recipient domains, like [streams.incidents.domains] \"gmail.com\" = 600.";
+            check.error(&key(&named), what.to_string(), hint)
+        })?;
+        domains.extend(cap(&named, Some(most))?.map(|most| (stored.domain().to_owned(), most)));
     }
     Ok(Stream {
         mails_per_minute: cap("mails_per_minute", raw.mails_per_minute)?,

@@ -253,3 +253,23 @@ fn a_file_that_is_named_must_be_there() {
     let error = Config::load(Some(Path::new("no-such-folder/allclear.toml")), env(&[])).unwrap_err();
     assert!(error.to_string().contains("no-such-folder"), "{error}");
 }
+
+#[test]
+fn caps_are_read_and_domains_are_named_as_addresses_are_stored() {
+    let config = file(
+        "[relays.main]\ntransport = \"smtp\"\nhost = \"127.0.0.1\"\ntls = \"none\"\nsessions = 3\n\
+         mails_per_minute = 30\n[streams.incidents]\nmails_per_minute = 20\ndomain_mails_per_minute = 5\n\
+         domains = { \"Gmail.com\" = 10, \"exämple.org\" = 2 }\n",
+        &[],
+    )
+    .unwrap();
+    let Relay::Smtp(relay) = &config.relays["main"] else { panic!("{:?}", config.relays) };
+    assert_eq!((relay.sessions, relay.mails_per_minute), (Some(3), Some(30)));
+    let stream = &config.streams["incidents"];
+    assert_eq!((stream.mails_per_minute, stream.domain_mails_per_minute), (Some(20), Some(5)));
+    let domains: Vec<_> = stream.domains.iter().map(|(name, most)| (name.as_str(), *most)).collect();
+    assert_eq!(domains, [("gmail.com", 10), ("xn--exmple-cua.org", 2)]);
+    let (key, text, _) = refused("[streams.incidents.domains]\nlocalhost = 5");
+    assert_eq!(key, "streams.incidents.domains.localhost");
+    assert!(text.contains("needs a dot"), "{text}");
+}
