@@ -89,7 +89,7 @@ pub struct Dispatcher {
 
 /// What ended beside the rounds.
 enum Ended {
-    Dialogue(Finished),
+    Dialogue(Box<Finished>),
     Opening(Result<Seated, mail::OpenError>),
 }
 
@@ -165,7 +165,7 @@ impl Dispatcher {
                         Some(seated) => {
                             let (shared, from) = (self.shared.clone(), sender(&job.claimed.frozen.from).to_owned());
                             self.dialogues += 1;
-                            busy.spawn(async { Ended::Dialogue(hand_over(shared, seated, from, job).await) });
+                            busy.spawn(async { Ended::Dialogue(Box::new(hand_over(shared, seated, from, job).await)) });
                         }
                         None => results.push((job, Record::PutBack)),
                     },
@@ -201,7 +201,7 @@ impl Dispatcher {
 
     async fn ended(&mut self, ended: Result<Ended, JoinError>, results: &mut Vec<(Job, Record)>) {
         match ended {
-            Ok(Ended::Dialogue(finished)) => self.finish(finished, results),
+            Ok(Ended::Dialogue(finished)) => self.finish(*finished, results),
             Ok(Ended::Opening(Ok(seated))) => {
                 self.opening -= 1;
                 self.probe_at = None;
