@@ -145,6 +145,8 @@ impl Dispatcher {
         // there when it ends and share the next transaction. Sessions are opened beside them: a relay that is slow to
         // greet keeps nobody from the sessions there are.
         let mut busy = JoinSet::new();
+        // A drain that was dropped half-way took its tasks with it.
+        (self.dialogues, self.opening) = (0, 0);
         let mut results: Vec<(Job, Record)> = Vec::new();
         let mut accepted = 0;
         loop {
