@@ -75,14 +75,28 @@ pub struct Limits {
     pub longest_hold: Option<Span>,
     /// The age after which a mail no longer leaves as it is; `None`: never too old.
     pub greatest_age: Option<Span>,
+    /// The age after which it no longer leaves in any form, and waits for a person; `None`: as `greatest_age` says.
+    pub parked_at: Option<Span>,
+    /// How long a thread stays silent while its news changes nothing; `None`: such news is mailed at once.
+    pub longest_silence: Option<Span>,
+    /// How long what another source told a subscriber of the same component in the same state counts as told.
+    pub told_elsewhere: Span,
 }
 
 impl Limits {
     /// The defaults of a class.
     #[must_use]
     pub const fn of(class: Class) -> Self {
-        let none =
-            Self { dwell: Span::ZERO, stable_for: Span::ZERO, gap: Span::ZERO, longest_hold: None, greatest_age: None };
+        let none = Self {
+            dwell: Span::ZERO,
+            stable_for: Span::ZERO,
+            gap: Span::ZERO,
+            longest_hold: None,
+            greatest_age: None,
+            parked_at: None,
+            longest_silence: None,
+            told_elsewhere: Span::ZERO,
+        };
         match class {
             Class::ActionRequired => Self {
                 dwell: Span::minutes(5),
@@ -90,7 +104,14 @@ impl Limits {
                 greatest_age: Some(Span::hours(72)),
                 ..none
             },
-            Class::IncidentUpdate => Self { gap: Span::minutes(5), greatest_age: Some(Span::hours(4)), ..none },
+            Class::IncidentUpdate => Self {
+                gap: Span::minutes(5),
+                greatest_age: Some(Span::hours(4)),
+                parked_at: Some(Span::hours(24)),
+                longest_silence: Some(Span::minutes(120)),
+                told_elsewhere: Span::minutes(30),
+                ..none
+            },
             Class::IncidentEnd => Self { greatest_age: Some(Span::hours(24)), ..none },
             Class::AllClear => Self { stable_for: Span::minutes(10), greatest_age: Some(Span::hours(24)), ..none },
             Class::Correction => none,

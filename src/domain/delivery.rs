@@ -99,6 +99,60 @@ names!(
         TemplateFault = "template_fault",
         /// Its items moved to another delivery.
         ItemsMoved = "items_moved",
+        /// It changes nothing for this subscriber: it waits for news, or for the longest silence to end.
+        NothingNew = "nothing_new",
+        /// Another source told this subscriber the same of the same components a moment ago.
+        ToldElsewhere = "told_elsewhere",
+        /// What it names depends on a component this subscriber was told of already.
+        UnderCause = "under_cause",
+        /// What it was folded under has ended, and it has not.
+        Outlived = "outlived",
+        /// The subscription asks for begin and end only.
+        BeginAndEndOnly = "begin_and_end_only",
+        /// The incident's impact is below the least the subscription asks for.
+        BelowLeastImpact = "below_least_impact",
+        /// The update says that nobody is to be notified.
+        NotificationsOff = "notifications_off",
+        /// It tells of a time long past.
+        Backdated = "backdated",
+        /// The incident was first heard of when it was over.
+        FirstHeardOver = "first_heard_over",
+        /// An update of the same id, or with the same words, was here before.
+        SaidBefore = "said_before",
+        /// An older update that came after a newer one.
+        Late = "late",
+    }
+);
+
+names!(
+    /// Why a mail is made: what is news to this subscriber, compared with what the thread was last told.
+    Rule {
+        /// The subscriber has not been told of the matter yet.
+        First = "first",
+        /// The incident's phase is another than the one last told.
+        PhaseChange = "phase_change",
+        /// A component the subscriber follows is in another state than the one last told.
+        StateChange = "state_change",
+        /// One of them is worse than last told: does not wait for the least distance.
+        Worse = "worse",
+        /// One of them is down again after the end that was told.
+        Relapse = "relapse",
+        /// Nothing the subscriber follows has changed: folded into the next mail, or sent after a long silence.
+        NothingNew = "nothing_new",
+        /// The incident is over.
+        End = "end",
+        /// All that the subscriber was told of works again.
+        AllBack = "all_back",
+        /// What happened and why, to those told and those who subscribed since.
+        PostMortem = "post_mortem",
+        /// A notice of the team's own.
+        Notice = "notice",
+        /// Connections need the customer.
+        Failure = "failure",
+        /// An earlier mail is taken back.
+        Correction = "correction",
+        /// A person asked for it again.
+        Resend = "resend",
     }
 );
 

@@ -13,5 +13,6 @@ pub mod incident;
 pub mod key;
 pub mod kind;
 pub mod reply;
+pub mod subscription;
 pub mod time;
 pub mod truth;

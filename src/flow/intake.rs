@@ -64,6 +64,9 @@ pub enum NoticeIn {
 pub struct IncidentIn {
     /// The source's key of the incident.
     pub incident: String,
+    /// The source's id of this update: the same id again is the same update, edited or not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update: Option<String>,
     /// Its title; what the first update says stays the subject of the thread.
     pub title: String,
     /// Where it stands.
@@ -272,6 +275,9 @@ impl NoticeIn {
             Self::Incident(n) => {
                 check.line("incident", &n.incident, 200);
                 check.line("title", &n.title, 200);
+                if let Some(update) = &n.update {
+                    check.line("update", update, 200);
+                }
                 check.prose("body", &n.body, 50_000);
                 for (i, c) in n.components.iter().enumerate() {
                     check.line(&format!("components[{i}].key"), &c.key, 200);

@@ -7,8 +7,10 @@ use crate::domain::class::Class;
 use crate::domain::delivery::{Reason, State};
 use crate::domain::id::{ComponentId, DeliveryId, IncidentId, SubscriberId, ThreadId};
 use crate::domain::incident::ComponentStatus;
+use crate::domain::subscription::Events;
 use crate::domain::time::Timestamp;
-use crate::store::plan::{Audience, Fence, Job, NewDelivery, NewItem, NewThread, Notice, Sibling, Thread};
+use crate::store::audience::{self, Audience};
+use crate::store::plan::{Fence, Job, NewDelivery, NewItem, NewThread, Notice, Sibling, Thread};
 use crate::store::{Store, StoreError, Tx, plan as db};
 use crate::template::{Matter, Templates};
 use std::collections::{HashMap, HashSet};
@@ -251,7 +253,7 @@ impl Page<'_> {
     async fn page_of(&mut self, lists: &[Audience]) -> Result<Vec<SubscriberId>, StoreError> {
         let list = usize::try_from(self.job.cursor_list).unwrap_or(usize::MAX);
         let Some(of) = lists.get(list) else { return Ok(Vec::new()) };
-        db::audience(self.tx, *of, self.job.cursor_id.unwrap_or_default(), self.setting.page).await
+        audience::page(self.tx, *of, self.job.cursor_id.unwrap_or_default(), self.setting.page).await
     }
 
     /// Those for whom this cause has not made a delivery yet: they may be on several lists.
@@ -265,8 +267,8 @@ impl Page<'_> {
         of: &[SubscriberId],
     ) -> Result<HashMap<SubscriberId, HashSet<Option<ComponentId>>>, StoreError> {
         let mut followed: HashMap<_, HashSet<_>> = HashMap::new();
-        for (subscriber, component) in db::followed(self.tx, of).await? {
-            followed.entry(subscriber).or_default().insert(component);
+        for s in audience::subscriptions(self.tx, of).await?.into_iter().filter(|s| s.events != Events::None) {
+            followed.entry(s.subscriber_id).or_default().insert(s.component_id);
         }
         Ok(followed)
     }

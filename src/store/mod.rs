@@ -10,6 +10,7 @@ pub mod error;
 pub mod open;
 mod types;
 
+pub mod audience;
 pub mod audit;
 pub mod browse;
 pub mod copies;
@@ -44,6 +45,7 @@ pub use seam::{Sql, Tx};
 #[must_use]
 pub fn statements() -> Vec<Sql> {
     [
+        audience::ALL,
         audit::ALL,
         browse::ALL,
         copies::ALL,

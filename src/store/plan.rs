@@ -36,21 +36,6 @@ statements! {
     FIRST_TITLE = super::Sql::same(
         "SELECT subject FROM thread WHERE matter_id = $1 LIMIT 1",
     );
-    SUBSCRIBERS_OF_COMPONENT = super::Sql::same(
-        "SELECT subscriber_id FROM subscription WHERE component_id = $1 AND ended_at IS NULL AND events <> 'none'
-            AND subscriber_id > $2 ORDER BY subscriber_id LIMIT $3",
-    );
-    SUBSCRIBERS_OF_EVERYTHING = super::Sql::same(
-        "SELECT subscriber_id FROM subscription WHERE component_id IS NULL AND ended_at IS NULL AND events <> 'none'
-            AND subscriber_id > $1 ORDER BY subscriber_id LIMIT $2",
-    );
-    RECIPIENTS = super::Sql::same(
-        "SELECT subscriber_id FROM notice_recipient WHERE notice_id = $1 AND subscriber_id > $2 ORDER BY subscriber_id LIMIT $3",
-    );
-    FOLLOWED = over_rows!(
-        "SELECT s.subscriber_id, s.component_id FROM", [id uuid],
-        "JOIN subscription s ON s.subscriber_id = j.id WHERE s.ended_at IS NULL AND s.events <> 'none'"
-    );
     THREADS_OF_MATTER = super::Sql::same(
         "SELECT id, matter_id, subscriber_id, ordinal, told_at, last_mailed_at, ended_at FROM thread
          WHERE matter_id = $1 AND subscriber_id > $2 ORDER BY subscriber_id LIMIT $3",
@@ -422,41 +407,6 @@ pub async fn finish(tx: &mut Tx, of: &[(PlanId, &str)]) -> Result<(), StoreError
     let at = tx.now().0;
     let list: Vec<_> = of.iter().map(|(id, outcome)| Row { id: id.0.simple(), at, outcome }).collect();
     exec!(tx, FINISH, json(&list)).map(drop)
-}
-
-/// Whom a page of subscribers is read from.
-#[derive(Clone, Copy, Debug)]
-pub enum Audience {
-    /// A notice's explicit recipients.
-    Recipients(NoticeId),
-    /// The subscribers of a component.
-    Component(ComponentId),
-    /// Those who want to hear about everything.
-    Everything,
-}
-
-/// A page of subscribers after a cursor.
-///
-/// # Errors
-/// When the database fails.
-pub async fn audience(tx: &mut Tx, of: Audience, after: Uuid, page: i64) -> Result<Vec<SubscriberId>, StoreError> {
-    let found = match of {
-        Audience::Recipients(notice) => rows!(tx, (SubscriberId,), RECIPIENTS, notice, after, page)?,
-        Audience::Component(component) => rows!(tx, (SubscriberId,), SUBSCRIBERS_OF_COMPONENT, component, after, page)?,
-        Audience::Everything => rows!(tx, (SubscriberId,), SUBSCRIBERS_OF_EVERYTHING, after, page)?,
-    };
-    Ok(found.into_iter().map(|row| row.0).collect())
-}
-
-/// What some subscribers follow; `None` is everything.
-///
-/// # Errors
-/// When the database fails.
-pub async fn followed(
-    tx: &mut Tx,
-    of: &[SubscriberId],
-) -> Result<Vec<(SubscriberId, Option<ComponentId>)>, StoreError> {
-    rows!(tx, (SubscriberId, Option<ComponentId>), FOLLOWED, ids(of.iter().map(|s| &s.0)))
 }
 
 /// A page of a matter's threads after a cursor.

@@ -1,6 +1,6 @@
 //! How the domain's types are stored: identifiers as 16 bytes, times as microseconds, names as text.
 
-use crate::domain::{class, connection, delivery, hold, id, incident, key, reply, time};
+use crate::domain::{class, connection, delivery, hold, id, incident, key, reply, subscription, time};
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
 use sqlx::{Database, Decode, Encode, Type};
@@ -57,6 +57,7 @@ stored_as!(
     class::Class,
     delivery::State,
     delivery::Reason,
+    delivery::Rule,
     delivery::HandOver,
     connection::Fault,
     connection::By,
@@ -66,6 +67,7 @@ stored_as!(
     hold::HoldCause,
     incident::ComponentStatus,
     key::Scope,
-    reply::ReplyKind ;
+    reply::ReplyKind,
+    subscription::Events ;
     |value| value.as_str().to_owned(), |raw| raw.parse::<Self>()?
 );
