@@ -3,6 +3,7 @@
 
 ALTER TABLE delivery ADD COLUMN rule TEXT;
 ALTER TABLE delivery ADD COLUMN revision BIGINT;
+ALTER TABLE delivery ADD COLUMN phase TEXT;
 -- What was folded under a mail of another thread comes back when that thread ends.
 CREATE INDEX delivery_folded_under ON delivery (folded_into)
     WHERE state = 'folded' AND reason IN ('under_cause', 'told_elsewhere');
@@ -20,6 +21,7 @@ CREATE TABLE thread_component (
 );
 
 -- The source's own id of an update, and the hash of what it said: the same again is no news.
+ALTER TABLE notice DROP COLUMN worse;
 ALTER TABLE notice ADD COLUMN update_key TEXT;
 ALTER TABLE notice ADD COLUMN content_hash BYTEA;
 ALTER TABLE notice ADD COLUMN reason TEXT;

@@ -24,8 +24,9 @@ mod templates;
 pub use failure::Failure;
 
 use crate::config::Config;
-use crate::domain::class::Class;
+
 use crate::flow::ingest::{Caller, Settings};
+use crate::flow::setting::Setting;
 use crate::store::open::Connections;
 use crate::store::{Clock, Store};
 use clap::{CommandFactory, Parser, Subcommand};
@@ -133,10 +134,7 @@ impl Context {
     }
 
     fn settings(&self) -> Settings {
-        Settings {
-            dwell: self.config.limits(Class::ActionRequired).dwell,
-            confirm_within: self.config.recovery.confirm_within,
-        }
+        Setting::of(&self.config).ingest()
     }
 
     /// Writes a JSON document, or the text.

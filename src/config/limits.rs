@@ -34,7 +34,6 @@ pub(super) fn check(check: &Check, raw: BTreeMap<String, raw::Limits>) -> Result
             gap: span("gap_seconds", given.gap_seconds, base.gap)?,
             longest_hold: optional("longest_hold_seconds", given.longest_hold_seconds, base.longest_hold)?,
             greatest_age: optional("greatest_age_seconds", given.greatest_age_seconds, base.greatest_age)?,
-            parked_at: optional("parked_at_seconds", given.parked_at_seconds, base.parked_at)?,
             longest_silence: optional("longest_silence_seconds", given.longest_silence_seconds, base.longest_silence)?,
             told_elsewhere: span("told_elsewhere_seconds", given.told_elsewhere_seconds, base.told_elsewhere)?,
         };

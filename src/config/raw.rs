@@ -87,7 +87,6 @@ section!(Limits {
     gap_seconds: Option<Whole>,
     longest_hold_seconds: Option<Whole>,
     greatest_age_seconds: Option<Whole>,
-    parked_at_seconds: Option<Whole>,
     longest_silence_seconds: Option<Whole>,
     told_elsewhere_seconds: Option<Whole>,
 });

@@ -75,8 +75,6 @@ pub struct Limits {
     pub longest_hold: Option<Span>,
     /// The age after which a mail no longer leaves as it is; `None`: never too old.
     pub greatest_age: Option<Span>,
-    /// The age after which it no longer leaves in any form, and waits for a person; `None`: as `greatest_age` says.
-    pub parked_at: Option<Span>,
     /// How long a thread stays silent while its news changes nothing; `None`: such news is mailed at once.
     pub longest_silence: Option<Span>,
     /// How long what another source told a subscriber of the same component in the same state counts as told.
@@ -93,7 +91,6 @@ impl Limits {
             gap: Span::ZERO,
             longest_hold: None,
             greatest_age: None,
-            parked_at: None,
             longest_silence: None,
             told_elsewhere: Span::ZERO,
         };
@@ -106,8 +103,8 @@ impl Limits {
             },
             Class::IncidentUpdate => Self {
                 gap: Span::minutes(5),
-                greatest_age: Some(Span::hours(4)),
-                parked_at: Some(Span::hours(24)),
+                // It always shows the present state; after a day nobody can know whether the incident is still there.
+                greatest_age: Some(Span::hours(24)),
                 longest_silence: Some(Span::minutes(120)),
                 told_elsewhere: Span::minutes(30),
                 ..none

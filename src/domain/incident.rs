@@ -76,6 +76,20 @@ impl Phase {
         }
     }
 
+    /// How far the incident has come by then; `None` for an update, which says nothing about that.
+    #[must_use]
+    pub const fn progress(self) -> Option<u8> {
+        match self {
+            Self::Update => None,
+            Self::Scheduled => Some(0),
+            Self::Investigating | Self::InProgress => Some(1),
+            Self::Identified => Some(2),
+            Self::Monitoring | Self::Verifying => Some(3),
+            Self::Resolved | Self::Completed => Some(4),
+            Self::Postmortem => Some(5),
+        }
+    }
+
     /// Whether nothing is wrong any more: resolved, completed or explained.
     #[must_use]
     pub const fn is_over(self) -> bool {
@@ -84,6 +98,21 @@ impl Phase {
 }
 
 impl Impact {
+    /// Whether an incident as bad as this is told to who asks for nothing below `least`. Planned work counts as minor.
+    #[must_use]
+    pub const fn reaches(self, least: Self) -> bool {
+        self.badness() >= least.badness()
+    }
+
+    const fn badness(self) -> u8 {
+        match self {
+            Self::None => 0,
+            Self::Minor | Self::Maintenance => 1,
+            Self::Major => 2,
+            Self::Critical => 3,
+        }
+    }
+
     /// The impact for people.
     #[must_use]
     pub const fn label(self) -> &'static str {
@@ -98,6 +127,28 @@ impl Impact {
 }
 
 impl ComponentStatus {
+    /// Whether customers are worse off than with another state; planned work is the least of troubles.
+    #[must_use]
+    pub const fn is_worse_than(self, other: Self) -> bool {
+        self.badness() > other.badness()
+    }
+
+    /// Down enough that a customer could not act.
+    #[must_use]
+    pub const fn is_down(self) -> bool {
+        matches!(self, Self::PartialOutage | Self::MajorOutage)
+    }
+
+    const fn badness(self) -> u8 {
+        match self {
+            Self::Operational => 0,
+            Self::UnderMaintenance => 1,
+            Self::DegradedPerformance => 2,
+            Self::PartialOutage => 3,
+            Self::MajorOutage => 4,
+        }
+    }
+
     /// The state for people.
     #[must_use]
     pub const fn label(self) -> &'static str {

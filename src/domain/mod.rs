@@ -12,6 +12,7 @@ pub mod id;
 pub mod incident;
 pub mod key;
 pub mod kind;
+pub mod owed;
 pub mod reply;
 pub mod subscription;
 pub mod time;

@@ -11,7 +11,7 @@ use crate::domain::id::DeliveryId;
 use crate::domain::time::{Span, Timestamp};
 use crate::store::queue::{Armed, Due, Hold, ItemKey, Lane};
 use crate::store::view::ItemView;
-use crate::store::{StoreError, Tx, queue, view};
+use crate::store::{StoreError, Tx, plan, queue, view};
 use std::collections::{HashMap, HashSet};
 
 /// A lease ran out twice with this mail: it is claimed alone, in case it is what ends its workers.
@@ -157,6 +157,7 @@ async fn sort_and_arm(
                     }
                 }
             }
+            Verdict::Fold(into) => sorted.folded.push((id, into)),
             Verdict::Wait(until, reason) => sorted.put_off.push((id, until, reason)),
             Verdict::Withdraw(reason) => sorted.decided.push((id, State::Withdrawn, reason)),
             Verdict::Suppress => sorted.decided.push((id, State::Suppressed, Reason::Suppressed)),
@@ -217,6 +218,7 @@ struct Sorted<'a> {
     send: Vec<(&'a Seen, Split, Frozen)>,
     put_off: Vec<(DeliveryId, Timestamp, Reason)>,
     decided: Vec<(DeliveryId, State, Reason)>,
+    folded: Vec<(DeliveryId, DeliveryId)>,
 }
 
 impl Sorted<'_> {
@@ -234,10 +236,18 @@ impl Sorted<'_> {
         if !self.decided.is_empty() {
             queue::decide(tx, &self.decided).await?;
         }
-        let (mut armed, mut claimed) = (Vec::new(), Vec::new());
+        if !self.folded.is_empty() {
+            plan::fold(tx, &self.folded).await?;
+            plan::hasten(tx, &self.folded).await?;
+        }
+        let (mut armed, mut claimed, mut restated) = (Vec::new(), Vec::new(), Vec::new());
         self.tell_of_longest_holds();
         for (seen, split, frozen) in self.send {
             part(tx, seen, &split, now).await?;
+            restated.extend(seen.items.iter().filter_map(|item| {
+                let now = item.status_now.filter(|now| item.status.is_some_and(|then| then != *now))?;
+                Some((item.delivery_id, item.component_id, now))
+            }));
             armed.push(Armed {
                 id: seen.row.id,
                 message_id: frozen.message_id.clone(),
@@ -246,6 +256,9 @@ impl Sorted<'_> {
                 context: serde_json::to_string(&frozen).unwrap_or_default(),
             });
             claimed.push(Claimed { id: seen.row.id, token: seen.row.token + 1, tries: seen.row.tries, frozen });
+        }
+        if !restated.is_empty() {
+            queue::restate(tx, &restated).await?;
         }
         if !armed.is_empty() {
             queue::arm(tx, owner, now + setting.lease, &armed).await?;

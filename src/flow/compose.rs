@@ -256,7 +256,8 @@ fn component_lines(seen: &Seen) -> Vec<ComponentLine> {
         .iter()
         .map(|item| ComponentLine {
             name: item.component_name.clone(),
-            status: item.status.unwrap_or(ComponentStatus::Operational),
+            // The present state: the mail may have waited.
+            status: item.status_now.or(item.status).unwrap_or(ComponentStatus::Operational),
         })
         .collect()
 }

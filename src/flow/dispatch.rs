@@ -21,7 +21,6 @@ use crate::store::queue::Lane;
 use crate::store::streams::{self, Pause};
 use crate::store::{Store, StoreError, Tx};
 use crate::template::Templates;
-use crate::template::context::Mail;
 use outcomes::is_accepted;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -360,10 +359,6 @@ impl Dispatcher {
         };
         let lost = &self.losses;
         let jobs = claimed.into_iter().map(|claimed| {
-            let phase = match &claimed.frozen.mail {
-                Mail::Incident(mail) => Some(mail.phase),
-                _ => None,
-            };
             let job = Job {
                 lost_before: lost.contains_key(&claimed.id),
                 claimed,
@@ -372,7 +367,6 @@ impl Dispatcher {
                 bytes: Vec::new(),
                 copy: None,
                 looked: Instant::now(),
-                phase,
             };
             (job, Command::Render)
         });

@@ -4,7 +4,7 @@
 use super::plan::{as_thread, new_thread, render_subject};
 use super::setting::Setting;
 use crate::domain::class::Class;
-use crate::domain::delivery::{Reason, State};
+use crate::domain::delivery::{Reason, Rule, State};
 use crate::domain::id::{ComponentId, ConnectionId, DeliveryId, LaneId, PlanId, SubscriberId, ThreadId};
 use crate::domain::time::{Span, Timestamp};
 use crate::store::plan::{Failure, Fence, Named, NewDelivery, NewItem, NewThread, Sibling, Thread};
@@ -216,8 +216,12 @@ fn delivery(
         notice: failure.notice_id,
         subscriber,
         thread,
+        rule: Rule::Failure,
+        tells: None,
         due_at,
-        reason: (!own_fault).then_some(Reason::Dwell.as_str()),
+        state: State::Queued,
+        reason: (!own_fault).then_some(Reason::Dwell),
+        folded_into: None,
         created_at: failure.created_at,
     }
 }

@@ -2,7 +2,8 @@
 //! a named reason. The claim and the last look both ask it, with data read at their own moment.
 
 use crate::domain::class::{Class, Limits};
-use crate::domain::delivery::Reason;
+use crate::domain::delivery::{Reason, Rule};
+use crate::domain::id::DeliveryId;
 use crate::domain::time::{Span, Timestamp};
 use crate::domain::truth::{Claim, Original};
 
@@ -18,10 +19,12 @@ pub enum Item {
     Correction(Claim, Original),
     /// A component.
     Component {
-        /// It is down now.
+        /// It is down now, or the incident says that it is in trouble.
         down: bool,
-        /// When its newest ended outage ended.
+        /// When it came back.
         up_since: Option<Timestamp>,
+        /// The mail was planned when it was in trouble, and it works normally now.
+        back: bool,
     },
 }
 
@@ -55,8 +58,10 @@ pub struct View {
     pub ended: bool,
     /// The incident is resolved; `None` where there is no incident.
     pub resolved: Option<bool>,
-    /// It says that things got worse: does not wait for the thread's gap.
-    pub worse: bool,
+    /// Why it was made.
+    pub rule: Option<Rule>,
+    /// A newer update or end of the same thread, sent or to be sent.
+    pub newer: Option<DeliveryId>,
     /// What it names.
     pub items: Vec<Item>,
 }
@@ -81,6 +86,8 @@ pub enum Verdict {
     Wait(Timestamp, Reason),
     /// It is no longer true.
     Withdraw(Reason),
+    /// This newer mail of its thread says what is owed now.
+    Fold(DeliveryId),
     /// The address takes no mail of this class.
     Suppress,
     /// What it would take back or end was never told.
@@ -190,11 +197,34 @@ fn incident_update(view: &View, limits: &Limits, now: Timestamp) -> Verdict {
     if view.resolved == Some(true) {
         return Verdict::Withdraw(Reason::IncidentResolved);
     }
-    let next = view.last_mailed_at.map(|last| last + limits.gap);
-    match next {
-        Some(next) if now < next && !view.worse => Verdict::Wait(next, Reason::ThreadGap),
+    if let Some(newer) = view.newer {
+        return Verdict::Fold(newer);
+    }
+    if view.ended && view.rule != Some(Rule::Relapse) {
+        return Verdict::Withdraw(Reason::EndedAlready);
+    }
+    if told_of_nothing_but_trouble_that_is_over(view) {
+        return Verdict::Withdraw(Reason::Recovered);
+    }
+    if too_old(view, limits, now) {
+        return Verdict::Park(Reason::TooOld);
+    }
+    let at_once = !view.told || matches!(view.rule, Some(Rule::Worse | Rule::Relapse));
+    let (distance, reason) = match (view.rule, limits.longest_silence) {
+        (Some(Rule::NothingNew), Some(silence)) => (silence, Reason::NothingNew),
+        _ => (limits.gap, Reason::ThreadGap),
+    };
+    match view.last_mailed_at.map(|last| last + distance) {
+        Some(next) if now < next && !at_once => Verdict::Wait(next, reason),
         _ => everything(view),
     }
+}
+
+/// It came back without an update that would say so: those told get an all-clear, the others never hear of it.
+fn told_of_nothing_but_trouble_that_is_over(view: &View) -> bool {
+    let back = |item: &Item| matches!(item, Item::Component { back: true, .. });
+    let in_trouble = |item: &Item| matches!(item, Item::Component { down: true, .. });
+    view.items.iter().any(back) && !view.items.iter().any(in_trouble)
 }
 
 fn any_down(view: &View) -> bool {
@@ -208,11 +238,14 @@ fn incident_end(view: &View, limits: &Limits, now: Timestamp) -> Verdict {
     if view.ended {
         return Verdict::Cancel(Reason::EndedAlready);
     }
-    if too_old(view, limits, now) {
-        return everything(view);
-    }
+    let old = too_old(view, limits, now);
     if view.resolved == Some(false) {
-        return Verdict::Wait(now + LOOK_AGAIN, Reason::IncidentOpenAgain);
+        // Resolved again, the incident owes a new end.
+        let open = Reason::IncidentOpenAgain;
+        return if old { Verdict::Withdraw(open) } else { Verdict::Wait(now + LOOK_AGAIN, open) };
+    }
+    if old {
+        return everything(view);
     }
     if any_down(view) {
         return Verdict::Wait(now + LOOK_AGAIN, Reason::ComponentOpenAgain);
@@ -228,7 +261,10 @@ fn all_clear(view: &View, limits: &Limits, now: Timestamp) -> Verdict {
         return Verdict::Cancel(Reason::EndedAlready);
     }
     if any_down(view) {
-        return Verdict::Wait(now + LOOK_AGAIN, Reason::ComponentOpenAgain);
+        // Back once more, the component makes a new one.
+        let open = Reason::ComponentOpenAgain;
+        let old = too_old(view, limits, now);
+        return if old { Verdict::Withdraw(open) } else { Verdict::Wait(now + LOOK_AGAIN, open) };
     }
     let up = view.items.iter().filter_map(|item| match item {
         Item::Component { up_since, .. } => *up_since,

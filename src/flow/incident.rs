@@ -1,17 +1,18 @@
 //! Updates of incidents, and free notices: what they record and move.
 
-use super::ingest::{Answer, Became, Caller, IngestError, observed};
+use super::ingest::{Answer, Became, Caller, IngestError, Settings, observed};
 use super::intake::{FieldError, FreeIn, IncidentIn};
 use super::signals::component_up;
 use crate::domain::class::Class;
 use crate::domain::component::{Effect, Said};
 use crate::domain::connection::What;
 use crate::domain::delivery::Reason;
-use crate::domain::id::{ComponentId, IncidentId, NoticeId};
+use crate::domain::id::{IncidentId, NoticeId};
 use crate::domain::incident::{ComponentStatus, Impact, Phase};
-use crate::domain::time::Timestamp;
-use crate::store::ingest::{ComponentNow, IncidentNow, NoticeRow, PlanRow};
+use crate::domain::time::{Span, Timestamp};
+use crate::store::ingest::{ComponentNow, IncidentNow, NoticeRow, PlanRow, Same};
 use crate::store::{Tx, ingest as db};
+use sha2::{Digest, Sha256};
 
 /// The class of mail a phase makes.
 #[must_use]
@@ -23,8 +24,16 @@ pub fn class_of(phase: Phase) -> Class {
     }
 }
 
+/// How long the same words without a time of their own are taken for the same update.
+const SAME_WORDS: Span = Span::hours(1);
+
 /// Takes an update of an incident into an open transaction.
-pub(super) async fn update(tx: &mut Tx, caller: &Caller, said: &IncidentIn) -> Result<Answer, IngestError> {
+pub(super) async fn update(
+    tx: &mut Tx,
+    settings: &Settings,
+    caller: &Caller,
+    said: &IncidentIn,
+) -> Result<Answer, IngestError> {
     let observed_at = observed(said.observed_at, tx.now())?;
     for (field, at) in [("started_at", said.started_at), ("ended_at", said.ended_at)] {
         observed(at, tx.now()).map_err(|e| FieldError::new(field, e.what))?;
@@ -32,41 +41,121 @@ pub(super) async fn update(tx: &mut Tx, caller: &Caller, said: &IncidentIn) -> R
     let components = components(tx, said).await?;
     check_recipients(tx, &said.recipients).await?;
     let known = db::incident(tx, &said.incident).await?;
-    let late = known.as_ref().is_some_and(|i| observed_at < i.updated_at) && said.phase != Phase::Postmortem;
-    let class = class_of(said.phase);
-    let first_heard_over = known.is_none() && class != Class::IncidentUpdate;
-    let incident = next_revision(known, said, observed_at, late);
-    let impact = said.impact.unwrap_or(Impact::Minor);
-    db::save_incident(tx, &said.incident, &incident, impact).await?;
-    let worse = !late && move_components(tx, &incident, said, components, observed_at).await?;
-    let id = NoticeId::new();
-    // An end is owed to those told, whatever its own update says about mailing.
-    let deliver = (said.deliver != Some(false) || class == Class::IncidentEnd) && !late && !first_heard_over;
-    let outcome = match (late, deliver) {
-        (true, _) => Became::StaleAtBirth,
-        (false, true) => Became::Planned,
-        (false, false) => Became::Recorded,
-    };
     let payload = serde_json::to_string(said).unwrap_or_default();
+    let hash = Sha256::digest(&payload);
+    let same = Same { update_key: said.update.as_deref(), content_hash: Some(hash.as_slice()), repeats: None };
+    let before = match &known {
+        Some(incident) => said_before(tx, incident, said, same).await?,
+        None => None,
+    };
+    let standing = Standing::of(known.as_ref(), said, observed_at, before.is_some());
+    let reason = withheld(known.as_ref(), said, standing, tx.now() - observed_at, settings);
+    let incident = next_revision(known, said, observed_at, standing);
+    if standing != Standing::Repeated {
+        db::save_incident(tx, &said.incident, &incident).await?;
+        move_components(tx, &incident, said, components, observed_at, standing).await?;
+    }
+    let outcome = match (standing, reason) {
+        (Standing::Repeated, _) => Became::Repeated,
+        (Standing::Late, _) => Became::StaleAtBirth,
+        (Standing::Newest, None) => Became::Planned,
+        (Standing::Newest, Some(_)) => Became::Recorded,
+    };
+    let id = NoticeId::new();
     let row = NoticeRow {
         id,
         kind: "incident",
-        class,
+        class: class_of(said.phase),
         source: &caller.source,
         observed_at,
         incident: Some((incident.id, incident.revision, said.phase)),
-        deliver,
-        worse,
+        deliver: reason.is_none(),
         payload: &payload,
         outcome: outcome.as_str(),
+        reason,
+        same: Same { repeats: before, ..same },
     };
     db::add_notice(tx, &row).await?;
     db::add_recipients(tx, id, &said.recipients).await?;
-    if deliver {
+    if reason.is_none() {
         db::add_plans(tx, &[plan_notice(id, incident.id.0)]).await?;
     }
-    let reason = late.then_some(Reason::ReplacedByNewer);
     Ok(Answer { incident_id: Some(incident.id.to_string()), reason, ..Answer::new(id.to_string(), outcome) })
+}
+
+/// How an update stands to those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// It is the newest word.
+    Newest,
+    /// It was said before.
+    Repeated,
+    /// A newer one was here first.
+    Late,
+}
+
+impl Standing {
+    fn of(known: Option<&IncidentNow>, said: &IncidentIn, observed_at: Timestamp, said_before: bool) -> Self {
+        let Some(known) = known else { return Self::Newest };
+        if said_before {
+            return Self::Repeated;
+        }
+        if said.phase == Phase::Postmortem || observed_at > known.updated_at {
+            return Self::Newest;
+        }
+        // Two updates of one moment: the one that is further on is the newer.
+        let behind =
+            matches!((said.phase.progress(), known.phase.progress()), (Some(said), Some(known)) if said < known);
+        let at_once = observed_at == known.updated_at && !(behind && said.observed_at.is_some());
+        if at_once { Self::Newest } else { Self::Late }
+    }
+}
+
+/// Why an update mails nobody, if it does not.
+fn withheld(
+    known: Option<&IncidentNow>,
+    said: &IncidentIn,
+    standing: Standing,
+    age: Span,
+    settings: &Settings,
+) -> Option<Reason> {
+    let class = class_of(said.phase);
+    match standing {
+        Standing::Repeated => Some(Reason::SaidBefore),
+        Standing::Late => Some(Reason::Late),
+        Standing::Newest if known.is_none() && class != Class::IncidentUpdate => Some(Reason::FirstHeardOver),
+        // An end is owed to those told, whatever its own update says about mailing.
+        Standing::Newest if class == Class::IncidentEnd => None,
+        Standing::Newest if said.deliver == Some(false) => Some(Reason::NotificationsOff),
+        Standing::Newest if class == Class::IncidentUpdate && settings.backdated.is_some_and(|most| age >= most) => {
+            Some(Reason::Backdated)
+        }
+        Standing::Newest => None,
+    }
+}
+
+/// The notice that an update repeats: by the source's id of it; without one by its words or its own time.
+async fn said_before(
+    tx: &mut Tx,
+    incident: &IncidentNow,
+    said: &IncidentIn,
+    same: Same<'_>,
+) -> Result<Option<NoticeId>, IngestError> {
+    let Some(before) = db::said_before(tx, incident.id, same, said.observed_at, said.phase).await? else {
+        return Ok(None);
+    };
+    let is_dated = said.update.is_some() || said.observed_at.is_some();
+    let is_recent = before.revision == incident.revision || tx.now() - before.received_at < SAME_WORDS;
+    if is_dated || (is_recent && !reports_worse(tx, incident, said).await?) { Ok(Some(before.id)) } else { Ok(None) }
+}
+
+/// It says in the old words that a component is down which works again: that is a relapse, not a repeat.
+async fn reports_worse(tx: &mut Tx, incident: &IncidentNow, said: &IncidentIn) -> Result<bool, IngestError> {
+    let known = db::incident_components(tx, incident.id).await?;
+    let worse = |status: ComponentStatus, key: &str| {
+        known.iter().find(|k| k.key == key).is_none_or(|known| status.is_worse_than(known.status))
+    };
+    Ok(said.components.iter().any(|c| c.status.is_some_and(|status| worse(status, &c.key))))
 }
 
 /// Takes a free notice into an open transaction.
@@ -90,9 +179,10 @@ pub(super) async fn free(tx: &mut Tx, caller: &Caller, said: &FreeIn) -> Result<
         observed_at,
         incident: None,
         deliver: true,
-        worse: false,
         payload: &payload,
         outcome: Became::Planned.as_str(),
+        reason: None,
+        same: db::Same::default(),
     };
     db::add_notice(tx, &row).await?;
     db::add_recipients(tx, id, &said.recipients).await?;
@@ -150,14 +240,21 @@ async fn components(tx: &mut Tx, said: &IncidentIn) -> Result<Vec<ComponentNow>,
     if errors.is_empty() { Ok(found) } else { Err(errors.into()) }
 }
 
-fn next_revision(known: Option<IncidentNow>, said: &IncidentIn, observed_at: Timestamp, late: bool) -> IncidentNow {
+fn next_revision(
+    known: Option<IncidentNow>,
+    said: &IncidentIn,
+    observed_at: Timestamp,
+    standing: Standing,
+) -> IncidentNow {
     let over = class_of(said.phase) == Class::IncidentEnd;
     match known {
+        Some(i) if standing == Standing::Repeated => i,
         // A late update is counted, and changes nothing that newer ones have said.
-        Some(i) if late => IncidentNow { revision: i.revision + 1, ..i },
+        Some(i) if standing == Standing::Late => IncidentNow { revision: i.revision + 1, ..i },
         Some(i) => IncidentNow {
             title: said.title.clone(),
             phase: if said.phase == Phase::Update { i.phase } else { said.phase },
+            impact: said.impact.unwrap_or(i.impact),
             revision: i.revision + 1,
             started_at: said.started_at.unwrap_or(i.started_at),
             updated_at: observed_at.max(i.updated_at),
@@ -173,6 +270,7 @@ fn next_revision(known: Option<IncidentNow>, said: &IncidentIn, observed_at: Tim
             id: IncidentId::new(),
             title: said.title.clone(),
             phase: said.phase,
+            impact: said.impact.unwrap_or(Impact::Minor),
             revision: 1,
             started_at: said.started_at.unwrap_or(observed_at),
             updated_at: observed_at,
@@ -183,51 +281,62 @@ fn next_revision(known: Option<IncidentNow>, said: &IncidentIn, observed_at: Tim
 
 /// An update after *resolved* reopens nothing unless it reports a component down.
 fn reopens(said: &IncidentIn) -> bool {
-    said.components.iter().any(|c| c.status.is_some_and(is_down))
+    said.components.iter().any(|c| c.status.is_some_and(ComponentStatus::is_down))
 }
 
-/// Down enough that a customer could not act.
-fn is_down(status: ComponentStatus) -> bool {
-    matches!(status, ComponentStatus::PartialOutage | ComponentStatus::MajorOutage)
+/// The state of a component that is named without one: as bad as the phase says.
+fn implied(phase: Phase, known: Option<ComponentStatus>) -> ComponentStatus {
+    match phase {
+        Phase::Resolved | Phase::Completed | Phase::Postmortem => ComponentStatus::Operational,
+        Phase::InProgress | Phase::Verifying => ComponentStatus::UnderMaintenance,
+        Phase::Scheduled => known.unwrap_or(ComponentStatus::Operational),
+        _ => known.unwrap_or(ComponentStatus::DegradedPerformance),
+    }
 }
 
-/// Moves the components an update names; whether one of them is worse than before.
+/// Moves the components an update names.
 async fn move_components(
     tx: &mut Tx,
     incident: &IncidentNow,
     said: &IncidentIn,
     found: Vec<ComponentNow>,
     observed_at: Timestamp,
-) -> Result<bool, IngestError> {
+    standing: Standing,
+) -> Result<(), IngestError> {
     let over = class_of(said.phase) == Class::IncidentEnd;
     let before = db::incident_components(tx, incident.id).await?;
-    let mut worse = false;
     for component in &found {
-        let named = said.components.iter().find(|c| c.key == component.key);
         let known = before.iter().find(|b| b.id == component.id).map(|b| b.status);
-        // Named without a state: as bad as the phase says.
-        let status = match (named.and_then(|c| c.status), over) {
-            (Some(status), _) => status,
-            (None, true) => ComponentStatus::Operational,
-            (None, false) => known.unwrap_or(ComponentStatus::DegradedPerformance),
-        };
-        worse |= is_down(status) && known.is_none_or(|known| known < status);
+        // A late update still says which components are concerned, where no newer one has named them.
+        let closed = known.is_some() || over || incident.resolved_at.is_some();
+        if standing == Standing::Late && closed {
+            continue;
+        }
+        let named = said.components.iter().find(|c| c.key == component.key);
+        let status = named.and_then(|c| c.status).unwrap_or_else(|| implied(said.phase, known));
         db::save_incident_component(tx, incident.id, component.id, status).await?;
         let what = match status {
-            _ if is_down(status) => What::Failed,
+            // Over, though not well: that is said in the end, and is no new outage.
+            _ if status.is_down() && over => continue,
+            _ if status.is_down() => What::Failed,
             ComponentStatus::Operational => What::Recovered,
             _ => continue,
         };
-        hear(tx, incident.id, component, what, said, observed_at).await?;
+        let back = hear(tx, incident.id, component, what, said, observed_at).await?;
+        // Back from a trouble that was no outage: whoever was told of it is told that it is over, too.
+        if back || (!over && what == What::Recovered && known.is_some_and(|k| k != ComponentStatus::Operational)) {
+            db::add_plans(tx, &[component_up(component.id)]).await?;
+        }
     }
-    if over {
+    if over && standing == Standing::Newest {
         for component in before.iter().filter(|b| !found.iter().any(|f| f.id == b.id)) {
             db::save_incident_component(tx, incident.id, component.id, ComponentStatus::Operational).await?;
         }
     }
-    Ok(worse)
+    Ok(())
 }
 
+/// Moves a component itself; whether that ended an outage.
 async fn hear(
     tx: &mut Tx,
     incident: IncidentId,
@@ -235,27 +344,24 @@ async fn hear(
     what: What,
     said: &IncidentIn,
     observed_at: Timestamp,
-) -> Result<(), IngestError> {
+) -> Result<bool, IngestError> {
     let mut state = component.domain();
     // The first report tells since when; what was down before it was known belongs to the outage.
     let since = said.started_at.filter(|at| state.up_since.is_none_or(|up| *at > up)).unwrap_or(observed_at);
     let at = if what == What::Failed { since.min(observed_at) } else { observed_at };
     let heard =
         Said { what, observed_at: at, covers: false, since: None, newest_in_sequence: false, out_of_sequence: false };
+    let mut ended = false;
     match state.hear(heard) {
         Effect::Opened { since } => {
             db::save_episode(tx, component.id, state.episode, since, None, None, Some(incident)).await?;
         }
         Effect::Ended { n, since, at, .. } => {
             db::save_episode(tx, component.id, n, since, Some(at), None, None).await?;
-            up(tx, component.id).await?;
+            ended = true;
         }
-        _ => return Ok(()),
+        _ => return Ok(false),
     }
     db::save_component(tx, component.id, &state).await?;
-    Ok(())
-}
-
-async fn up(tx: &mut Tx, component: ComponentId) -> Result<(), IngestError> {
-    Ok(db::add_plans(tx, &[component_up(component)]).await?)
+    Ok(ended)
 }

@@ -129,6 +129,8 @@ pub struct Settings {
     pub dwell: Span,
     /// How long connections have to confirm a covering recovery, unless it says.
     pub confirm_within: Span,
+    /// An update about a time as long ago as this mails nobody.
+    pub backdated: Option<Span>,
 }
 
 /// The latest time a source may claim to have observed something: its clock may be a little ahead.
@@ -170,7 +172,7 @@ pub async fn notice(
         return Ok(answer);
     }
     let answer = match said {
-        NoticeIn::Incident(n) => incident::update(&mut tx, caller, n).await?,
+        NoticeIn::Incident(n) => incident::update(&mut tx, settings, caller, n).await?,
         NoticeIn::ActionRequired(n) => signals::action_required(&mut tx, settings, caller, n).await?,
         NoticeIn::Free(n) => incident::free(&mut tx, caller, n).await?,
     };

@@ -5,6 +5,7 @@ use super::setting::Setting;
 use crate::domain::class::Class;
 use crate::domain::delivery::{Reason, State};
 use crate::domain::id::DeliveryId;
+use crate::domain::incident::ComponentStatus;
 use crate::store::queue::Hold;
 use crate::store::view::{DeliveryView, ItemTruth, ItemView, Truth};
 use crate::store::{StoreError, Tx, queue, streams, view};
@@ -101,17 +102,25 @@ fn gate_view<'a>(row: &Truth, items: impl Iterator<Item = &'a ItemTruth> + Clone
         last_mailed_at: row.last_mailed_at,
         ended: row.ended_at.is_some(),
         resolved: row.has_incident.then(|| row.resolved_at.is_some()),
-        worse: row.worse,
-        items: items.filter_map(item).collect(),
+        rule: row.rule,
+        newer: row.newer,
+        items: items.filter_map(|seen| item(row.class, seen)).collect(),
     }
 }
 
-fn item(seen: &ItemTruth) -> Option<Item> {
+fn item(class: Class, seen: &ItemTruth) -> Option<Item> {
     match (seen.claim(), seen.original()) {
         (Some(claim), Some(original)) => Some(Item::Correction(claim, original)),
         (Some(claim), None) => Some(Item::Connection(claim)),
         (None, _) if seen.connection_id.is_none() => {
-            Some(Item::Component { down: seen.component_down(), up_since: seen.component_up_since() })
+            let works = |status| status == ComponentStatus::Operational;
+            Some(Item::Component {
+                // An end may say that the incident is over though a component is not well; an all-clear may not.
+                down: seen.component_down()
+                    || (class != Class::IncidentEnd && seen.status_now.is_some_and(|now| !works(now))),
+                up_since: seen.component_up_since(),
+                back: seen.status.is_some_and(|then| !works(then)) && seen.status_now.is_some_and(works),
+            })
         }
         (None, _) => None,
     }

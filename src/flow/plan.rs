@@ -1,16 +1,19 @@
 //! Plan: compares what a thread was last told with what is owed now, and makes deliveries, a page at a time. A page
 //! that is planned twice changes nothing: the cause and the subscriber make a delivery unique.
 
-use super::intake::{FreeIn, IncidentIn};
+mod ends;
+mod post_mortem;
+mod told;
+mod update;
+
+use super::audience::{self, Reach};
+use super::intake::FreeIn;
 use super::setting::Setting;
 use crate::domain::class::Class;
-use crate::domain::delivery::{Reason, State};
-use crate::domain::id::{ComponentId, DeliveryId, IncidentId, SubscriberId, ThreadId};
+use crate::domain::delivery::{Reason, Rule, State};
+use crate::domain::id::{ComponentId, DeliveryId, IncidentId, LaneId, NoticeId, SubscriberId, ThreadId};
 use crate::domain::incident::ComponentStatus;
-use crate::domain::subscription::Events;
-use crate::domain::time::Timestamp;
-use crate::store::audience::{self, Audience};
-use crate::store::plan::{Fence, Job, NewDelivery, NewItem, NewThread, Notice, Sibling, Thread};
+use crate::store::plan::{Fence, Job, NewDelivery, NewItem, NewThread, Notice, Thread};
 use crate::store::{Store, StoreError, Tx, plan as db};
 use crate::template::{Matter, Templates};
 use std::collections::{HashMap, HashSet};
@@ -31,21 +34,6 @@ pub async fn notices(store: &Store, setting: &Setting, templates: &Templates) ->
     }
     tx.commit().await?;
     Ok(true)
-}
-
-/// What a thread is owed when its incident ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Owed {
-    /// An end: the subscriber was told, or may be told at this moment.
-    End,
-    /// Nothing.
-    Nothing,
-}
-
-/// Whether a thread is owed an end. `siblings` are its undecided or possibly mailed deliveries.
-pub(super) fn end_owed(thread: &Thread, siblings: &[&Sibling]) -> Owed {
-    let may_be_told = siblings.iter().any(|s| s.state == State::Sending || s.maybe_mailed);
-    if thread.ended_at.is_none() && (thread.told_at.is_some() || may_be_told) { Owed::End } else { Owed::Nothing }
 }
 
 struct Page<'a> {
@@ -73,14 +61,14 @@ impl Page<'_> {
         db::move_cursor(self.tx, self.job.id, next, None).await
     }
 
-    async fn advance<T>(&mut self, page: &[T], last: Option<Uuid>, lists: usize) -> Result<(), StoreError> {
-        if i64::try_from(page.len()).unwrap_or(i64::MAX) < self.setting.page {
+    async fn advance(&mut self, page: usize, last: Option<Uuid>, lists: usize) -> Result<(), StoreError> {
+        if i64::try_from(page).unwrap_or(i64::MAX) < self.setting.page {
             return self.next_list(lists).await;
         }
         db::move_cursor(self.tx, self.job.id, self.job.cursor_list, last).await
     }
 
-    async fn notice(&mut self, id: crate::domain::id::NoticeId) -> Result<(), StoreError> {
+    async fn notice(&mut self, id: NoticeId) -> Result<(), StoreError> {
         let notice = db::notice(self.tx, id).await?;
         match (notice.class, notice.incident_id) {
             (Class::IncidentUpdate, Some(_)) if notice.resolved_at.is_some() => {
@@ -88,189 +76,43 @@ impl Page<'_> {
                 self.done(Reason::IncidentResolved.as_str()).await
             }
             (Class::IncidentUpdate, Some(incident)) => self.update(&notice, incident).await,
-            (Class::IncidentEnd | Class::PostMortem, Some(incident)) => self.tell_those_told(&notice, incident).await,
+            (Class::IncidentEnd, Some(incident)) => self.end(&notice, incident).await,
+            (Class::PostMortem, Some(incident)) => self.post_mortem(&notice, incident).await,
             _ => self.free(&notice).await,
         }
     }
 
-    async fn update(&mut self, notice: &Notice, incident: IncidentId) -> Result<(), StoreError> {
-        let said: IncidentIn = read_back(notice)?;
-        let components = components_of(self.tx, incident).await?;
-        let mentioned = self.mentioned(&said, &components).await?;
-        let lists = lists_of(notice, !said.recipients.is_empty(), &mentioned);
-        let subscribers = self.page_of(&lists).await?;
-        let last = subscribers.last().map(|s| s.0);
-        let fresh = self.fresh(notice.id.0, &subscribers).await?;
-        let followed = self.followed(&fresh).await?;
-        let subject = Matter::Incident {
-            title: notice.title.clone().unwrap_or_default(),
-            reference: notice.incident_key.clone().unwrap_or_default(),
-        };
-        let threads = self.threads("incident", incident.0, &fresh, Class::IncidentUpdate, &subject).await?;
-        let lane = db::lane(self.tx, Class::IncidentUpdate, Fence::Incident(incident)).await?;
-        let siblings = db::siblings(self.tx, &threads.values().map(|t| t.id).collect::<Vec<_>>()).await?;
-        let (mut deliveries, mut items, mut folds) = (Vec::new(), Vec::new(), Vec::new());
-        for subscriber in &fresh {
-            let Some(thread) = threads.get(subscriber) else { continue };
-            let delivery = self.delivery(Class::IncidentUpdate, lane, notice, *subscriber, thread.id);
-            let explicit = !said.recipients.is_empty();
-            items.extend(items_for(delivery.id, &components, &mentioned, followed.get(subscriber), explicit));
-            let older = siblings
-                .iter()
-                .filter(|s| s.thread_id == thread.id && s.state == State::Queued && s.class == Class::IncidentUpdate);
-            folds.extend(older.map(|s| (s.id, delivery.id)));
-            deliveries.push(delivery);
-        }
-        self.store(&deliveries, &items, &folds).await?;
-        self.advance(&subscribers, last, lists.len()).await
-    }
-
-    /// The components an update concerns: those it names, or all the incident has named so far.
-    async fn mentioned(
-        &mut self,
-        said: &IncidentIn,
-        components: &[(ComponentId, ComponentStatus)],
-    ) -> Result<Vec<ComponentId>, StoreError> {
-        if said.components.is_empty() {
-            return Ok(components.iter().map(|c| c.0).collect());
-        }
-        let mut named = Vec::new();
-        for component in &said.components {
-            named.extend(crate::store::setup::component_id(self.tx, &component.key).await?);
-        }
-        Ok(named)
-    }
-
-    async fn tell_those_told(&mut self, notice: &Notice, incident: IncidentId) -> Result<(), StoreError> {
-        let after = self.job.cursor_id.unwrap_or_default();
-        let page = db::threads_of_matter(self.tx, incident.0, after, self.setting.page).await?;
-        let last = page.last().map(|t| t.subscriber_id.0);
-        let siblings = db::siblings(self.tx, &page.iter().map(|t| t.id).collect::<Vec<_>>()).await?;
-        let components = components_of(self.tx, incident).await?;
-        let ids: Vec<ThreadId> = page.iter().map(|t| t.id).collect();
-        let named = db::named_components(self.tx, &ids).await?;
-        let lane = db::lane(self.tx, notice.class, Fence::None).await?;
-        let already: HashSet<_> = {
-            let subscribers: Vec<_> = page.iter().map(|t| t.subscriber_id).collect();
-            db::planned_already(self.tx, notice.id.0, &subscribers).await?.into_iter().collect()
-        };
-        let (mut deliveries, mut items, mut folds, mut withdrawn) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        for thread in &page {
-            let own: Vec<&Sibling> = siblings.iter().filter(|s| s.thread_id == thread.id).collect();
-            let queued = |class: Class| own.iter().filter(move |s| s.state == State::Queued && s.class == class);
-            let is_end = notice.class == Class::IncidentEnd;
-            if is_end {
-                withdrawn.extend(queued(Class::IncidentUpdate).map(|s| s.id));
-            }
-            let owed = if is_end { end_owed(thread, &own) == Owed::End } else { thread.told_at.is_some() };
-            if !owed || already.contains(&thread.subscriber_id) {
-                continue;
-            }
-            let delivery = self.delivery(notice.class, lane, notice, thread.subscriber_id, thread.id);
-            if is_end {
-                folds.extend(queued(Class::AllClear).chain(queued(Class::IncidentEnd)).map(|s| (s.id, delivery.id)));
-            }
-            let told = named.iter().filter(|n| n.thread_id == thread.id).map(|n| n.component_id);
-            items.extend(told.map(|component| component_item(delivery.id, component, &components)));
-            deliveries.push(delivery);
-        }
-        db::withdraw(self.tx, &withdrawn, Reason::IncidentResolved).await?;
-        self.store(&deliveries, &items, &folds).await?;
-        self.advance(&page, last, 1).await
-    }
-
     async fn free(&mut self, notice: &Notice) -> Result<(), StoreError> {
         let said: FreeIn = read_back(notice)?;
-        let mut components = Vec::new();
-        for key in &said.components {
-            components.extend(crate::store::setup::component_id(self.tx, key).await?);
-        }
-        let mut lists = vec![Audience::Recipients(notice.id)];
-        lists.extend(components.iter().map(|c| Audience::Component(*c)));
-        let subscribers = self.page_of(&lists).await?;
-        let last = subscribers.last().map(|s| s.0);
-        let fresh = self.fresh(notice.id.0, &subscribers).await?;
+        let reach = audience::of_free(self.tx, notice.id, &said).await?;
+        let page = self.page_of(&reach, 0).await?;
+        let fresh = self.fresh(notice.id.0, &page).await?;
         let subject = Matter::Notice { subject: said.subject };
         let threads = self.threads("notice", notice.id.0, &fresh, Class::Free, &subject).await?;
         let lane = db::lane(self.tx, Class::Free, Fence::None).await?;
-        let deliveries: Vec<_> = fresh
-            .iter()
-            .filter_map(|s| threads.get(s).map(|t| self.delivery(Class::Free, lane, notice, *s, t.id)))
-            .collect();
+        let own = |s: &SubscriberId| threads.get(s).map(|t| self.delivery(Class::Free, lane, notice, t, Rule::Notice));
+        let deliveries: Vec<_> = fresh.iter().filter_map(own).collect();
         self.store(&deliveries, &[], &[]).await?;
-        self.advance(&subscribers, last, lists.len()).await
+        self.advance(page.len(), page.last().map(|s| s.0), reach.lists.len()).await
     }
 
-    /// A component works again: those told of it whose every component works again are told so, after it has been
-    /// stable for a while.
-    async fn component_up(&mut self, component: ComponentId) -> Result<(), StoreError> {
-        let incidents = db::open_incidents_of(self.tx, component).await?;
+    /// A page of the list at the cursor; the first `before` lists are not of this reach.
+    async fn page_of(&mut self, reach: &Reach, before: usize) -> Result<Vec<SubscriberId>, StoreError> {
         let list = usize::try_from(self.job.cursor_list).unwrap_or(usize::MAX);
-        let Some((incident, _)) = incidents.get(list) else { return self.done("nobody").await };
         let after = self.job.cursor_id.unwrap_or_default();
-        let page = db::threads_of_matter(self.tx, incident.0, after, self.setting.page).await?;
-        let last = page.last().map(|t| t.subscriber_id.0);
-        let ids: Vec<ThreadId> = page.iter().map(|t| t.id).collect();
-        let siblings = db::siblings(self.tx, &ids).await?;
-        let named = db::named_components(self.tx, &ids).await?;
-        let lane = db::lane(self.tx, Class::AllClear, Fence::None).await?;
-        let limits = self.setting.limits(Class::AllClear);
-        let (mut deliveries, mut items) = (Vec::new(), Vec::new());
-        for thread in &page {
-            let own: Vec<&Sibling> = siblings.iter().filter(|s| s.thread_id == thread.id).collect();
-            let told: Vec<_> = named.iter().filter(|n| n.thread_id == thread.id).collect();
-            let all_up = !told.is_empty()
-                && told.iter().all(|n| n.down_since.is_none() && n.status == ComponentStatus::Operational);
-            let waits = own.iter().any(|s| s.class == Class::AllClear && s.state == State::Queued);
-            if end_owed(thread, &own) == Owed::Nothing || !all_up || waits {
-                continue;
-            }
-            let id = DeliveryId::new();
-            deliveries.push(NewDelivery {
-                id,
-                class: Class::AllClear,
-                lane,
-                cause: id.0,
-                notice: None,
-                subscriber: thread.subscriber_id,
-                thread: thread.id,
-                due_at: self.job.created_at + limits.stable_for,
-                reason: Some(Reason::StableFor.as_str()),
-                created_at: self.job.created_at,
-            });
-            items.extend(told.iter().map(|n| NewItem {
-                delivery: id,
-                component: n.component_id,
-                connection: None,
-                status: Some(n.status),
-                corrects: None,
-            }));
-        }
-        self.store(&deliveries, &items, &[]).await?;
-        self.advance(&page, last, incidents.len()).await
+        audience::page(self.tx, reach, list.saturating_sub(before), after, self.setting.page).await
     }
 
-    async fn page_of(&mut self, lists: &[Audience]) -> Result<Vec<SubscriberId>, StoreError> {
-        let list = usize::try_from(self.job.cursor_list).unwrap_or(usize::MAX);
-        let Some(of) = lists.get(list) else { return Ok(Vec::new()) };
-        audience::page(self.tx, *of, self.job.cursor_id.unwrap_or_default(), self.setting.page).await
+    /// A page of the threads of an incident at the cursor.
+    async fn threads_of(&mut self, incident: IncidentId) -> Result<Vec<Thread>, StoreError> {
+        let after = self.job.cursor_id.unwrap_or_default();
+        db::threads_of_matter(self.tx, incident.0, after, self.setting.page).await
     }
 
     /// Those for whom this cause has not made a delivery yet: they may be on several lists.
     async fn fresh(&mut self, cause: Uuid, of: &[SubscriberId]) -> Result<Vec<SubscriberId>, StoreError> {
         let already: HashSet<_> = db::planned_already(self.tx, cause, of).await?.into_iter().collect();
         Ok(of.iter().copied().filter(|s| !already.contains(s)).collect())
-    }
-
-    async fn followed(
-        &mut self,
-        of: &[SubscriberId],
-    ) -> Result<HashMap<SubscriberId, HashSet<Option<ComponentId>>>, StoreError> {
-        let mut followed: HashMap<_, HashSet<_>> = HashMap::new();
-        for s in audience::subscriptions(self.tx, of).await?.into_iter().filter(|s| s.events != Events::None) {
-            followed.entry(s.subscriber_id).or_default().insert(s.component_id);
-        }
-        Ok(followed)
     }
 
     /// The thread of each subscriber about a matter, made where there is none.
@@ -301,24 +143,21 @@ impl Page<'_> {
         Ok(threads)
     }
 
-    fn delivery(
-        &self,
-        class: Class,
-        lane: crate::domain::id::LaneId,
-        notice: &Notice,
-        subscriber: SubscriberId,
-        thread: ThreadId,
-    ) -> NewDelivery {
+    fn delivery(&self, class: Class, lane: LaneId, notice: &Notice, thread: &Thread, rule: Rule) -> NewDelivery {
         NewDelivery {
             id: DeliveryId::new(),
             class,
             lane,
             cause: notice.id.0,
             notice: Some(notice.id),
-            subscriber,
-            thread,
+            subscriber: thread.subscriber_id,
+            thread: thread.id,
+            rule,
+            tells: notice.revision.map(|revision| (revision, notice.phase)),
             due_at: self.job.created_at + self.setting.limits(class).dwell,
+            state: State::Queued,
             reason: None,
+            folded_into: None,
             created_at: self.job.created_at,
         }
     }
@@ -388,29 +227,9 @@ pub(super) fn as_thread(new: &NewThread) -> Thread {
         ordinal: new.ordinal,
         told_at: None,
         last_mailed_at: None,
-        ended_at: None::<Timestamp>,
+        ended_at: None,
+        last_phase: None,
     }
-}
-
-fn lists_of(notice: &Notice, explicit: bool, mentioned: &[ComponentId]) -> Vec<Audience> {
-    if explicit {
-        return vec![Audience::Recipients(notice.id)];
-    }
-    let components = mentioned.iter().map(|c| Audience::Component(*c));
-    components.chain(std::iter::once(Audience::Everything)).collect()
-}
-
-fn items_for(
-    delivery: DeliveryId,
-    components: &[(ComponentId, ComponentStatus)],
-    mentioned: &[ComponentId],
-    followed: Option<&HashSet<Option<ComponentId>>>,
-    explicit: bool,
-) -> Vec<NewItem> {
-    let follows = |component: &ComponentId| {
-        explicit || followed.is_some_and(|f| f.contains(&None) || f.contains(&Some(*component)))
-    };
-    mentioned.iter().filter(|c| follows(c)).map(|c| component_item(delivery, *c, components)).collect()
 }
 
 fn component_item(

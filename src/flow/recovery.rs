@@ -127,7 +127,8 @@ mod tests {
             last_mailed_at: None,
             ended: false,
             resolved: None,
-            worse: false,
+            rule: None,
+            newer: None,
             items: vec![],
         }
     }

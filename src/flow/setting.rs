@@ -103,7 +103,11 @@ impl Setting {
     /// What ingest needs.
     #[must_use]
     pub fn ingest(&self) -> super::ingest::Settings {
-        super::ingest::Settings { dwell: self.limits(Class::ActionRequired).dwell, confirm_within: self.confirm_within }
+        super::ingest::Settings {
+            dwell: self.limits(Class::ActionRequired).dwell,
+            confirm_within: self.confirm_within,
+            backdated: self.limits(Class::IncidentUpdate).greatest_age,
+        }
     }
 }
 

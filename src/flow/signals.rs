@@ -66,9 +66,10 @@ pub(super) async fn action_required(
         observed_at: observed(said.observed_at, tx.now())?,
         incident: None,
         deliver: true,
-        worse: false,
         payload: &payload,
         outcome: Became::Planned.as_str(),
+        reason: None,
+        same: db::Same::default(),
     };
     db::add_notice(tx, &row).await?;
     let mut answers = Vec::with_capacity(signals.len());

@@ -7,7 +7,7 @@ use super::recovery::{Sweep, SweepCommand, SweepEvent, after_quarantine};
 use super::setting::Setting;
 use crate::domain::class::Class;
 use crate::domain::connection::By;
-use crate::domain::delivery::{Reason, State};
+use crate::domain::delivery::{Reason, Rule, State};
 use crate::domain::id::{ConnectionId, DeliveryId, ThreadId};
 use crate::domain::time::Timestamp;
 use crate::store::ingest::PlanRow;
@@ -115,8 +115,12 @@ async fn correct(tx: &mut Tx, setting: &Setting, of: &[Touched]) -> Result<i64, 
                 notice: None,
                 subscriber: t.subscriber_id,
                 thread: t.thread_id,
+                rule: Rule::Correction,
+                tells: None,
                 due_at: now,
+                state: State::Queued,
                 reason: None,
+                folded_into: None,
                 created_at: now,
             });
             id
@@ -148,7 +152,7 @@ pub async fn reap(store: &Store, setting: &Setting, dead_owner: Option<&str>) ->
     let ids: Vec<DeliveryId> = found.iter().map(|o| o.id).collect();
     let quarantine = if dead_owner.is_some() { crate::domain::time::Span::ZERO } else { setting.quarantine };
     let until = tx.now() + quarantine;
-    record::reap(&mut tx, &ids, until).await?;
+    record::reap(&mut tx, &found, until).await?;
     let stale = stale_items(&mut tx, &ids).await?;
     correct(&mut tx, setting, &stale).await?;
     tx.commit().await?;

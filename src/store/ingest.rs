@@ -4,6 +4,7 @@ use super::{StoreError, Tx};
 use crate::domain::class::Class;
 use crate::domain::component::Component;
 use crate::domain::connection::{By, Connection, Covering, Fault, What};
+use crate::domain::delivery::Reason;
 use crate::domain::id::{ComponentId, ConnectionId, IncidentId, NoticeId, PlanId, RecoveryId, SignalId};
 use crate::domain::incident::{ComponentStatus, Impact, Phase};
 use crate::domain::time::Timestamp;
@@ -97,7 +98,7 @@ statements! {
             covers_from = excluded.covers_from, covers_until = excluded.covers_until",
     );
     INCIDENT = locking!(
-        "SELECT id, title, phase, revision, started_at, updated_at, resolved_at FROM incident WHERE key = $1",
+        "SELECT id, title, phase, impact, revision, started_at, updated_at, resolved_at FROM incident WHERE key = $1",
         "FOR UPDATE"
     );
     SAVE_INCIDENT = super::Sql::same(
@@ -113,10 +114,11 @@ statements! {
     );
     SAVE_INCIDENT_COMPONENT = super::Sql::same(
         "INSERT INTO incident_component (incident_id, component_id, status, changed_at) VALUES ($1, $2, $3, $4)
-         ON CONFLICT (incident_id, component_id) DO UPDATE SET status = excluded.status, changed_at = excluded.changed_at",
+         ON CONFLICT (incident_id, component_id) DO UPDATE SET status = excluded.status,
+            changed_at = CASE WHEN incident_component.status = excluded.status THEN incident_component.changed_at ELSE excluded.changed_at END",
     );
     COMPONENT_WORKS = super::Sql::same(
-        "UPDATE incident_component SET status = 'operational', changed_at = $2 WHERE component_id = $1 AND incident_id IN
+        "UPDATE incident_component SET status = 'operational', changed_at = $2 WHERE component_id = $1 AND status <> 'operational' AND incident_id IN
             (SELECT id FROM incident WHERE resolved_at IS NULL)",
     );
     OPENED_BY = super::Sql::same(
@@ -124,8 +126,15 @@ statements! {
          WHERE e.incident_id = $1 AND e.ended_at IS NULL ORDER BY c.id",
     );
     ADD_NOTICE = super::Sql::same(
-        "INSERT INTO notice (id, kind, class, source, received_at, observed_at, incident_id, revision, phase, deliver, worse, payload, outcome)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+        "INSERT INTO notice (id, kind, class, source, received_at, observed_at, incident_id, revision, phase, deliver, payload, outcome, reason,
+            update_key, content_hash, repeats_id)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
+    );
+    // The same update again: by the source's id of it; without one by its words, or by its time and phase (an edit).
+    SAID_BEFORE = super::Sql::same(
+        "SELECT id, revision, received_at, content_hash FROM notice WHERE incident_id = $1 AND repeats_id IS NULL AND (update_key = $2
+            OR ($2 IS NULL AND update_key IS NULL AND (content_hash = $3 OR (observed_at = $4 AND phase = $5))))
+         ORDER BY revision DESC LIMIT 1",
     );
     ADD_RECIPIENTS = over_rows!(
         "INSERT INTO notice_recipient (notice_id, subscriber_id) SELECT j.notice_id, s.id FROM",
@@ -225,6 +234,8 @@ pub struct IncidentNow {
     pub title: String,
     /// Where it stands.
     pub phase: Phase,
+    /// How bad it is.
+    pub impact: Impact,
     /// How many updates it had.
     pub revision: i64,
     /// When it truly began.
@@ -334,12 +345,38 @@ pub struct NoticeRow<'a> {
     pub incident: Option<(IncidentId, i64, Phase)>,
     /// `false` records without mailing.
     pub deliver: bool,
-    /// It says that things got worse.
-    pub worse: bool,
     /// What was said, as JSON.
     pub payload: &'a str,
     /// What became of it.
     pub outcome: &'a str,
+    /// Why nobody is mailed about it, if so.
+    pub reason: Option<Reason>,
+    /// What makes it the same update as another.
+    pub same: Same<'a>,
+}
+
+/// What makes two updates of an incident the same one.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Same<'a> {
+    /// The source's id of the update.
+    pub update_key: Option<&'a str>,
+    /// A hash of what it says.
+    pub content_hash: Option<&'a [u8]>,
+    /// The notice it repeats.
+    pub repeats: Option<NoticeId>,
+}
+
+/// An update that was here before.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct SaidBefore {
+    /// Its notice.
+    pub id: NoticeId,
+    /// Which update of the incident it was.
+    pub revision: i64,
+    /// When it came in.
+    pub received_at: Timestamp,
+    /// A hash of what it said.
+    pub content_hash: Option<Vec<u8>>,
 }
 
 pub(super) fn json<T: Serialize>(rows: &[T]) -> String {
@@ -611,7 +648,7 @@ pub async fn incident(tx: &mut Tx, key: &str) -> Result<Option<IncidentNow>, Sto
 ///
 /// # Errors
 /// When the database fails.
-pub async fn save_incident(tx: &mut Tx, key: &str, i: &IncidentNow, impact: Impact) -> Result<(), StoreError> {
+pub async fn save_incident(tx: &mut Tx, key: &str, i: &IncidentNow) -> Result<(), StoreError> {
     let now = tx.now();
     exec!(
         tx,
@@ -620,7 +657,7 @@ pub async fn save_incident(tx: &mut Tx, key: &str, i: &IncidentNow, impact: Impa
         key,
         &i.title,
         i.phase,
-        impact,
+        i.impact,
         i.revision,
         i.started_at,
         i.updated_at,
@@ -692,11 +729,28 @@ pub async fn add_notice(tx: &mut Tx, n: &NoticeRow<'_>) -> Result<(), StoreError
         revision,
         phase,
         n.deliver,
-        n.worse,
         n.payload,
-        n.outcome
+        n.outcome,
+        n.reason,
+        n.same.update_key,
+        n.same.content_hash,
+        n.same.repeats
     )
     .map(drop)
+}
+
+/// An earlier update of an incident that is the same as one that says this; `at`: its own time, if it gave one.
+///
+/// # Errors
+/// When the database fails.
+pub async fn said_before(
+    tx: &mut Tx,
+    incident: IncidentId,
+    same: Same<'_>,
+    at: Option<Timestamp>,
+    phase: Phase,
+) -> Result<Option<SaidBefore>, StoreError> {
+    first!(tx, SaidBefore, SAID_BEFORE, incident, same.update_key, same.content_hash, at, phase)
 }
 
 /// Records a notice's explicit recipients.

@@ -35,6 +35,7 @@ pub mod subjects;
 pub mod suppressions;
 #[cfg(test)]
 mod testing;
+pub mod told;
 pub mod view;
 
 pub use error::StoreError;
@@ -65,6 +66,7 @@ pub fn statements() -> Vec<Sql> {
         streams::ALL,
         subjects::ALL,
         suppressions::ALL,
+        told::ALL,
         view::ALL,
     ]
     .concat()

@@ -3,11 +3,11 @@
 use super::ingest::json;
 use super::{StoreError, Tx};
 use crate::domain::class::Class;
-use crate::domain::delivery::State;
+use crate::domain::delivery::{Reason, Rule, State};
 use crate::domain::id::{
     ComponentId, ConnectionId, DeliveryId, IncidentId, LaneId, NoticeId, PlanId, SignalId, SubscriberId, ThreadId,
 };
-use crate::domain::incident::{ComponentStatus, Phase};
+use crate::domain::incident::{ComponentStatus, Impact, Phase};
 use crate::domain::time::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
@@ -28,8 +28,8 @@ statements! {
         "WHERE plan.id = j.id AND plan.done_at IS NULL"
     );
     NOTICE = super::Sql::same(
-        "SELECT n.id, n.kind, n.class, n.incident_id, n.phase, n.payload, i.key AS incident_key, i.title,
-                i.resolved_at
+        "SELECT n.id, n.kind, n.class, n.incident_id, n.revision, n.payload, i.key AS incident_key, i.title,
+                i.phase, i.impact, i.created_at AS heard_at, i.resolved_at
          FROM notice n LEFT JOIN incident i ON i.id = n.incident_id WHERE n.id = $1",
     );
     HAS_DELIVERY = super::Sql::same("SELECT COUNT(*) FROM (SELECT 1 FROM delivery WHERE cause_id = $1 LIMIT 1) AS one");
@@ -37,11 +37,11 @@ statements! {
         "SELECT subject FROM thread WHERE matter_id = $1 LIMIT 1",
     );
     THREADS_OF_MATTER = super::Sql::same(
-        "SELECT id, matter_id, subscriber_id, ordinal, told_at, last_mailed_at, ended_at FROM thread
+        "SELECT id, matter_id, subscriber_id, ordinal, told_at, last_mailed_at, ended_at, last_phase FROM thread
          WHERE matter_id = $1 AND subscriber_id > $2 ORDER BY subscriber_id LIMIT $3",
     );
     THREADS = over_rows!(
-        "SELECT t.id, t.matter_id, t.subscriber_id, t.ordinal, t.told_at, t.last_mailed_at, t.ended_at FROM",
+        "SELECT t.id, t.matter_id, t.subscriber_id, t.ordinal, t.told_at, t.last_mailed_at, t.ended_at, t.last_phase FROM",
         [matter_id uuid, subscriber_id uuid],
         "JOIN thread t ON t.matter_id = j.matter_id AND t.subscriber_id = j.subscriber_id ORDER BY t.ordinal"
     );
@@ -68,11 +68,13 @@ statements! {
         "JOIN delivery d ON d.cause_id = j.cause_id AND d.subscriber_id = j.subscriber_id AND d.resend_no = 0"
     );
     ADD_DELIVERIES = over_rows!(
-        "INSERT INTO delivery (id, class, stream, lane_id, cause_id, notice_id, subscriber_id, thread_id, state, due_at, reason, created_at)
-         SELECT j.id, j.class, j.stream, j.lane_id, j.cause_id, j.notice_id, j.subscriber_id, j.thread_id, 'queued', j.due_at, j.reason,
-            j.created_at FROM",
+        "INSERT INTO delivery (id, class, stream, lane_id, cause_id, notice_id, subscriber_id, thread_id, rule, revision, phase, state,
+            due_at, reason, folded_into, created_at, decided_at)
+         SELECT j.id, j.class, j.stream, j.lane_id, j.cause_id, j.notice_id, j.subscriber_id, j.thread_id, j.rule, j.revision, j.phase,
+            j.state, j.due_at, j.reason, j.folded_into, j.created_at, j.decided_at FROM",
         [id uuid, class text, stream text, lane_id uuid, cause_id uuid, notice_id uuid, subscriber_id uuid, thread_id uuid,
-         due_at bigint, reason text, created_at bigint],
+         rule text, revision bigint, phase text, state text, due_at bigint, reason text, folded_into uuid, created_at bigint,
+         decided_at bigint],
         "WHERE TRUE"
     );
     ADD_ITEMS = over_rows!(
@@ -88,6 +90,12 @@ statements! {
         "UPDATE delivery SET state = 'folded', reason = 'replaced_by_newer', folded_into = j.into_id, decided_at = j.at FROM",
         [id uuid, into_id uuid, at bigint],
         "WHERE delivery.id = j.id AND delivery.state = 'queued'"
+    );
+    // What was folded into a mail that waits for news is itself the news.
+    HASTEN = over_rows!(
+        "UPDATE delivery SET due_at = j.at, rule = COALESCE(f.rule, delivery.rule) FROM", [id uuid, into_id uuid, at bigint],
+        "JOIN delivery f ON f.id = j.id AND f.rule <> 'nothing_new'
+         WHERE delivery.id = j.into_id AND delivery.state = 'queued' AND delivery.rule = 'nothing_new'"
     );
     WITHDRAW = over_rows!(
         "UPDATE delivery SET state = 'withdrawn', reason = j.reason, decided_at = j.at FROM",
@@ -127,16 +135,11 @@ statements! {
             AND delivery_item.corrects_id IS NULL"
     );
     OPEN_INCIDENTS_OF = super::Sql::same(
-        "SELECT i.id, i.title FROM incident_component ic JOIN incident i ON i.id = ic.incident_id
-         WHERE ic.component_id = $1 AND i.resolved_at IS NULL ORDER BY i.id",
-    );
-    NAMED_COMPONENTS = over_rows!(
-        "SELECT DISTINCT d.thread_id, i.component_id, k.down_since,
-                CASE WHEN ic.status IS NULL THEN 'operational' ELSE ic.status END AS status FROM", [id uuid],
-        "JOIN delivery d ON d.thread_id = j.id AND d.class = 'incident_update' AND (d.maybe_mailed OR d.state = 'sending')
-         JOIN delivery_item i ON i.delivery_id = d.id JOIN component k ON k.id = i.component_id
-         JOIN thread t ON t.id = d.thread_id
-         LEFT JOIN incident_component ic ON ic.incident_id = t.matter_id AND ic.component_id = i.component_id"
+        "SELECT i.id, i.revision, (SELECT n.id FROM notice n WHERE n.incident_id = i.id
+                AND n.outcome NOT IN ('repeated', 'stale_at_birth') ORDER BY n.revision DESC LIMIT 1) AS notice_id
+         FROM incident_component ic JOIN incident i ON i.id = ic.incident_id
+         WHERE ic.component_id = $1 AND i.resolved_at IS NULL AND i.phase NOT IN ('scheduled', 'in_progress', 'verifying')
+         ORDER BY i.id",
     );
 }
 
@@ -172,8 +175,14 @@ pub struct Notice {
     pub class: Class,
     /// Its incident.
     pub incident_id: Option<IncidentId>,
-    /// The incident's phase it reports.
+    /// Which update of it, counted from 1.
+    pub revision: Option<i64>,
+    /// Where the incident stands now.
     pub phase: Option<Phase>,
+    /// How bad the incident is.
+    pub impact: Option<Impact>,
+    /// When the incident was first heard of.
+    pub heard_at: Option<Timestamp>,
     /// What was said, as JSON.
     pub payload: String,
     /// The incident's key.
@@ -201,6 +210,8 @@ pub struct Thread {
     pub last_mailed_at: Option<Timestamp>,
     /// When it had its end.
     pub ended_at: Option<Timestamp>,
+    /// The phase last told.
+    pub last_phase: Option<Phase>,
 }
 
 /// A thread to be made.
@@ -258,10 +269,18 @@ pub struct NewDelivery {
     pub subscriber: SubscriberId,
     /// Its thread.
     pub thread: ThreadId,
+    /// Why it is made.
+    pub rule: Rule,
+    /// Of an incident: the revision and the phase it tells.
+    pub tells: Option<(i64, Option<Phase>)>,
     /// When it may leave at the earliest.
     pub due_at: Timestamp,
-    /// Why not earlier.
-    pub reason: Option<&'static str>,
+    /// Queued, or why it is not.
+    pub state: State,
+    /// Why it waits, or why it is not mailed.
+    pub reason: Option<Reason>,
+    /// The mail of another thread it is folded under.
+    pub folded_into: Option<DeliveryId>,
     /// When what it says was accepted; its age counts from then.
     pub created_at: Timestamp,
 }
@@ -329,19 +348,6 @@ pub struct Named {
     pub state: State,
     /// Its lane.
     pub lane_id: LaneId,
-}
-
-/// A component that a thread has named, and how it is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
-pub struct NamedComponent {
-    /// The thread.
-    pub thread_id: ThreadId,
-    /// The component.
-    pub component_id: ComponentId,
-    /// Since when it is down.
-    pub down_since: Option<Timestamp>,
-    /// How the incident says it is doing.
-    pub status: ComponentStatus,
 }
 
 #[derive(Serialize)]
@@ -512,10 +518,17 @@ pub async fn add_deliveries(
         notice_id: Option<Simple>,
         subscriber_id: Simple,
         thread_id: Simple,
+        rule: Rule,
+        revision: Option<i64>,
+        phase: Option<Phase>,
+        state: State,
         due_at: i64,
-        reason: Option<&'static str>,
+        reason: Option<Reason>,
+        folded_into: Option<Simple>,
         created_at: i64,
+        decided_at: Option<i64>,
     }
+    let now = tx.now().0;
     let list: Vec<_> = of
         .iter()
         .map(|d| Row {
@@ -527,9 +540,15 @@ pub async fn add_deliveries(
             notice_id: d.notice.map(|n| n.0.simple()),
             subscriber_id: d.subscriber.0.simple(),
             thread_id: d.thread.0.simple(),
+            rule: d.rule,
+            revision: d.tells.map(|t| t.0),
+            phase: d.tells.and_then(|t| t.1),
+            state: d.state,
             due_at: d.due_at.0,
             reason: d.reason,
+            folded_into: d.folded_into.map(|d| d.0.simple()),
             created_at: d.created_at.0,
+            decided_at: (d.state != State::Queued).then_some(now),
         })
         .collect();
     if list.is_empty() {
@@ -594,15 +613,27 @@ pub async fn fold(tx: &mut Tx, of: &[(DeliveryId, DeliveryId)]) -> Result<(), St
     exec!(tx, FOLD, json(&list)).map(drop)
 }
 
+/// Queued deliveries that were to wait for news leave now: what was folded into them is news that was not told.
+///
+/// # Errors
+/// When the database fails.
+pub async fn hasten(tx: &mut Tx, of: &[(DeliveryId, DeliveryId)]) -> Result<(), StoreError> {
+    #[derive(Serialize)]
+    struct Row {
+        id: Simple,
+        into_id: Simple,
+        at: i64,
+    }
+    let at = tx.now().0;
+    let list: Vec<_> = of.iter().map(|(id, into)| Row { id: id.0.simple(), into_id: into.0.simple(), at }).collect();
+    exec!(tx, HASTEN, json(&list)).map(drop)
+}
+
 /// Withdraws queued deliveries; how many were still queued.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn withdraw(
-    tx: &mut Tx,
-    of: &[DeliveryId],
-    reason: crate::domain::delivery::Reason,
-) -> Result<u64, StoreError> {
+pub async fn withdraw(tx: &mut Tx, of: &[DeliveryId], reason: Reason) -> Result<u64, StoreError> {
     #[derive(Serialize)]
     struct Row {
         id: Simple,
@@ -708,18 +739,13 @@ pub async fn move_items(tx: &mut Tx, of: &[(DeliveryId, ConnectionId, DeliveryId
     exec!(tx, MOVE_ITEMS, json(&list)).map(drop)
 }
 
-/// The unresolved incidents that have named a component, with their titles.
+/// The unresolved incidents, maintenances apart, that have named a component: each with its revision and its newest update.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn open_incidents_of(tx: &mut Tx, component: ComponentId) -> Result<Vec<(IncidentId, String)>, StoreError> {
-    rows!(tx, (IncidentId, String), OPEN_INCIDENTS_OF, component)
-}
-
-/// The components that some threads have named in problem mails.
-///
-/// # Errors
-/// When the database fails.
-pub async fn named_components(tx: &mut Tx, of: &[ThreadId]) -> Result<Vec<NamedComponent>, StoreError> {
-    rows!(tx, NamedComponent, NAMED_COMPONENTS, ids(of.iter().map(|t| &t.0)))
+pub async fn open_incidents_of(
+    tx: &mut Tx,
+    component: ComponentId,
+) -> Result<Vec<(IncidentId, i64, Option<NoticeId>)>, StoreError> {
+    rows!(tx, (IncidentId, i64, Option<NoticeId>), OPEN_INCIDENTS_OF, component)
 }

@@ -5,6 +5,7 @@ use super::{StoreError, Tx};
 use crate::domain::class::Class;
 use crate::domain::delivery::Reason;
 use crate::domain::id::{ComponentId, DeliveryId, LaneId};
+use crate::domain::incident::ComponentStatus;
 use crate::domain::time::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
@@ -34,6 +35,10 @@ statements! {
     PUT_OFF = over_rows!(
         "UPDATE delivery SET due_at = j.due_at, reason = j.reason FROM", [id uuid, due_at bigint, reason text],
         "WHERE delivery.id = j.id AND delivery.state = 'queued'"
+    );
+    RESTATE = over_rows!(
+        "UPDATE delivery_item SET status = j.status FROM", [delivery_id uuid, component_id uuid, status text],
+        "WHERE delivery_item.delivery_id = j.delivery_id AND delivery_item.subject_id = j.component_id"
     );
     DECIDE = over_rows!(
         "UPDATE delivery SET state = j.state, reason = j.reason, decided_at = j.at FROM",
@@ -199,6 +204,24 @@ pub async fn put_off(tx: &mut Tx, of: &[(DeliveryId, Timestamp, Reason)]) -> Res
     let list: Vec<_> =
         of.iter().map(|(id, at, why)| Row { id: id.0.simple(), due_at: at.0, reason: why.as_str() }).collect();
     exec!(tx, PUT_OFF, json(&list)).map(drop)
+}
+
+/// Mails tell the present state of components, and the threads remember that.
+///
+/// # Errors
+/// When the database fails.
+pub async fn restate(tx: &mut Tx, of: &[(DeliveryId, ComponentId, ComponentStatus)]) -> Result<(), StoreError> {
+    #[derive(Serialize)]
+    struct Row {
+        delivery_id: Simple,
+        component_id: Simple,
+        status: ComponentStatus,
+    }
+    let list: Vec<_> = of
+        .iter()
+        .map(|(d, c, status)| Row { delivery_id: d.0.simple(), component_id: c.0.simple(), status: *status })
+        .collect();
+    exec!(tx, RESTATE, json(&list)).map(drop)
 }
 
 /// Decides queued deliveries that will not be sent.

@@ -23,13 +23,24 @@ statements! {
     );
     // The thread remembers the mail before its delivery leaves `sending`: the guard is still to be seen.
     THREADS = over_rows!(
-        "UPDATE thread SET last_message_id = d.message_id, last_phase = j.phase, last_class = d.class, last_mailed_at = j.at,
+        "UPDATE thread SET last_message_id = d.message_id, last_phase = COALESCE(d.phase, thread.last_phase),
+            told_revision = COALESCE(d.revision, thread.told_revision), last_class = d.class, last_mailed_at = j.at,
             told_at = COALESCE(thread.told_at, j.at),
             ended_at = CASE WHEN d.class IN ('incident_end', 'all_clear') THEN j.at
                             WHEN d.class = 'incident_update' THEN NULL ELSE thread.ended_at END
          FROM",
-        [id uuid, token bigint, phase text, at bigint],
+        [id uuid, token bigint, at bigint],
         "JOIN delivery d ON d.id = j.id AND d.token = j.token AND d.state = 'sending' WHERE thread.id = d.thread_id"
+    );
+    TOLD = over_rows!(
+        "INSERT INTO thread_component (thread_id, component_id, status, told_at, was_down)
+         SELECT d.thread_id, i.component_id, i.status, j.at, CASE WHEN i.status = 'operational' THEN FALSE ELSE TRUE END FROM",
+        [id uuid, token bigint, at bigint],
+        "JOIN delivery d ON d.id = j.id AND d.token = j.token AND d.state IN ('sending', 'unknown')
+            AND d.class IN ('incident_update', 'incident_end', 'all_clear')
+         JOIN delivery_item i ON i.delivery_id = d.id AND i.dropped IS NULL AND i.status IS NOT NULL
+         WHERE TRUE ON CONFLICT (thread_id, component_id) DO UPDATE SET status = excluded.status, told_at = excluded.told_at,
+            was_down = thread_component.was_down OR excluded.was_down"
     );
     OUTCOMES = over_rows!(
         "UPDATE delivery SET state = j.state, reason = j.reason, due_at = COALESCE(j.due_at, delivery.due_at),
@@ -57,7 +68,7 @@ statements! {
             AND NOT EXISTS (SELECT 1 FROM delivery_item i WHERE i.delivery_id = delivery.id AND i.dropped IS NULL)"
     );
     EXPIRED = locking!(
-        "SELECT id, class, repeats, reaps FROM delivery WHERE state = 'sending' AND (lease_until <= $1 OR owner = $2) ORDER BY lease_until LIMIT $3",
+        "SELECT id, class, token, repeats, reaps FROM delivery WHERE state = 'sending' AND (lease_until <= $1 OR owner = $2) ORDER BY lease_until LIMIT $3",
         "FOR UPDATE SKIP LOCKED"
     );
     REAP = over_rows!(
@@ -68,11 +79,12 @@ statements! {
     );
     REAPED_THREADS = over_rows!(
         "UPDATE thread SET last_message_id = COALESCE(d.message_id, thread.last_message_id), last_class = d.class,
+            last_phase = COALESCE(d.phase, thread.last_phase), told_revision = COALESCE(d.revision, thread.told_revision),
             last_mailed_at = d.claimed_at, told_at = COALESCE(thread.told_at, d.claimed_at) FROM", [id uuid],
         "JOIN delivery d ON d.id = j.id AND d.state = 'unknown' WHERE thread.id = d.thread_id"
     );
     QUARANTINED = locking!(
-        "SELECT id, class, repeats, reaps FROM delivery WHERE quarantine_until IS NOT NULL AND quarantine_until <= $1
+        "SELECT id, class, token, repeats, reaps FROM delivery WHERE quarantine_until IS NOT NULL AND quarantine_until <= $1
          ORDER BY quarantine_until LIMIT $2",
         "FOR UPDATE SKIP LOCKED"
     );
@@ -105,8 +117,9 @@ pub struct Settled {
     pub quarantine_until: Option<Timestamp>,
     /// It counts as a try.
     pub counts: bool,
-    /// The phase of the incident it told.
-    pub phase: Option<crate::domain::incident::Phase>,
+    /// It tells how components of an incident are doing.
+    #[serde(default)]
+    pub tells: bool,
     /// The mail, when any of it may have left.
     #[serde(default)]
     pub copy: Option<MailCopy>,
@@ -125,6 +138,8 @@ pub struct Overdue {
     pub id: DeliveryId,
     /// What it is for.
     pub class: Class,
+    /// The claim that ran out, or the number after it.
+    pub token: i64,
     /// How often it was sent again because nobody could know.
     pub repeats: i64,
     /// How often its lease ran out.
@@ -190,15 +205,13 @@ async fn remember_in_threads(tx: &mut Tx, mailed: &[&Settled]) -> Result<(), Sto
     struct Row {
         id: Simple,
         token: i64,
-        phase: Option<&'static str>,
         at: i64,
     }
     let at = tx.now().0;
-    let list: Vec<_> = mailed
-        .iter()
-        .map(|s| Row { id: s.id.0.simple(), token: s.token, phase: s.phase.map(|p| p.as_str()), at })
-        .collect();
-    exec!(tx, THREADS, json(&list)).map(drop)
+    let row = |s: &&Settled| Row { id: s.id.0.simple(), token: s.token, at };
+    exec!(tx, THREADS, json(&mailed.iter().map(row).collect::<Vec<_>>()))?;
+    let tells: Vec<_> = mailed.iter().filter(|s| s.tells).map(row).collect();
+    if tells.is_empty() { Ok(()) } else { exec!(tx, TOLD, json(&tells)).map(drop) }
 }
 
 async fn settle_rows(tx: &mut Tx, of: &[Settled]) -> Result<(), StoreError> {
@@ -262,17 +275,20 @@ pub async fn expired(tx: &mut Tx, dead_owner: Option<&str>, most: i64) -> Result
 ///
 /// # Errors
 /// When the database fails.
-pub async fn reap(tx: &mut Tx, of: &[DeliveryId], until: Timestamp) -> Result<(), StoreError> {
+pub async fn reap(tx: &mut Tx, of: &[Overdue], until: Timestamp) -> Result<(), StoreError> {
     #[derive(Serialize)]
     struct Row {
         id: Simple,
+        token: i64,
         until: i64,
         at: i64,
     }
     let at = tx.now().0;
-    let list = json(&of.iter().map(|id| Row { id: id.0.simple(), until: until.0, at }).collect::<Vec<_>>());
+    let row = |o: &Overdue| Row { id: o.id.0.simple(), token: o.token + 1, until: until.0, at };
+    let list = json(&of.iter().map(row).collect::<Vec<_>>());
     exec!(tx, REAP, &list)?;
-    exec!(tx, REAPED_THREADS, &list).map(drop)
+    exec!(tx, REAPED_THREADS, &list)?;
+    exec!(tx, TOLD, &list).map(drop)
 }
 
 /// Deliveries whose quarantine is over; locked.

@@ -4,9 +4,9 @@
 use super::ingest::json;
 use super::{StoreError, Tx};
 use crate::domain::class::Class;
-use crate::domain::delivery::{Reason, State};
+use crate::domain::delivery::{Reason, Rule, State};
 use crate::domain::id::{ComponentId, ConnectionId, DeliveryId, LaneId, NoticeId, SubscriberId, ThreadId};
-use crate::domain::incident::{ComponentStatus, Phase};
+use crate::domain::incident::ComponentStatus;
 use crate::domain::time::Timestamp;
 use crate::domain::truth::{Claim, Original};
 use serde::Serialize;
@@ -18,8 +18,10 @@ statements! {
     DELIVERIES = over_rows!(
         "SELECT d.id, d.class, d.state, d.token, d.lane_id, d.notice_id, d.subscriber_id, d.thread_id, d.tries, d.repeats, d.reaps,
                 d.maybe_mailed, d.created_at, d.reason, d.message_id, CASE WHEN d.state = 'queued' THEN d.context END AS context, t.root, t.subject, t.sender, t.last_message_id, t.last_class,
-                t.last_mailed_at, t.told_at, t.ended_at, s.address, s.name, s.locale, s.zone, n.phase, n.observed_at,
-                COALESCE(n.worse, FALSE) AS worse, i.id IS NOT NULL AS has_incident, i.key AS incident_key, i.title, i.impact, i.started_at, i.resolved_at,
+                t.last_mailed_at, t.told_at, t.ended_at, s.address, s.name, s.locale, s.zone, n.observed_at,
+                d.rule, CASE WHEN d.class = 'incident_update' THEN (SELECT x.id FROM delivery x WHERE x.thread_id = d.thread_id
+                    AND x.revision > d.revision AND x.class IN ('incident_update', 'incident_end')
+                    AND (x.state IN ('queued', 'sending') OR x.maybe_mailed) ORDER BY x.revision DESC LIMIT 1) END AS newer, i.id IS NOT NULL AS has_incident, i.key AS incident_key, i.title, i.impact, i.started_at, i.resolved_at,
                 EXISTS (SELECT 1 FROM suppression x WHERE x.address = s.address AND x.class = d.class) AS suppressed
          FROM", [id uuid],
         "JOIN delivery d ON d.id = j.id JOIN thread t ON t.id = d.thread_id JOIN subscriber s ON s.id = d.subscriber_id
@@ -28,7 +30,7 @@ statements! {
     );
     ITEMS = over_rows!(
         "SELECT i.delivery_id, i.component_id, i.connection_id, i.episode, i.component_episode, i.failed_at, i.status, i.corrects_id,
-                k.name AS component_name, k.down_since, k.up_since,
+                k.name AS component_name, k.down_since, k.up_since, s.status AS status_now, s.changed_at AS status_since,
                 c.name, c.link, c.episode AS newest, c.cleared, c.own_fault_episode, c.broken_since, c.well_as_of, c.cleared_by,
                 EXISTS (SELECT 1 FROM episode e WHERE e.component_id = i.component_id AND e.n >= i.component_episode
                     AND e.covers_from <= i.failed_at AND e.covers_until >= i.failed_at) AS covered,
@@ -39,23 +41,27 @@ statements! {
                 o.state AS original_state, o.maybe_mailed AS original_mailed, o.quarantine_until AS original_quarantine,
                 o.claimed_at AS original_claimed_at
          FROM", [id uuid],
-        "JOIN delivery_item i ON i.delivery_id = j.id JOIN component k ON k.id = i.component_id
+        "JOIN delivery d ON d.id = j.id JOIN thread t ON t.id = d.thread_id
+         JOIN delivery_item i ON i.delivery_id = j.id JOIN component k ON k.id = i.component_id
+         LEFT JOIN incident_component s ON s.incident_id = t.matter_id AND s.component_id = i.component_id
          LEFT JOIN connection c ON c.id = i.connection_id LEFT JOIN delivery o ON o.id = i.corrects_id
          WHERE i.dropped IS NULL ORDER BY i.delivery_id, i.subject_id, i.episode"
     );
     // The last look: only what the gate asks for. It is read for every mail, and each column costs.
     TRUTHS = over_rows!(
         "SELECT d.id, d.class, d.state, d.token, d.created_at, t.last_mailed_at, t.told_at, t.ended_at,
-                COALESCE(n.worse, FALSE) AS worse, i.id IS NOT NULL AS has_incident, i.resolved_at,
+                d.rule, CASE WHEN d.class = 'incident_update' THEN (SELECT x.id FROM delivery x WHERE x.thread_id = d.thread_id
+                    AND x.revision > d.revision AND x.class IN ('incident_update', 'incident_end')
+                    AND (x.state IN ('queued', 'sending') OR x.maybe_mailed) ORDER BY x.revision DESC LIMIT 1) END AS newer,
+                i.id IS NOT NULL AS has_incident, i.resolved_at,
                 EXISTS (SELECT 1 FROM suppression x WHERE x.address = s.address AND x.class = d.class) AS suppressed
          FROM", [id uuid],
         "JOIN delivery d ON d.id = j.id JOIN thread t ON t.id = d.thread_id JOIN subscriber s ON s.id = d.subscriber_id
-         LEFT JOIN notice n ON n.id = d.notice_id
          LEFT JOIN incident i ON t.matter_kind = 'incident' AND i.id = t.matter_id"
     );
     CLAIMS = over_rows!(
-        "SELECT i.delivery_id, i.component_id, i.connection_id, i.episode, i.failed_at, k.down_since, k.up_since,
-                c.episode AS newest, c.cleared, c.own_fault_episode,
+        "SELECT i.delivery_id, i.component_id, i.connection_id, i.episode, i.failed_at, i.status, k.down_since, k.up_since,
+                s.status AS status_now, s.changed_at AS status_since, c.episode AS newest, c.cleared, c.own_fault_episode,
                 EXISTS (SELECT 1 FROM episode e WHERE e.component_id = i.component_id AND e.n >= i.component_episode
                     AND e.covers_from <= i.failed_at AND e.covers_until >= i.failed_at) AS covered,
                 EXISTS (SELECT 1 FROM episode e WHERE e.component_id = i.component_id
@@ -64,7 +70,9 @@ statements! {
                     AND e.covers_from IS NULL AND e.since <= i.failed_at AND e.ended_at >= i.failed_at) AS awaiting,
                 o.state AS original_state, o.maybe_mailed AS original_mailed, o.quarantine_until AS original_quarantine
          FROM", [id uuid],
-        "JOIN delivery_item i ON i.delivery_id = j.id JOIN component k ON k.id = i.component_id
+        "JOIN delivery d ON d.id = j.id JOIN thread t ON t.id = d.thread_id
+         JOIN delivery_item i ON i.delivery_id = j.id JOIN component k ON k.id = i.component_id
+         LEFT JOIN incident_component s ON s.incident_id = t.matter_id AND s.component_id = i.component_id
          LEFT JOIN connection c ON c.id = i.connection_id LEFT JOIN delivery o ON o.id = i.corrects_id
          WHERE i.dropped IS NULL ORDER BY i.delivery_id, i.subject_id, i.episode"
     );
@@ -102,8 +110,10 @@ pub struct Truth {
     pub told_at: Option<Timestamp>,
     /// When the thread had its end.
     pub ended_at: Option<Timestamp>,
-    /// The notice says that things got worse.
-    pub worse: bool,
+    /// Why it was made.
+    pub rule: Option<Rule>,
+    /// A newer update or end of its incident in the same thread, sent or to be sent.
+    pub newer: Option<DeliveryId>,
     /// When the incident was resolved.
     pub resolved_at: Option<Timestamp>,
     /// The address takes no mail of this class.
@@ -158,8 +168,6 @@ pub struct DeliveryView {
     pub locale: String,
     /// The subscriber's time zone.
     pub zone: String,
-    /// The incident's phase that the notice reports.
-    pub phase: Option<Phase>,
     /// When the notice was observed.
     pub observed_at: Option<Timestamp>,
     /// The incident's key.
@@ -192,6 +200,11 @@ pub struct ItemTruth {
     pub episode: i64,
     /// When that outage was observed.
     pub failed_at: Option<Timestamp>,
+    /// How the component was doing when the mail was planned.
+    pub status: Option<ComponentStatus>,
+    /// How the incident says it is doing now.
+    pub status_now: Option<ComponentStatus>,
+    status_since: Option<Timestamp>,
     down_since: Option<Timestamp>,
     up_since: Option<Timestamp>,
     newest: Option<i64>,
@@ -213,8 +226,6 @@ pub struct ItemView {
     pub truth: ItemTruth,
     /// The component's newest outage when it was accepted.
     pub component_episode: i64,
-    /// How the component was doing.
-    pub status: Option<ComponentStatus>,
     /// The mail it takes back.
     pub corrects_id: Option<DeliveryId>,
     /// The component's name.
@@ -247,10 +258,10 @@ impl ItemTruth {
         self.down_since.is_some()
     }
 
-    /// When its component's newest ended outage ended.
+    /// When its component came back: from its newest outage, or to working normally in the eyes of the incident.
     #[must_use]
-    pub const fn component_up_since(&self) -> Option<Timestamp> {
-        self.up_since
+    pub fn component_up_since(&self) -> Option<Timestamp> {
+        self.up_since.max(self.status_since)
     }
 
     /// The claim about a connection.

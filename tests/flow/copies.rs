@@ -164,7 +164,7 @@ fn late(w: &World, id: DeliveryId, mail: &[u8], hand_over: HandOver) -> Settled 
         due_at: None,
         quarantine_until: None,
         counts: false,
-        phase: None,
+        tells: false,
         copy: w.shared.copies.of("free", mail),
     }
 }

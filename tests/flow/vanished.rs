@@ -87,7 +87,7 @@ async fn what_recovered_while_it_was_on_the_wire_is_corrected_once_the_relay_too
         due_at: None,
         quarantine_until: None,
         counts: false,
-        phase: None,
+        tells: false,
         copy: None,
     };
     let mut tx = w.store.begin().await.unwrap();
@@ -135,7 +135,7 @@ async fn the_late_word_of_a_vanished_worker_is_kept_and_changes_nothing(on: On) 
         due_at: None,
         quarantine_until: None,
         counts: false,
-        phase: None,
+        tells: false,
         copy: None,
     };
     let mut tx = w.store.begin().await.unwrap();

@@ -14,6 +14,7 @@ use crate::mail::{self, classify};
 use crate::store::record::Settled;
 use crate::store::streams::{self, Refused};
 use crate::store::{StoreError, Tx, record, suppressions};
+use crate::template::context::Mail;
 
 /// A mail that is refused as if all were, while others are taken, has failed at this try.
 const TRIES_ALONE: i64 = 3;
@@ -137,7 +138,7 @@ fn settle(job: &Job, record: &Record, setting: &Setting, now: Timestamp, alone: 
         due_at: None,
         quarantine_until: None,
         counts: false,
-        phase: job.phase,
+        tells: matches!(job.claimed.frozen.mail, Mail::Incident(_) | Mail::AllClear(_)),
         copy: job.copy.clone(),
     };
     match record {
@@ -180,6 +181,8 @@ fn settle(job: &Job, record: &Record, setting: &Setting, now: Timestamp, alone: 
         Record::Gated(verdict) => {
             let (state, reason, due_at) = match verdict {
                 Verdict::Wait(until, reason) => (State::Queued, *reason, Some(*until)),
+                // The claim folds it: what it is folded into may have changed by then.
+                Verdict::Fold(_) => (State::Queued, Reason::ReplacedByNewer, Some(now)),
                 Verdict::Withdraw(reason) => (State::Withdrawn, *reason, None),
                 Verdict::Suppress => (State::Suppressed, Reason::Suppressed, None),
                 Verdict::Cancel(reason) => (State::Cancelled, *reason, None),

@@ -26,7 +26,6 @@ pub(super) struct Job {
     pub bytes: Vec<u8>,
     pub copy: Option<MailCopy>,
     pub looked: Instant,
-    pub phase: Option<crate::domain::incident::Phase>,
 }
 
 /// A dialogue that ended.

@@ -26,7 +26,8 @@ fn view(class: Class, items: Vec<Item>) -> View {
         last_mailed_at: None,
         ended: false,
         resolved: None,
-        worse: false,
+        rule: None,
+        newer: None,
         items,
     }
 }
@@ -126,14 +127,14 @@ fn updates_keep_their_distance_unless_things_got_worse() {
     let mut v = view(Class::IncidentUpdate, vec![]);
     v.last_mailed_at = Some(NOW - Span::minutes(3));
     assert_eq!(decide(&v), Verdict::Wait(NOW + Span::minutes(2), Reason::ThreadGap));
-    v.worse = true;
+    v.rule = Some(Rule::Worse);
     assert!(sends(&decide(&v)));
 }
 
 #[test]
 fn an_end_goes_once_to_those_told_and_waits_while_anything_is_down_again() {
-    let up = Item::Component { down: false, up_since: Some(NOW) };
-    let down = Item::Component { down: true, up_since: Some(NOW) };
+    let up = Item::Component { down: false, up_since: Some(NOW), back: false };
+    let down = Item::Component { down: true, up_since: Some(NOW), back: false };
     let mut v = view(Class::IncidentEnd, vec![up]);
     v.resolved = Some(true);
     assert!(sends(&decide(&v)));
@@ -145,7 +146,7 @@ fn an_end_goes_once_to_those_told_and_waits_while_anything_is_down_again() {
 
 #[test]
 fn an_all_clear_waits_until_every_component_was_up_long_enough() {
-    let up = |minutes| Item::Component { down: false, up_since: Some(NOW - Span::minutes(minutes)) };
+    let up = |minutes| Item::Component { down: false, up_since: Some(NOW - Span::minutes(minutes)), back: false };
     let v = view(Class::AllClear, vec![up(30), up(4)]);
     assert_eq!(decide(&v), Verdict::Wait(NOW + Span::minutes(6), Reason::StableFor));
     assert!(sends(&decide(&view(Class::AllClear, vec![up(30), up(10)]))));
