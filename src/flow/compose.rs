@@ -4,8 +4,9 @@ use super::intake::{ActionIn, FreeIn, IncidentIn};
 use super::look::Seen;
 use super::setting::Setting;
 use crate::domain::class::Class;
+use crate::domain::delivery::Rule;
 use crate::domain::id::NoticeId;
-use crate::domain::incident::{ComponentStatus, Impact};
+use crate::domain::incident::{ComponentStatus, Impact, Phase};
 use crate::domain::time::{Span, Timestamp};
 use crate::mail::Letter;
 use crate::store::view::DeliveryView;
@@ -265,11 +266,13 @@ fn component_lines(seen: &Seen) -> Vec<ComponentLine> {
 fn incident(seen: &Seen, said: IncidentIn, setting: &Setting, now: Timestamp) -> Result<IncidentMail, ComposeError> {
     let row = &seen.row;
     let posted_at = needed(row.observed_at, "time")?;
-    let late = now - posted_at;
+    let late = now - due(row, posted_at, setting);
+    // An update without a phase of its own that replaces a change of phase tells it.
+    let untold = row.phase.filter(|phase| said.phase == Phase::Update && row.last_phase != Some(*phase));
     Ok(IncidentMail {
         title: needed(row.title.clone(), "title")?,
         reference: needed(row.incident_key.clone(), "key")?,
-        phase: said.phase,
+        phase: untold.unwrap_or(said.phase),
         impact: said.impact.or(row.impact).unwrap_or(Impact::Minor),
         body: said.body,
         components: component_lines(seen),
@@ -283,6 +286,13 @@ fn incident(seen: &Seen, said: IncidentIn, setting: &Setting, now: Timestamp) ->
         link: said.link,
         support_link: said.support_link.or_else(|| setting.support_url.clone()),
     })
+}
+
+/// When a post was to be mailed: at once, or when the thread had been silent for long with nothing new to say.
+fn due(row: &DeliveryView, posted_at: Timestamp, setting: &Setting) -> Timestamp {
+    let silence = setting.limits(row.class).longest_silence.filter(|_| row.rule == Some(Rule::NothingNew));
+    let spoken = silence.and_then(|silence| row.last_mailed_at.map(|last| last + silence));
+    spoken.map_or(posted_at, |spoken| spoken.max(posted_at))
 }
 
 fn post_mortem(seen: &Seen, said: IncidentIn, setting: &Setting) -> Result<PostMortemMail, ComposeError> {

@@ -27,6 +27,7 @@ statements! {
             told_revision = COALESCE(d.revision, thread.told_revision), last_class = d.class, last_mailed_at = j.at,
             told_at = COALESCE(thread.told_at, j.at),
             ended_at = CASE WHEN d.class IN ('incident_end', 'all_clear') THEN j.at
+                            WHEN d.class = 'post_mortem' AND thread.told_at IS NULL THEN j.at
                             WHEN d.class = 'incident_update' THEN NULL ELSE thread.ended_at END
          FROM",
         [id uuid, token bigint, at bigint],

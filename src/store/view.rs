@@ -6,7 +6,7 @@ use super::{StoreError, Tx};
 use crate::domain::class::Class;
 use crate::domain::delivery::{Reason, Rule, State};
 use crate::domain::id::{ComponentId, ConnectionId, DeliveryId, LaneId, NoticeId, SubscriberId, ThreadId};
-use crate::domain::incident::ComponentStatus;
+use crate::domain::incident::{ComponentStatus, Phase};
 use crate::domain::time::Timestamp;
 use crate::domain::truth::{Claim, Original};
 use serde::Serialize;
@@ -17,7 +17,7 @@ use uuid::fmt::Simple;
 statements! {
     DELIVERIES = over_rows!(
         "SELECT d.id, d.class, d.state, d.token, d.lane_id, d.notice_id, d.subscriber_id, d.thread_id, d.tries, d.repeats, d.reaps,
-                d.maybe_mailed, d.created_at, d.reason, d.message_id, CASE WHEN d.state = 'queued' THEN d.context END AS context, t.root, t.subject, t.sender, t.last_message_id, t.last_class,
+                d.maybe_mailed, d.created_at, d.reason, d.message_id, CASE WHEN d.state = 'queued' THEN d.context END AS context, t.root, t.subject, t.sender, t.last_message_id, t.last_class, t.last_phase, d.phase,
                 t.last_mailed_at, t.told_at, t.ended_at, s.address, s.name, s.locale, s.zone, n.observed_at,
                 d.rule, CASE WHEN d.class = 'incident_update' THEN (SELECT x.id FROM delivery x WHERE x.thread_id = d.thread_id
                     AND x.revision > d.revision AND x.class IN ('incident_update', 'incident_end')
@@ -160,6 +160,10 @@ pub struct DeliveryView {
     pub last_message_id: Option<String>,
     /// What the thread's last mail was for.
     pub last_class: Option<Class>,
+    /// The phase the thread was last told.
+    pub last_phase: Option<Phase>,
+    /// The incident's phase that the mail tells.
+    pub phase: Option<Phase>,
     /// The subscriber's address.
     pub address: String,
     /// The subscriber's name.

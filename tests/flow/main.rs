@@ -16,6 +16,7 @@ mod incident_b;
 mod incident_c;
 mod incident_d;
 mod mime;
+mod once;
 mod planning;
 mod relay;
 mod replies;

@@ -116,7 +116,7 @@ async fn an_update_that_arrives_late_is_stale(on: On) {
     w.pass(10).await;
     let late = w.notice(said("identified", &["a"], json!({"observed_at": "2025-06-02T08:20:00Z"}))).await;
     assert_eq!(late.outcome.as_str(), "stale_at_birth");
-    assert_eq!(late.reason.map(|r| r.as_str()), Some("replaced_by_newer"));
+    assert_eq!(late.reason.map(|r| r.as_str()), Some("late"));
     w.pass(30).await;
     assert_eq!(w.all().len(), 1);
     let incident = w.query("SELECT phase, CAST(revision AS TEXT) FROM incident").await;
@@ -167,14 +167,18 @@ async fn the_end_goes_only_to_those_told(on: On) {
     w.pass(10).await;
     w.notice(said("postmortem", &[], json!({}))).await;
     w.pass(10).await;
-    assert_eq!(to(&w), ["ann", "ann", "ann", "bob", "bob", "bob"]);
+    // Who subscribed since is told why, too, but was never told that it began.
+    assert_eq!(to(&w), ["ann", "ann", "ann", "bob", "bob", "bob", "new"]);
+    assert!(w.all().iter().rfind(|m| m.to.starts_with("new")).unwrap().text().contains("Post-mortem"));
 }
 
 async fn a_problem_still_queued_when_it_ends_is_withdrawn_without_an_end(on: On) {
-    let mut w = one(on, &["ann", "bob"]).await;
-    w.notice(said("investigating", &["a"], json!({"recipients": ["ann"]}))).await;
+    let mut w = one(on, &["ann"]).await;
+    w.notice(said("investigating", &["a"], json!({}))).await;
     w.settle().await;
     w.pass(10).await;
+    w.subscriber("bob").await;
+    w.subscribe("bob", "a").await;
     w.sink.set_down(true);
     w.notice(said("identified", &["a"], json!({}))).await;
     w.pass(10).await;
@@ -197,7 +201,7 @@ async fn a_problem_still_queued_when_it_ends_is_withdrawn_without_an_end(on: On)
         [
             "incident_end accepted",
             "incident_update accepted",
-            "incident_update withdrawn incident_resolved",
+            "incident_update folded replaced_by_newer",
             "incident_update withdrawn incident_resolved",
         ]
     );

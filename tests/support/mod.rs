@@ -288,6 +288,19 @@ impl World {
         tx.commit().await.unwrap();
     }
 
+    /// What a subscriber's subscriptions ask for.
+    pub async fn prefer(&self, subscriber: &str, events: &str, least_impact: &str) {
+        use sqlx::Connection;
+        let set = "UPDATE subscription SET events = $2, least_impact = $3 WHERE subscriber_id = (SELECT id FROM subscriber WHERE key = $1)";
+        if self.url.starts_with("sqlite") {
+            let mut conn = sqlx::SqliteConnection::connect(&self.url).await.unwrap();
+            sqlx::query(set).bind(subscriber).bind(events).bind(least_impact).execute(&mut conn).await.unwrap();
+        } else {
+            let mut conn = sqlx::PgConnection::connect(&self.url).await.unwrap();
+            sqlx::query(set).bind(subscriber).bind(events).bind(least_impact).execute(&mut conn).await.unwrap();
+        }
+    }
+
     /// A connection `key`, called `Inbox <key>`, of a component, with one subscriber.
     pub async fn connection(&self, key: &str, component: &str, subscriber: &str) {
         self.connection_of(key, component, &[subscriber]).await;
