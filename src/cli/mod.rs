@@ -4,6 +4,7 @@
 mod audit;
 mod demo;
 mod doctor;
+mod drill;
 mod enqueue;
 mod failure;
 mod hold;
@@ -14,6 +15,7 @@ pub mod output;
 mod pages;
 mod preview;
 mod put;
+pub mod replay;
 mod show;
 mod sight;
 mod signal;
@@ -111,6 +113,8 @@ enum Command {
     Key(key::Args),
     /// Replay a mass disconnection on this machine, with and without the checks
     Demo(demo::Args),
+    /// Replay recorded histories of incidents on this machine, and count what would have been mailed
+    Replay(replay::Args),
     /// Write the completion script of a shell
     Completions {
         /// The shell
@@ -215,6 +219,7 @@ async fn run(command: Command, config: Option<&Path>, json: bool, serve: Serve) 
     // What needs no configuration, or looks at it: a broken one must not stand in its way.
     match &command {
         Command::Demo(args) => return demo::command(args, json).await,
+        Command::Replay(args) => return replay::command(args, json).await,
         Command::Doctor(args) => return doctor::run(args, config, json).await,
         Command::Completions { shell } => return pages::completions(*shell, Cli::command()),
         Command::Man(args) => return pages::man(args, Cli::command()),
@@ -242,6 +247,7 @@ async fn run(command: Command, config: Option<&Path>, json: bool, serve: Serve) 
         Command::Migrate => migrate::run(&context).await,
         Command::Key(args) => key::run(&context, args).await,
         Command::Demo(args) => demo::command(&args, json).await,
+        Command::Replay(args) => replay::command(&args, json).await,
         Command::Doctor(args) => doctor::run(&args, Ok(context.config), json).await,
         Command::Completions { shell } => pages::completions(shell, Cli::command()),
         Command::Man(args) => pages::man(&args, Cli::command()),

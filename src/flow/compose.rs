@@ -8,7 +8,7 @@ use crate::domain::delivery::Rule;
 use crate::domain::id::NoticeId;
 use crate::domain::incident::{ComponentStatus, Impact, Phase};
 use crate::domain::time::{Span, Timestamp};
-use crate::mail::Letter;
+use crate::mail::{About, Letter};
 use crate::store::view::DeliveryView;
 use crate::template::context::{
     ActionRequiredMail, AllClearMail, ComponentLine, ConnectionLine, CorrectedLine, CorrectionMail, FreeMail,
@@ -48,6 +48,9 @@ pub struct Frozen {
     pub references: Vec<String>,
     /// An opaque id that support can search by.
     pub reference: String,
+    /// The incident it tells of.
+    #[serde(default)]
+    pub about: Option<About>,
     /// When it loses its value (RFC 10080).
     pub expires: Option<Timestamp>,
 }
@@ -94,6 +97,7 @@ pub fn freeze(
         references: std::iter::once(row.root.clone()).chain(last).collect(),
         message_id,
         reference: row.id.to_string(),
+        about: about(seen, payloads),
         expires,
     };
     Ok(earlier(row, &fresh).unwrap_or(fresh))
@@ -138,11 +142,31 @@ pub fn bytes(frozen: &Frozen, templates: &Templates) -> Result<Vec<u8>, ComposeE
         // The built-in texts are English; `locale` is what the reader asked for.
         language: "en".to_owned(),
         reference: frozen.reference.clone(),
+        about: frozen.about.clone(),
         expires: frozen.expires,
         text: rendered.text,
         html: rendered.html,
     };
     crate::mail::build(&letter).map_err(|e| ComposeError(e.to_string()))
+}
+
+/// The incident that a mail tells of, for its headers.
+fn about(seen: &Seen, payloads: &Payloads) -> Option<About> {
+    #[derive(Deserialize)]
+    struct Said {
+        update: Option<String>,
+        phase: Phase,
+    }
+    let row = &seen.row;
+    let payload = row.notice_id.and_then(|id| payloads.get(&id));
+    let said: Option<Said> = payload.and_then(|text| serde_json::from_str(text).ok());
+    Some(About {
+        incident: row.incident_key.clone()?,
+        // For this subscriber an all-clear is the end, whatever the incident's phase.
+        phase: if row.class == Class::AllClear { Phase::Resolved } else { said.as_ref()?.phase },
+        update: said.and_then(|said| said.update),
+        components: seen.items.iter().map(|item| item.component_key.clone()).collect(),
+    })
 }
 
 fn content(

@@ -50,6 +50,7 @@ fn frozen(setting: &Setting, templates: &Templates, reader: &Reader, mail: Mail)
         message_id: format!("{}.{}@{}", id(1), id(2), setting.domain),
         references: vec![format!("{}@{}", id(2), setting.domain)],
         reference: DeliveryId(Uuid::from_u128(0x0198_c0de_0000_7000_8000_0000_0000_0001)).to_string(),
+        about: None,
         expires: (class == Class::ActionRequired).then(|| DATE + Span::hours(72)),
         mail,
     }

@@ -1,6 +1,7 @@
 //! A mail's headers and parts. The same [`Letter`] is the same bytes, on every machine and every try:
 //! a repeat after a crash must be recognisable as one (same Message-ID, Date and boundary).
 
+use super::about::{About, encoded, listed};
 use crate::domain::address::{AddressFault, parse_address};
 use crate::domain::time::Timestamp;
 use lettre::address::Envelope;
@@ -35,6 +36,8 @@ pub struct Letter {
     pub language: String,
     /// The opaque id support searches by (`X-Allclear-Notice`).
     pub reference: String,
+    /// The incident it tells of, when it tells of one.
+    pub about: Option<About>,
     /// When the mail loses its value (RFC 10080).
     pub expires: Option<Timestamp>,
     /// The text part.
@@ -98,6 +101,10 @@ headers!(
     AutoResponseSuppress = "X-Auto-Response-Suppress",
     ContentLanguage = "Content-Language",
     Notice = "X-Allclear-Notice",
+    Incident = "X-Allclear-Incident",
+    Update = "X-Allclear-Update",
+    InPhase = "X-Allclear-Phase",
+    Components = "X-Allclear-Components",
     Expires = "Expires",
 );
 
@@ -150,6 +157,15 @@ pub fn build(letter: &Letter) -> Result<Vec<u8>, BuildError> {
         .header(AutoResponseSuppress("OOF, AutoReply".to_owned()))
         .header(ContentLanguage(token("Content-Language", &letter.language)?.to_owned()))
         .header(Notice(token("X-Allclear-Notice", &letter.reference)?.to_owned()));
+    if let Some(about) = &letter.about {
+        builder = builder.header(Incident(encoded(&about.incident))).header(InPhase(about.phase.to_string()));
+        if let Some(update) = &about.update {
+            builder = builder.header(Update(encoded(update)));
+        }
+        if !about.components.is_empty() {
+            builder = builder.header(Components(listed(&about.components)));
+        }
+    }
     if let Some(expires) = letter.expires {
         builder = builder.header(Expires(rfc5322(expires)));
     }

@@ -14,9 +14,19 @@ pub(super) fn letter() -> Letter {
         references: vec!["inc1@mail.acme.example".into(), "ntc0.sub1.1@mail.acme.example".into()],
         language: "de".into(),
         reference: "ntc_0123".into(),
+        about: Some(about()),
         expires: Some(Timestamp::parse("2026-05-01T02:03:04Z").unwrap()),
         text: "Hello,\nall is well.\n.\nBye\n".into(),
         html: "<p>Grüße</p>\n".into(),
+    }
+}
+
+fn about() -> About {
+    About {
+        incident: "INC 1".into(),
+        update: Some("u,1".into()),
+        phase: crate::domain::incident::Phase::Monitoring,
+        components: vec!["Störung, Mail".into(), "imap".into()],
     }
 }
 
@@ -32,7 +42,7 @@ fn headers(mail: &str) -> Vec<String> {
     head.replace("\r\n ", " ").split("\r\n").map(str::to_owned).collect()
 }
 
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 19] = [
     "Message-ID",
     "Date",
     "From",
@@ -45,6 +55,10 @@ const NAMES: [&str; 15] = [
     "X-Auto-Response-Suppress",
     "Content-Language",
     "X-Allclear-Notice",
+    "X-Allclear-Incident",
+    "X-Allclear-Phase",
+    "X-Allclear-Update",
+    "X-Allclear-Components",
     "Expires",
     "MIME-Version",
     "Content-Type",
@@ -70,6 +84,10 @@ fn the_headers_are_these_and_no_others() {
         "X-Auto-Response-Suppress: OOF, AutoReply",
         "Content-Language: de",
         "X-Allclear-Notice: ntc_0123",
+        "X-Allclear-Incident: INC 1",
+        "X-Allclear-Phase: monitoring",
+        "X-Allclear-Update: u%2C1",
+        "X-Allclear-Components: St%C3%B6rung%2C Mail, imap",
         "Expires: Fri, 01 May 2026 02:03:04 +0000",
     ] {
         assert!(headers.iter().any(|h| h == line), "{line}\n{mail}");
@@ -88,9 +106,13 @@ fn the_same_letter_is_the_same_bytes_and_another_has_another_boundary() {
 
 #[test]
 fn what_is_not_given_has_no_header() {
-    let bare = Letter { reply_to: None, in_reply_to: None, references: vec![], expires: None, ..letter() };
+    let bare = Letter { reply_to: None, in_reply_to: None, references: vec![], about: None, expires: None, ..letter() };
     let gone = ["Reply-To", "In-Reply-To", "References", "Expires"];
-    let expected: Vec<_> = NAMES.iter().filter(|n| !gone.contains(n)).copied().collect();
+    let expected: Vec<_> = NAMES
+        .iter()
+        .filter(|n| !gone.contains(n) && (!n.starts_with("X-Allclear-") || n.ends_with("Notice")))
+        .copied()
+        .collect();
     assert_eq!(names(&built(&bare)), expected);
 }
 
@@ -111,6 +133,11 @@ fn no_hostile_subject_or_body_adds_a_header() {
     ] {
         let subject = Letter { subject: hostile.to_owned(), ..letter() };
         let mail = built(&subject);
+        assert_eq!(names(&mail), NAMES, "{hostile:?}");
+        assert!(!headers(&mail).iter().any(|h| h.bytes().any(|b| b < 32 && b != b'\t')), "{hostile:?}");
+        let key = hostile.to_owned();
+        let about = About { incident: key.clone(), update: Some(key.clone()), components: vec![key; 9], ..about() };
+        let mail = built(&Letter { about: Some(about), ..letter() });
         assert_eq!(names(&mail), NAMES, "{hostile:?}");
         assert!(!headers(&mail).iter().any(|h| h.bytes().any(|b| b < 32 && b != b'\t')), "{hostile:?}");
         let body = Letter { text: hostile.to_owned(), html: hostile.repeat(3), ..letter() };

@@ -2,6 +2,7 @@
 //! with the relay ([`session`]) and what came of it ([`reply`]). Nothing here knows the database or
 //! decides whether a mail is still true.
 
+mod about;
 mod classify;
 mod connect;
 mod der;
@@ -16,6 +17,7 @@ pub mod session;
 pub mod sink;
 mod wire;
 
+pub use about::About;
 pub use classify::{Rule, classify, ruling};
 pub use connect::{OpenError, OpenPhase, check_plaintext};
 pub use message::{BuildError, Letter, build};

@@ -114,6 +114,14 @@ impl Store {
         Ok(Some(Self { pool, clock: Clock::Database }))
     }
 
+    /// Makes a schema in a PostgreSQL database; the URL that leads to it.
+    ///
+    /// # Errors
+    /// When the database cannot be reached, or does not allow it.
+    pub async fn make_schema(url: &str, name: &str) -> Result<String, StoreError> {
+        postgres::make_schema(url, name).await
+    }
+
     /// The file that the URL of an SQLite database names; nothing for PostgreSQL.
     #[must_use]
     pub fn file_of(url: &str) -> Option<PathBuf> {

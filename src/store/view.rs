@@ -30,7 +30,8 @@ statements! {
     );
     ITEMS = over_rows!(
         "SELECT i.delivery_id, i.component_id, i.connection_id, i.episode, i.component_episode, i.failed_at, i.status, i.corrects_id,
-                k.name AS component_name, k.down_since, k.up_since, s.status AS status_now, s.changed_at AS status_since,
+                k.key AS component_key, k.name AS component_name, k.down_since, k.up_since, s.status AS status_now,
+                s.changed_at AS status_since,
                 c.name, c.link, c.episode AS newest, c.cleared, c.own_fault_episode, c.broken_since, c.well_as_of, c.cleared_by,
                 EXISTS (SELECT 1 FROM episode e WHERE e.component_id = i.component_id AND e.n >= i.component_episode
                     AND e.covers_from <= i.failed_at AND e.covers_until >= i.failed_at) AS covered,
@@ -232,6 +233,8 @@ pub struct ItemView {
     pub component_episode: i64,
     /// The mail it takes back.
     pub corrects_id: Option<DeliveryId>,
+    /// The component's key.
+    pub component_key: String,
     /// The component's name.
     pub component_name: String,
     /// The connection's name.

@@ -7,15 +7,13 @@ mod progress;
 mod report;
 mod world;
 
+use super::drill::{DrillError, failed};
 use super::failure::{FAILURE, FOUND_PROBLEMS, Failure};
-use crate::flow::ingest::IngestError;
-use crate::flow::intake::FieldError;
 use crate::mail::sink::Received;
-use crate::store::{StoreError, audit};
+use crate::store::audit;
 use course::Course;
 use progress::Progress;
 use report::{Report, Side};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use world::World;
@@ -61,66 +59,14 @@ impl Default for DemoOptions {
     }
 }
 
-/// The demo cannot go on.
-#[derive(Debug, thiserror::Error)]
-pub enum DemoError {
-    /// It was asked for too few or too many inboxes.
-    #[error("{0} inboxes cannot be shown: take 100 to 50000")]
-    Inboxes(usize),
-    /// The folder has something in it.
-    #[error("the folder {} already has a demo in it", .0.display())]
-    Taken(PathBuf),
-    /// A file or a port.
-    #[error("{what}: {source}")]
-    Io {
-        /// What was tried.
-        what: String,
-        /// Why it failed.
-        source: io::Error,
-    },
-    /// The demo's own input was refused.
-    #[error(transparent)]
-    Ingest(#[from] IngestError),
-    /// The database.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The templates.
-    #[error("the templates cannot be loaded: {0}")]
-    Templates(#[from] crate::template::TemplateError),
-}
-
-impl From<FieldError> for DemoError {
-    fn from(error: FieldError) -> Self {
-        Self::Ingest(error.into())
-    }
-}
-
-impl DemoError {
-    /// What to do about it.
-    #[must_use]
-    pub const fn hint(&self) -> &'static str {
-        match self {
-            Self::Inboxes(_) => "leave the number out: 3000 take a few seconds",
-            Self::Taken(_) => "name a new folder",
-            Self::Io { .. } => "check that the folder can be written and has room",
-            _ => "this is a fault of the program: please report it with this line",
-        }
-    }
-}
-
-fn failed(what: impl Into<String>) -> impl FnOnce(io::Error) -> DemoError {
-    let what = what.into();
-    move |source| DemoError::Io { what, source }
-}
-
 /// Replays the incident twice, tells progress on standard error and the result on standard output. `true` when all
 /// checks hold.
 ///
 /// # Errors
 /// When a folder, the database or a port cannot be had.
-pub async fn run(options: DemoOptions) -> Result<bool, DemoError> {
+pub async fn run(options: DemoOptions) -> Result<bool, DrillError> {
     if !(100..=50_000).contains(&options.inboxes) {
-        return Err(DemoError::Inboxes(options.inboxes));
+        return Err(DrillError::Inboxes(options.inboxes));
     }
     let began = Instant::now();
     let folder = folder(options.keep)?;
@@ -163,7 +109,7 @@ pub(super) struct Run {
     pub held: usize,
 }
 
-async fn play(world: &mut World, course: &Course, name: &'static str) -> Result<Run, DemoError> {
+async fn play(world: &mut World, course: &Course, name: &'static str) -> Result<Run, DrillError> {
     let mut progress = Progress::new(name);
     let (mut said, mut held) = (course.said.as_slice(), 0);
     for now in course::ticks() {
@@ -176,20 +122,20 @@ async fn play(world: &mut World, course: &Course, name: &'static str) -> Result<
         if progress.is_due(landmark) || course::is_crest(now) {
             let waiting = world.waiting().await?;
             held = held.max(waiting);
-            progress.tell(now, waiting, &world.sink, landmark);
+            progress.tell(now, waiting, world.sink(), landmark);
         }
     }
     progress.end();
-    Ok(Run { mails: world.sink.mails(), held })
+    Ok(Run { mails: world.sink().mails(), held })
 }
 
 /// The folder to work in: a new one.
-fn folder(wanted: Option<PathBuf>) -> Result<PathBuf, DemoError> {
+fn folder(wanted: Option<PathBuf>) -> Result<PathBuf, DrillError> {
     let temporary = || std::env::temp_dir().join(format!("allclear-demo-{}", uuid::Uuid::now_v7().simple()));
     let folder = wanted.unwrap_or_else(temporary);
     let is_taken = |folder: &Path| folder.join(world::DATABASE).exists();
     if is_taken(&folder) {
-        return Err(DemoError::Taken(folder));
+        return Err(DrillError::Taken(folder));
     }
     std::fs::create_dir_all(folder.join("gate-off")).map_err(failed(format!("{} cannot be made", folder.display())))?;
     Ok(folder)

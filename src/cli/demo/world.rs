@@ -1,109 +1,72 @@
 //! One run's world: a database, a relay, a clock that is driven, and a worker that is stepped.
 
 use super::course::{self, Course, Said};
-use super::{DemoError, failed};
+use crate::cli::drill::{self, Drill, DrillError};
 use crate::domain::class::{Class, Limits};
 use crate::domain::delivery::State;
 use crate::domain::time::{Span, Timestamp};
-use crate::flow::copies::Copies;
-use crate::flow::dispatch::Shared;
-use crate::flow::ingest::{self, Caller, Keyed};
-use crate::flow::retry::Schedule;
-use crate::flow::setting::{Setting, Stream};
-use crate::flow::spill::Spill;
-use crate::flow::worker::Worker;
-use crate::mail::sink::{Script, Sink};
-use crate::mail::{Relay, Transport};
-use crate::store::open::Connections;
-use crate::store::{Clock, Store, StoreError, Tx, queue, setup};
-use crate::template::{Page, Templates};
-use std::collections::BTreeMap;
+use crate::flow::ingest;
+use crate::flow::setting::Setting;
+use crate::mail::sink::Sink;
+use crate::store::{Store, StoreError, Tx, queue, setup};
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
 
 /// The file of the database.
 pub(super) const DATABASE: &str = "allclear.db";
 const LINK: &str = "https://app.example.com/inboxes";
 
 /// A run's world.
-pub(super) struct World {
-    pub sink: Sink,
-    store: Store,
-    clock: Clock,
-    worker: Worker,
-    setting: Arc<Setting>,
-}
+pub(super) struct World(Drill);
 
 impl World {
     /// A world with all inboxes in it, before anything has happened.
-    pub async fn new(folder: &Path, course: &Course, gate: bool) -> Result<Self, DemoError> {
-        let clock = Clock::driven(course::START);
+    pub async fn new(folder: &Path, course: &Course, gate: bool) -> Result<Self, DrillError> {
         let url = format!("sqlite://{}", folder.join(DATABASE).display());
-        let connections = Connections { sqlite_readers: 2, ..Connections::default() };
-        let store = Store::open(&url, connections, clock.clone()).await?;
-        fill(&store, course).await?;
-        let sink = Sink::start(Script::default()).await.map_err(failed("no port can be had for the relay"))?;
-        let setting = Arc::new(setting(gate));
-        let relay = Transport::Smtp(Relay::local(sink.port()));
-        let transports = setting.streams.iter().map(|s| (s.name.clone(), relay.clone())).collect::<BTreeMap<_, _>>();
-        let page = Page {
-            name: "Example".to_owned(),
-            support_url: None,
-            public_url: Some("https://status.example.com".to_owned()),
-        };
-        let templates = Templates::embedded(&page)?;
-        let shared = Shared {
-            store: store.clone(),
-            // Nobody asks the demo for a mail.
-            copies: Arc::new(Copies::new(&setting, &templates, Span::ZERO)),
-            setting: Arc::clone(&setting),
-            templates: Arc::new(templates),
-            owner: "demo".to_owned(),
-            spill: Spill::new(folder.join("spill")),
-            dialogue: Duration::from_secs(20),
-        };
-        Ok(Self { sink, store, clock, worker: Worker::new(shared, &transports), setting })
+        let drill = Drill::open(&url, folder, course::START, "Example", setting(gate)).await?;
+        fill(&drill.store, course).await?;
+        Ok(Self(drill))
+    }
+
+    /// The relay.
+    pub const fn sink(&self) -> &Sink {
+        &self.0.sink
     }
 
     /// Lets time come to a point: what was said until then is taken in, and the dispatcher does what is to be done.
-    pub async fn step(&mut self, now: Timestamp, said: &[(Timestamp, Said)]) -> Result<(), DemoError> {
-        self.clock.set(now);
-        let caller = Caller { source: "demo".to_owned(), may_cover: false };
-        let settings = self.setting.ingest();
+    pub async fn step(&mut self, now: Timestamp, said: &[(Timestamp, Said)]) -> Result<(), DrillError> {
+        let drill = &mut self.0;
+        drill.clock.set(now);
         let mut signals = Vec::new();
         for (_, one) in said {
             match one {
                 Said::Signal(signal) => signals.push((**signal).clone()),
-                Said::Notice(notice) => {
-                    let keyed = Keyed { key: None, body: &[] };
-                    ingest::notice(&self.store, &settings, &caller, notice, keyed).await?;
-                }
+                Said::Notice(notice) => drill.hear(notice).await?,
             }
         }
         if !signals.is_empty() {
-            for answer in ingest::many_signals(&self.store, &settings, &caller, &signals).await? {
+            let settings = drill.setting.ingest();
+            for answer in ingest::many_signals(&drill.store, &settings, &drill::caller(), &signals).await? {
                 answer?;
             }
         }
-        if self.setting.gate {
-            self.worker.settle().await?;
+        if drill.setting.gate {
+            drill.worker.settle().await?;
         } else {
-            self.worker.settle_without_recovery().await?;
+            drill.worker.settle_without_recovery().await?;
         }
         Ok(())
     }
 
     /// How many mails wait.
     pub async fn waiting(&self) -> Result<usize, StoreError> {
-        let counts = queue::counts(&mut self.store.read().await?).await?;
+        let counts = queue::counts(&mut self.0.store.read().await?).await?;
         let waiting = counts.iter().find(|(state, _)| *state == State::Queued).map_or(0, |(_, n)| *n);
         Ok(usize::try_from(waiting).unwrap_or_default())
     }
 
     /// A connection for reading.
     pub async fn read(&self) -> Result<Tx, StoreError> {
-        self.store.read().await
+        self.0.store.read().await
     }
 }
 
@@ -144,24 +107,10 @@ fn setting(gate: bool) -> Setting {
     let now = Limits { dwell: Span::ZERO, ..Limits::of(Class::ActionRequired) };
     let limits = |class: &Class| if gate || *class != Class::ActionRequired { Limits::of(*class) } else { now };
     Setting {
-        domain: "status.example.com".to_owned(),
-        streams: vec![Stream {
-            name: "all".to_owned(),
-            from: "Example <account@example.com>".to_owned(),
-            reply_to: None,
-            caps: crate::flow::pace::Caps::default(),
-            slots: 8,
-            classes: Class::ALL.to_vec(),
-        }],
         limits: Class::ALL.iter().map(|c| (*c, limits(c))).collect(),
-        retry: Schedule::default(),
-        lease: Span::minutes(13),
-        quarantine: Span::minutes(15),
-        page: 500,
-        ask_unconfirmed: true,
-        confirm_within: Span::hours(6),
         public_url: Some(LINK.to_owned()),
         support_url: Some("https://example.com/support".to_owned()),
         gate,
+        ..drill::setting("Example <account@example.com>")
     }
 }

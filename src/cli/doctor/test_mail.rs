@@ -62,6 +62,7 @@ fn letter(config: &Config, name: &str, stream: &Stream, to: &str) -> Letter {
         references: Vec::new(),
         language: "en".to_owned(),
         reference: "doctor-test".to_owned(),
+        about: None,
         expires: None,
         text: format!("{line}\n"),
         html: format!("<p>{}</p>\n", line.replace('&', "&amp;").replace('<', "&lt;")),

@@ -1,10 +1,10 @@
 //! Opening PostgreSQL: the primary itself, durable, in sessions of our own.
 
-use super::{POSTGRES_MIGRATIONS, Pool, migrate, unfit};
+use super::{LOOKING, POSTGRES_MIGRATIONS, Pool, migrate, unfit};
 use crate::store::error::{StoreError, hint_of};
 use crate::store::fitness::{SESSION, Server, check_session};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -58,4 +58,13 @@ async fn reason(options: &PgConnectOptions) -> sqlx::Error {
         Ok(Err(error)) => error,
         Ok(Ok(_)) | Err(_) => sqlx::Error::PoolTimedOut,
     }
+}
+
+pub(super) async fn make_schema(url: &str, name: &str) -> Result<String, StoreError> {
+    let pool = connect(url, 1, LOOKING).await?;
+    let sql = format!("CREATE SCHEMA \"{}\"", name.replace('"', "\"\""));
+    sqlx::query(AssertSqlSafe(sql)).execute(&pool).await.map_err(|e| StoreError::failed("create a schema", e))?;
+    pool.close().await;
+    let sign = if url.contains('?') { '&' } else { '?' };
+    Ok(format!("{url}{sign}options[search_path]={name}"))
 }
