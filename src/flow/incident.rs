@@ -1,5 +1,6 @@
 //! Updates of incidents, and free notices: what they record and move.
 
+use super::addressing;
 use super::ingest::{Answer, Became, Caller, IngestError, observed};
 use super::intake::{FieldError, FreeIn, IncidentIn};
 use super::signals::component_up;
@@ -29,6 +30,7 @@ pub(super) async fn update(tx: &mut Tx, caller: &Caller, said: &IncidentIn) -> R
     for (field, at) in [("started_at", said.started_at), ("ended_at", said.ended_at)] {
         observed(at, tx.now()).map_err(|e| FieldError::new(field, e.what))?;
     }
+    let said = &addressing::with_groups(tx, said).await?;
     let components = components(tx, said).await?;
     check_recipients(tx, &said.recipients).await?;
     let known = db::incident(tx, &said.incident).await?;
@@ -62,11 +64,15 @@ pub(super) async fn update(tx: &mut Tx, caller: &Caller, said: &IncidentIn) -> R
     };
     db::add_notice(tx, &row).await?;
     db::add_recipients(tx, id, &said.recipients).await?;
+    if !late {
+        addressing::remember(tx, incident.id, id, said).await?;
+    }
     if deliver {
         db::add_plans(tx, &[plan_notice(id, incident.id.0)]).await?;
     }
     let reason = late.then_some(Reason::ReplacedByNewer);
-    Ok(Answer { incident_id: Some(incident.id.to_string()), reason, ..Answer::new(id.to_string(), outcome) })
+    let note = addressing::note(tx, said.filter.as_ref()).await?;
+    Ok(Answer { incident_id: Some(incident.id.to_string()), reason, note, ..Answer::new(id.to_string(), outcome) })
 }
 
 /// Takes a free notice into an open transaction.
@@ -80,6 +86,7 @@ pub(super) async fn free(tx: &mut Tx, caller: &Caller, said: &FreeIn) -> Result<
             return Err(unknown_component(&format!("components[{position}]"), key).into());
         }
     }
+    addressing::members(tx, &said.groups).await?;
     let id = NoticeId::new();
     let payload = serde_json::to_string(said).unwrap_or_default();
     let row = NoticeRow {
@@ -97,7 +104,8 @@ pub(super) async fn free(tx: &mut Tx, caller: &Caller, said: &FreeIn) -> Result<
     db::add_notice(tx, &row).await?;
     db::add_recipients(tx, id, &said.recipients).await?;
     db::add_plans(tx, &[plan_notice(id, id.0)]).await?;
-    Ok(Answer::new(id.to_string(), Became::Planned))
+    let note = addressing::note(tx, said.filter.as_ref()).await?;
+    Ok(Answer { note, ..Answer::new(id.to_string(), Became::Planned) })
 }
 
 fn plan_notice(id: NoticeId, matter: uuid::Uuid) -> PlanRow {

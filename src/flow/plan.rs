@@ -1,15 +1,14 @@
 //! Plan: compares what a thread was last told with what is owed now, and makes deliveries, a page at a time. A page
 //! that is planned twice changes nothing: the cause and the subscriber make a delivery unique.
 
+use super::audience::{self, Reach};
 use super::intake::{FreeIn, IncidentIn};
 use super::setting::Setting;
 use crate::domain::class::Class;
 use crate::domain::delivery::{Reason, State};
 use crate::domain::id::{ComponentId, DeliveryId, IncidentId, SubscriberId, ThreadId};
 use crate::domain::incident::ComponentStatus;
-use crate::domain::subscription::Events;
 use crate::domain::time::Timestamp;
-use crate::store::audience::{self, Audience};
 use crate::store::plan::{Fence, Job, NewDelivery, NewItem, NewThread, Notice, Sibling, Thread};
 use crate::store::{Store, StoreError, Tx, plan as db};
 use crate::template::{Matter, Templates};
@@ -97,11 +96,11 @@ impl Page<'_> {
         let said: IncidentIn = read_back(notice)?;
         let components = components_of(self.tx, incident).await?;
         let mentioned = self.mentioned(&said, &components).await?;
-        let lists = lists_of(notice, !said.recipients.is_empty(), &mentioned);
-        let subscribers = self.page_of(&lists).await?;
+        let reach = audience::of_incident(self.tx, incident, notice.id, &said, &mentioned).await?;
+        let subscribers = self.page_of(&reach).await?;
         let last = subscribers.last().map(|s| s.0);
         let fresh = self.fresh(notice.id.0, &subscribers).await?;
-        let followed = self.followed(&fresh).await?;
+        let wants = audience::wants(self.tx, &reach, &fresh, &mentioned).await?;
         let subject = Matter::Incident {
             title: notice.title.clone().unwrap_or_default(),
             reference: notice.incident_key.clone().unwrap_or_default(),
@@ -113,8 +112,8 @@ impl Page<'_> {
         for subscriber in &fresh {
             let Some(thread) = threads.get(subscriber) else { continue };
             let delivery = self.delivery(Class::IncidentUpdate, lane, notice, *subscriber, thread.id);
-            let explicit = !said.recipients.is_empty();
-            items.extend(items_for(delivery.id, &components, &mentioned, followed.get(subscriber), explicit));
+            let follows = |c: &&ComponentId| wants.get(subscriber).is_some_and(|w| w.follows.contains(*c));
+            items.extend(mentioned.iter().filter(follows).map(|c| component_item(delivery.id, *c, &components)));
             let older = siblings
                 .iter()
                 .filter(|s| s.thread_id == thread.id && s.state == State::Queued && s.class == Class::IncidentUpdate);
@@ -122,7 +121,7 @@ impl Page<'_> {
             deliveries.push(delivery);
         }
         self.store(&deliveries, &items, &folds).await?;
-        self.advance(&subscribers, last, lists.len()).await
+        self.advance(&subscribers, last, reach.lists.len()).await
     }
 
     /// The components an update concerns: those it names, or all the incident has named so far.
@@ -181,13 +180,8 @@ impl Page<'_> {
 
     async fn free(&mut self, notice: &Notice) -> Result<(), StoreError> {
         let said: FreeIn = read_back(notice)?;
-        let mut components = Vec::new();
-        for key in &said.components {
-            components.extend(crate::store::setup::component_id(self.tx, key).await?);
-        }
-        let mut lists = vec![Audience::Recipients(notice.id)];
-        lists.extend(components.iter().map(|c| Audience::Component(*c)));
-        let subscribers = self.page_of(&lists).await?;
+        let reach = audience::of_free(self.tx, notice.id, &said).await?;
+        let subscribers = self.page_of(&reach).await?;
         let last = subscribers.last().map(|s| s.0);
         let fresh = self.fresh(notice.id.0, &subscribers).await?;
         let subject = Matter::Notice { subject: said.subject };
@@ -198,7 +192,7 @@ impl Page<'_> {
             .filter_map(|s| threads.get(s).map(|t| self.delivery(Class::Free, lane, notice, *s, t.id)))
             .collect();
         self.store(&deliveries, &[], &[]).await?;
-        self.advance(&subscribers, last, lists.len()).await
+        self.advance(&subscribers, last, reach.lists.len()).await
     }
 
     /// A component works again: those told of it whose every component works again are told so, after it has been
@@ -250,27 +244,15 @@ impl Page<'_> {
         self.advance(&page, last, incidents.len()).await
     }
 
-    async fn page_of(&mut self, lists: &[Audience]) -> Result<Vec<SubscriberId>, StoreError> {
+    async fn page_of(&mut self, reach: &Reach) -> Result<Vec<SubscriberId>, StoreError> {
         let list = usize::try_from(self.job.cursor_list).unwrap_or(usize::MAX);
-        let Some(of) = lists.get(list) else { return Ok(Vec::new()) };
-        audience::page(self.tx, *of, self.job.cursor_id.unwrap_or_default(), self.setting.page).await
+        audience::page(self.tx, reach, list, self.job.cursor_id.unwrap_or_default(), self.setting.page).await
     }
 
     /// Those for whom this cause has not made a delivery yet: they may be on several lists.
     async fn fresh(&mut self, cause: Uuid, of: &[SubscriberId]) -> Result<Vec<SubscriberId>, StoreError> {
         let already: HashSet<_> = db::planned_already(self.tx, cause, of).await?.into_iter().collect();
         Ok(of.iter().copied().filter(|s| !already.contains(s)).collect())
-    }
-
-    async fn followed(
-        &mut self,
-        of: &[SubscriberId],
-    ) -> Result<HashMap<SubscriberId, HashSet<Option<ComponentId>>>, StoreError> {
-        let mut followed: HashMap<_, HashSet<_>> = HashMap::new();
-        for s in audience::subscriptions(self.tx, of).await?.into_iter().filter(|s| s.events != Events::None) {
-            followed.entry(s.subscriber_id).or_default().insert(s.component_id);
-        }
-        Ok(followed)
     }
 
     /// The thread of each subscriber about a matter, made where there is none.
@@ -390,27 +372,6 @@ pub(super) fn as_thread(new: &NewThread) -> Thread {
         last_mailed_at: None,
         ended_at: None::<Timestamp>,
     }
-}
-
-fn lists_of(notice: &Notice, explicit: bool, mentioned: &[ComponentId]) -> Vec<Audience> {
-    if explicit {
-        return vec![Audience::Recipients(notice.id)];
-    }
-    let components = mentioned.iter().map(|c| Audience::Component(*c));
-    components.chain(std::iter::once(Audience::Everything)).collect()
-}
-
-fn items_for(
-    delivery: DeliveryId,
-    components: &[(ComponentId, ComponentStatus)],
-    mentioned: &[ComponentId],
-    followed: Option<&HashSet<Option<ComponentId>>>,
-    explicit: bool,
-) -> Vec<NewItem> {
-    let follows = |component: &ComponentId| {
-        explicit || followed.is_some_and(|f| f.contains(&None) || f.contains(&Some(*component)))
-    };
-    mentioned.iter().filter(|c| follows(c)).map(|c| component_item(delivery, *c, components)).collect()
 }
 
 fn component_item(
