@@ -36,5 +36,6 @@ pub mod setting;
 pub mod signals;
 pub mod specimen;
 pub mod spill;
+pub mod subscription;
 pub mod sweep;
 pub mod worker;
