@@ -156,6 +156,35 @@ fn a_first_mail_can_be_set_up_and_looked_at() {
 }
 
 #[test]
+fn what_a_person_follows_is_shown() {
+    let shell = Shell::furnished();
+    for (line, code) in [
+        ("put component smtp --name Submission --group eu", 0),
+        ("put subscription --subscriber jo --group eu --events begin~and~end --least-impact major", 0),
+        ("put subscription --subscriber jo --group us", 2),
+        ("put subscription --subscriber jo --group eu --component imap", 2),
+        ("put subscription --subscriber jo --events some", 2),
+        ("put subscription --subscriber jo --end", 0),
+    ] {
+        let done = shell.run(line);
+        assert_eq!(done.code, code, "{line}: {}", done.err);
+    }
+    let shown = shell.run("show jo --json").json();
+    let follows: Vec<_> = shown["customers"][0]["subscriptions"].as_array().unwrap().iter().collect();
+    let of = |n: usize| ["component", "group", "events", "least_impact"].map(|f| follows[n][f].as_str().unwrap_or("-"));
+    let mut all: Vec<_> = (0..follows.len()).map(of).collect();
+    all.sort_unstable();
+    let expected = [["-", "-", "all", "none"], ["-", "eu", "begin_and_end", "major"], ["imap", "-", "all", "none"]];
+    assert_eq!(all, expected);
+    let text = shell.run("show jo").out;
+    assert!(
+        text.contains("follows the group eu since") && text.contains("events begin_and_end, least impact major"),
+        "{text}"
+    );
+    assert!(text.contains("follows everything since") && text.contains(", ended "), "{text}");
+}
+
+#[test]
 fn what_is_wrong_is_named_with_what_to_do() {
     let shell = Shell::furnished();
     for (line, input, code, error) in [

@@ -237,6 +237,11 @@ async fn a_wrong_notice_is_refused_with_its_field() {
         (with("observed_at", json!("2026-05-01T00:00:00Z")), "observed_at"),
         (with("observed_at", json!("1970-01-01T00:00:00Z")), "observed_at"),
         (with("recipients", json!(["nobody"])), "recipients[0]"),
+        (with("groups", json!(["nowhere"])), "groups[0]"),
+        (with("filter", json!({})), "filter"),
+        (with("filter", Value::Null), "filter"),
+        (with("filter", json!({"region": "eu"})), "filter.region"),
+        (with("filter", json!({"region": []})), "filter.region"),
         (with("link", json!("javascript:alert(1)")), "link"),
         (with("kind", json!("rumour")), "kind"),
     ] {
@@ -278,6 +283,10 @@ async fn wrong_people_and_things_are_refused_with_their_field() {
         ),
         ("/v1/subscriptions", json!({"subscriber": "al"}), vec!["subscriber"]),
         ("/v1/subscriptions", json!({"subscriber": "jo", "activ": true}), vec!["activ"]),
+        ("/v1/subscriptions", json!({"subscriber": "jo", "group": "eu"}), vec!["group"]),
+        ("/v1/subscriptions", json!({"subscriber": "jo", "group": "eu", "component": "imap"}), vec!["group"]),
+        ("/v1/subscriptions", json!({"subscriber": "jo", "events": "some"}), vec!["events"]),
+        ("/v1/subscriptions", json!({"subscriber": "jo", "least_impact": "maintenance"}), vec!["least_impact"]),
     ] {
         let reply = face.send("PUT", path, &body.to_string(), &[]).await;
         assert_eq!((reply.status, reply.fields()), (StatusCode::UNPROCESSABLE_ENTITY, fields), "{path} {}", reply.body);

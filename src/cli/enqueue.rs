@@ -38,6 +38,9 @@ pub(super) fn line(answer: &Answer) -> String {
     if let Some(until) = answer.until {
         line += &format!(", at least until {until}");
     }
+    if let Some(note) = &answer.note {
+        line += &format!(", {note}");
+    }
     if let Some(recovery) = &answer.recovery_id {
         line += &format!(", {recovery}");
     }

@@ -2,7 +2,10 @@
 
 use super::Context;
 use super::failure::Failure;
-use crate::flow::register::{self, ComponentIn, ConnectionIn, SubscriberIn, SubscriptionIn};
+use crate::domain::incident::Impact;
+use crate::domain::subscription::Events;
+use crate::flow::register::{self, ComponentIn, ConnectionIn, SubscriberIn};
+use crate::flow::subscription::{self, SubscriptionIn};
 use std::collections::BTreeMap;
 
 /// `allclear put`
@@ -59,7 +62,7 @@ pub(super) enum Args {
         #[arg(long = "attribute", value_name = "NAME=VALUE", value_parser = attribute)]
         attributes: Vec<(String, String)>,
     },
-    /// Put a subscription: to a component, or without one to everything
+    /// Put a subscription: to a component, to a group of components, or without either to everything
     Subscription {
         /// The subscriber, by key
         #[arg(long, value_name = "KEY")]
@@ -67,6 +70,15 @@ pub(super) enum Args {
         /// The component, by key
         #[arg(long, value_name = "KEY")]
         component: Option<String>,
+        /// The group of components
+        #[arg(long, value_name = "KEY", conflicts_with = "component")]
+        group: Option<String>,
+        /// Which news: all, begin_and_end, or none for now
+        #[arg(long, default_value = "all")]
+        events: Events,
+        /// Nothing of incidents below this impact: none, minor, major, critical
+        #[arg(long, value_name = "IMPACT", default_value = "none")]
+        least_impact: Impact,
         /// End it
         #[arg(long)]
         end: bool,
@@ -94,8 +106,9 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
             }
             register::subscriber(&store, &key, &SubscriberIn { address, name, locale, zone, attributes }).await?
         }
-        Args::Subscription { subscriber, component, end } => {
-            register::subscription(&store, &SubscriptionIn { subscriber, component, active: !end }).await?
+        Args::Subscription { subscriber, component, group, events, least_impact, end } => {
+            let said = SubscriptionIn { subscriber, component, group, events, least_impact, active: !end };
+            subscription::put(&store, &said).await?
         }
     };
     context.answer(&put, || format!("put {} {}\n", put.id, put.key.as_deref().unwrap_or_default()))?;

@@ -149,9 +149,10 @@ async fn customer(tx: &mut Tx, name: Name<'_>, page: Page) -> Result<Option<Sigh
         for connection in subjects::connections_of(tx, subscriber.id, MOST).await? {
             connections.push(history(tx, connection, page.limit).await?);
         }
+        let subscriptions = subjects::subscriptions_of(tx, subscriber.id, MOST).await?;
         let suppressed = suppressions::of_address(tx, &subscriber.address).await?;
         let next = sight::next(&deliveries, page);
-        customers.push(sight::Customer { next, subscriber, suppressed, connections, deliveries });
+        customers.push(sight::Customer { next, subscriber, subscriptions, suppressed, connections, deliveries });
     }
     Ok((!customers.is_empty()).then_some(Sight::Customer { customers }))
 }

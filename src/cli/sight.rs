@@ -4,7 +4,9 @@ use super::output::{Table, or_dash, printable};
 use crate::domain::id::{DeliveryId, RecoveryId};
 use crate::store::browse::{self, Delivery, Page};
 use crate::store::recover::Progress;
-use crate::store::subjects::{Component, Connection, Count, Incident, Notice, Recovery, Signal, Subscriber};
+use crate::store::subjects::{
+    Component, Connection, Count, Incident, Notice, Recovery, Signal, Subscriber, Subscription,
+};
 use crate::store::suppressions::Suppression;
 use serde::Serialize;
 use std::fmt::Write;
@@ -27,6 +29,7 @@ pub(super) enum Sight {
 #[derive(Serialize)]
 pub(super) struct Customer {
     pub subscriber: Subscriber,
+    pub subscriptions: Vec<Subscription>,
     pub suppressed: Option<Suppression>,
     pub connections: Vec<History>,
     pub deliveries: Vec<Delivery>,
@@ -65,13 +68,17 @@ pub(super) fn text(sight: &Sight) -> String {
     let mut out = String::new();
     match sight {
         Sight::Customer { customers } => {
-            for Customer { subscriber: s, suppressed, connections, deliveries: mails, next } in customers {
+            for Customer { subscriber: s, subscriptions, suppressed, connections, deliveries: mails, next } in customers
+            {
                 let name = s.name.as_deref().map(printable).unwrap_or_default();
                 let _ = writeln!(out, "{} <{}> {name} ({}, {}, {})", s.key, s.address, s.locale, s.zone, s.id);
                 if let Some(x) = suppressed {
                     let said = x.evidence.as_deref().map(printable).unwrap_or_default();
                     let _ = writeln!(out, "  gets no mail since {}: {} {said}", x.created_at, x.reason);
                     let _ = writeln!(out, "  `allclear suppressions lift {} --reason ...` ends that", s.address);
+                }
+                for subscription in subscriptions {
+                    follows(&mut out, subscription);
                 }
                 for connection in connections {
                     history(&mut out, connection);
@@ -144,6 +151,20 @@ pub(super) fn text(sight: &Sight) -> String {
         }
     }
     out
+}
+
+fn follows(out: &mut String, s: &Subscription) {
+    let what = match (&s.component, &s.group_key) {
+        (Some(key), _) => printable(key),
+        (None, Some(group)) => format!("the group {}", printable(group)),
+        (None, None) => "everything".to_owned(),
+    };
+    let until = s.ended_at.map(|at| format!(", ended {at}")).unwrap_or_default();
+    let _ = writeln!(
+        out,
+        "  follows {what} since {}{until}: events {}, least impact {}",
+        s.created_at, s.events, s.least_impact
+    );
 }
 
 fn history(out: &mut String, History { now: c, signals, recoveries }: &History) {

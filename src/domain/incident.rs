@@ -98,21 +98,6 @@ impl Phase {
 }
 
 impl Impact {
-    /// Whether an incident as bad as this is told to who asks for nothing below `least`. Planned work counts as minor.
-    #[must_use]
-    pub const fn reaches(self, least: Self) -> bool {
-        self.badness() >= least.badness()
-    }
-
-    const fn badness(self) -> u8 {
-        match self {
-            Self::None => 0,
-            Self::Minor | Self::Maintenance => 1,
-            Self::Major => 2,
-            Self::Critical => 3,
-        }
-    }
-
     /// The impact for people.
     #[must_use]
     pub const fn label(self) -> &'static str {

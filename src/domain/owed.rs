@@ -4,7 +4,7 @@
 use super::delivery::{Reason, Rule};
 use super::id::DeliveryId;
 use super::incident::{ComponentStatus, Impact, Phase};
-use super::subscription::Events;
+use super::subscription::{Events, reaches};
 use super::time::{Span, Timestamp};
 
 /// A component that the subscriber follows and the incident has named.
@@ -103,7 +103,7 @@ fn first(news: &News<'_>, least: Impact) -> Owed {
     if !news.concerns_all && !news.followed.iter().any(concerned) {
         return Owed::Nothing;
     }
-    if news.impact.reaches(least) { Owed::Mail(Rule::First) } else { Owed::Withheld(Reason::BelowLeastImpact) }
+    if reaches(news.impact, least) { Owed::Mail(Rule::First) } else { Owed::Withheld(Reason::BelowLeastImpact) }
 }
 
 /// What a subscriber is told, or waits to be told, of a component in the thread of another open incident.

@@ -3,20 +3,23 @@
 use super::intake::{FreeIn, IncidentIn};
 use crate::domain::id::{ComponentId, IncidentId, NoticeId, SubscriberId};
 use crate::domain::incident::Impact;
-use crate::domain::subscription::Events;
+use crate::domain::subscription::{Events, Filter};
 use crate::domain::time::Timestamp;
 use crate::store::audience::{self as db, Audience};
 use crate::store::{StoreError, Tx};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use uuid::Uuid;
 
 /// Whom a notice reaches: the lists its subscribers are read from, one after the other, a page at a time.
 #[derive(Clone, Debug)]
 pub struct Reach {
-    /// The lists; a subscriber may be on several.
+    /// The lists; a subscriber may be on several. With a filter each stands here once for every value of the
+    /// filter's leading name.
     pub lists: Vec<Audience>,
     /// It goes to explicit recipients, whatever they follow.
     pub explicit: bool,
+    /// Only those who pass it.
+    pub filter: Option<Filter>,
 }
 
 /// What one subscriber asked for, of some components.
@@ -34,34 +37,86 @@ pub struct Wants {
     pub since: Timestamp,
 }
 
-/// Whom an update of an incident reaches, given the components it concerns.
+impl Reach {
+    fn recipients(of: NoticeId) -> Self {
+        Self { lists: vec![Audience::Recipients(of)], explicit: true, filter: None }
+    }
+
+    fn followers(lists: Vec<Audience>, filter: Option<Filter>) -> Self {
+        let values = filter.as_ref().map_or(1, |filter| filter.leading().1.len());
+        let lists = lists.into_iter().flat_map(|list| std::iter::repeat_n(list, values)).collect();
+        Self { lists, explicit: false, filter }
+    }
+}
+
+/// Whom an update of an incident reaches, given the components it concerns: the recipients or the filter it names,
+/// or those of the newest update that named some.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn of_incident(
-    _tx: &mut Tx,
-    _incident: IncidentId,
+    tx: &mut Tx,
+    incident: IncidentId,
     notice: NoticeId,
     said: &IncidentIn,
     concerned: &[ComponentId],
 ) -> Result<Reach, StoreError> {
-    if !said.recipients.is_empty() {
-        return Ok(Reach { lists: vec![Audience::Recipients(notice)], explicit: true });
-    }
-    let components = concerned.iter().map(|c| Audience::Component(*c));
-    Ok(Reach { lists: components.chain(std::iter::once(Audience::Everything)).collect(), explicit: false })
+    let filter = match restriction(tx, incident, notice, said).await? {
+        Some((notice, None)) => return Ok(Reach::recipients(notice)),
+        Some((_, filter)) => filter,
+        None => None,
+    };
+    let mut lists: Vec<_> = concerned.iter().copied().map(Audience::Component).collect();
+    lists.extend(groups_of(tx, concerned).await?);
+    lists.push(Audience::Everything);
+    Ok(Reach::followers(lists, filter))
 }
 
-/// Whom a free notice reaches.
+/// The notice that restricts an update, with its filter; without one it names recipients.
+async fn restriction(
+    tx: &mut Tx,
+    incident: IncidentId,
+    notice: NoticeId,
+    said: &IncidentIn,
+) -> Result<Option<(NoticeId, Option<Filter>)>, StoreError> {
+    if said.everyone {
+        return Ok(None);
+    }
+    if said.names_its_audience() {
+        return Ok(Some((notice, said.filter.clone())));
+    }
+    let Some((notice, payload)) = db::restricted_by(tx, incident).await? else { return Ok(None) };
+    let said: IncidentIn = serde_json::from_str(&payload).map_err(|e| StoreError::Corrupt {
+        table: "notice",
+        column: "payload",
+        row: notice.to_string(),
+        what: e.to_string(),
+    })?;
+    Ok(Some((notice, said.filter)))
+}
+
+async fn groups_of(tx: &mut Tx, components: &[ComponentId]) -> Result<Vec<Audience>, StoreError> {
+    let keys: BTreeSet<_> = db::groups(tx, components).await?.into_iter().map(|(_, key)| key).collect();
+    Ok(keys.into_iter().map(Audience::Group).collect())
+}
+
+/// Whom a free notice reaches: all that it names, and of those only who pass its filter.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn of_free(tx: &mut Tx, notice: NoticeId, said: &FreeIn) -> Result<Reach, StoreError> {
-    let mut lists = vec![Audience::Recipients(notice)];
-    for key in &said.components {
-        lists.extend(crate::store::setup::component_id(tx, key).await?.map(Audience::Component));
+    if said.everyone {
+        return Ok(Reach::followers(vec![Audience::Everyone], said.filter.clone()));
     }
-    Ok(Reach { lists, explicit: false })
+    let mut components = Vec::new();
+    for key in &said.components {
+        components.extend(crate::store::setup::component_id(tx, key).await?);
+    }
+    components.extend(db::members(tx, &said.groups).await?.into_iter().map(|(.., id)| id));
+    let mut lists = vec![Audience::Recipients(notice)];
+    lists.extend(groups_of(tx, &components).await?);
+    lists.extend(components.into_iter().map(Audience::Component));
+    Ok(Reach::followers(lists, said.filter.clone()))
 }
 
 /// A page of the subscribers of one list, after a cursor.
@@ -75,13 +130,20 @@ pub async fn page(
     after: Uuid,
     most: i64,
 ) -> Result<Vec<SubscriberId>, StoreError> {
-    match reach.lists.get(list) {
-        Some(of) => db::page(tx, *of, after, most).await,
-        None => Ok(Vec::new()),
+    let Some(of) = reach.lists.get(list) else { return Ok(Vec::new()) };
+    let filter = reach.filter.as_ref().and_then(|filter| {
+        let values = filter.leading().1;
+        values.get(list % values.len().max(1)).map(|value| (filter, value.as_str()))
+    });
+    match (&reach.filter, filter) {
+        // A filter without values lets nobody through.
+        (Some(_), None) => Ok(Vec::new()),
+        _ => db::page(tx, of, filter, after, most).await,
     }
 }
 
-/// What some subscribers asked for, of these components. Who is not in the answer follows none of them any more.
+/// What some subscribers asked for, of these components. Who is not in the answer follows none of them any more, or
+/// does not pass the filter at this time.
 ///
 /// # Errors
 /// When the database fails.
@@ -102,12 +164,16 @@ pub async fn wants(
         };
         return Ok(of.iter().map(|s| (*s, all.clone())).collect());
     }
-    for s in db::subscriptions(tx, of).await? {
-        let matching: HashSet<_> = match s.component_id {
-            Some(component) => components.iter().copied().filter(|c| *c == component).collect(),
-            None => components.iter().copied().collect(),
-        };
-        let everything = s.component_id.is_none();
+    let passing = match &reach.filter {
+        Some(filter) => db::matching(tx, of, filter).await?,
+        None => of.to_vec(),
+    };
+    let groups = db::groups(tx, components).await?;
+    for s in db::subscriptions(tx, &passing).await? {
+        let everything = s.component_id.is_none() && s.group_key.is_none();
+        let in_group = |c: ComponentId| groups.iter().any(|(id, key)| *id == c && s.group_key.as_ref() == Some(key));
+        let covers = |c: &ComponentId| everything || s.component_id == Some(*c) || in_group(*c);
+        let matching: HashSet<_> = components.iter().copied().filter(covers).collect();
         if matching.is_empty() && !everything {
             continue;
         }

@@ -1,5 +1,6 @@
 //! Updates of incidents, and free notices: what they record and move.
 
+use super::addressing;
 use super::ingest::{Answer, Became, Caller, IngestError, Settings, observed};
 use super::intake::{FieldError, FreeIn, IncidentIn};
 use super::signals::component_up;
@@ -38,6 +39,7 @@ pub(super) async fn update(
     for (field, at) in [("started_at", said.started_at), ("ended_at", said.ended_at)] {
         observed(at, tx.now()).map_err(|e| FieldError::new(field, e.what))?;
     }
+    let said = &addressing::with_groups(tx, said).await?;
     let components = components(tx, said).await?;
     check_recipients(tx, &said.recipients).await?;
     let known = db::incident(tx, &said.incident).await?;
@@ -77,10 +79,14 @@ pub(super) async fn update(
     };
     db::add_notice(tx, &row).await?;
     db::add_recipients(tx, id, &said.recipients).await?;
+    if standing == Standing::Newest {
+        addressing::remember(tx, incident.id, id, said).await?;
+    }
     if reason.is_none() {
         db::add_plans(tx, &[plan_notice(id, incident.id.0)]).await?;
     }
-    Ok(Answer { incident_id: Some(incident.id.to_string()), reason, ..Answer::new(id.to_string(), outcome) })
+    let note = addressing::note(tx, said.filter.as_ref()).await?;
+    Ok(Answer { incident_id: Some(incident.id.to_string()), reason, note, ..Answer::new(id.to_string(), outcome) })
 }
 
 /// How an update stands to those before it.
@@ -169,6 +175,7 @@ pub(super) async fn free(tx: &mut Tx, caller: &Caller, said: &FreeIn) -> Result<
             return Err(unknown_component(&format!("components[{position}]"), key).into());
         }
     }
+    addressing::members(tx, &said.groups).await?;
     let id = NoticeId::new();
     let payload = serde_json::to_string(said).unwrap_or_default();
     let row = NoticeRow {
@@ -187,7 +194,8 @@ pub(super) async fn free(tx: &mut Tx, caller: &Caller, said: &FreeIn) -> Result<
     db::add_notice(tx, &row).await?;
     db::add_recipients(tx, id, &said.recipients).await?;
     db::add_plans(tx, &[plan_notice(id, id.0)]).await?;
-    Ok(Answer::new(id.to_string(), Became::Planned))
+    let note = addressing::note(tx, said.filter.as_ref()).await?;
+    Ok(Answer { note, ..Answer::new(id.to_string(), Became::Planned) })
 }
 
 fn plan_notice(id: NoticeId, matter: uuid::Uuid) -> PlanRow {

@@ -74,6 +74,9 @@ pub struct Answer {
     /// Until when it waits at least.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub until: Option<Timestamp>,
+    /// What the caller may want to look at, though it is no error.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub note: Option<String>,
     /// The incident.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub incident_id: Option<String>,
@@ -103,6 +106,7 @@ impl Answer {
             outcome,
             reason: None,
             until: None,
+            note: None,
             incident_id: None,
             recovery_id: None,
             in_flight: None,

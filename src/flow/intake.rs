@@ -2,6 +2,7 @@
 
 use crate::domain::connection::{By, Fault, What};
 use crate::domain::incident::{ComponentStatus, Impact, Phase};
+use crate::domain::subscription::Filter;
 use crate::domain::time::{Span, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -103,9 +104,18 @@ pub struct IncidentIn {
     /// Where to ask for help.
     #[serde(default)]
     pub support_link: Option<String>,
-    /// Only these subscribers, by key.
+    /// The components of these groups too, named without a state.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
+    /// Only these subscribers, by key; later updates without recipients or filter keep to them.
     #[serde(default)]
     pub recipients: Vec<String>,
+    /// Only followers with these attributes: of each name one of its values. Kept to like recipients.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub filter: Option<Filter>,
+    /// `true` lifts the recipients or the filter of earlier updates.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub everyone: bool,
     /// `false` records without mailing.
     #[serde(default)]
     pub deliver: Option<bool>,
@@ -149,6 +159,15 @@ pub struct FreeIn {
     /// To the subscribers of these components, by key.
     #[serde(default)]
     pub components: Vec<String>,
+    /// To the subscribers of these groups, and of their components.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
+    /// To every subscriber, whatever they follow.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub everyone: bool,
+    /// Of all those, only to who has these attributes: of each name one of its values.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub filter: Option<Filter>,
     /// A link.
     #[serde(default)]
     pub link: Option<String>,
@@ -158,6 +177,11 @@ pub struct FreeIn {
     /// When it was written.
     #[serde(default)]
     pub observed_at: Option<Timestamp>,
+}
+
+/// What is there must be a value: `null` does not come to mean that nothing was said.
+fn given<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(from).map(Some)
 }
 
 /// Which connections a component's recovery declares well.
@@ -279,6 +303,7 @@ impl NoticeIn {
                     check.line("update", update, 200);
                 }
                 check.prose("body", &n.body, 50_000);
+                n.check_audience(&mut check);
                 for (i, c) in n.components.iter().enumerate() {
                     check.line(&format!("components[{i}].key"), &c.key, 200);
                 }
@@ -310,9 +335,7 @@ impl NoticeIn {
             Self::Free(n) => {
                 check.line("subject", &n.subject, 200);
                 check.prose("body", &n.body, 50_000);
-                if n.recipients.is_empty() && n.components.is_empty() {
-                    check.refuse("recipients", "name recipients or components: a notice to nobody is a mistake");
-                }
+                n.check_audience(&mut check);
                 check.link("link", n.link.as_deref());
                 check.link("support_link", n.support_link.as_deref());
             }

@@ -9,6 +9,7 @@
 //! `gate`, `retry`, `sender`, `recovery` and the deciding parts of `plan` and `failures` are pure: they take data
 //! and a time. The rest carries their decisions out.
 
+mod addressing;
 pub mod audience;
 pub mod claim;
 pub mod compose;
@@ -35,5 +36,6 @@ pub mod setting;
 pub mod signals;
 pub mod specimen;
 pub mod spill;
+pub mod subscription;
 pub mod sweep;
 pub mod worker;

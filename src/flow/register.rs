@@ -1,4 +1,4 @@
-//! Putting components, connections, subscribers and subscriptions, with the checks at the door.
+//! Putting components, connections and subscribers, with the checks at the door.
 
 use super::ingest::IngestError;
 use super::intake::{Check, FieldError};
@@ -64,20 +64,6 @@ pub struct SubscriberIn {
     pub attributes: BTreeMap<String, Vec<String>>,
 }
 
-/// A subscription as it is put.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SubscriptionIn {
-    /// The subscriber, by key.
-    pub subscriber: String,
-    /// The component, by key; none: everything.
-    #[serde(default)]
-    pub component: Option<String>,
-    /// `false` ends it.
-    #[serde(default = "yes")]
-    pub active: bool,
-}
-
 /// What was put.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Put {
@@ -96,7 +82,7 @@ fn utc() -> String {
     "UTC".to_owned()
 }
 
-const fn yes() -> bool {
+pub(super) const fn yes() -> bool {
     true
 }
 
@@ -150,22 +136,6 @@ pub async fn subscriber(store: &Store, key: &str, said: &SubscriberIn) -> Result
     let id = setup::put_subscriber(&mut tx, &row).await?;
     tx.commit().await?;
     Ok(Put { id: id.to_string(), key: Some(row.key) })
-}
-
-/// Puts or ends a subscription.
-///
-/// # Errors
-/// When the subscriber or the component is unknown, or the database fails; nothing is written then.
-pub async fn subscription(store: &Store, said: &SubscriptionIn) -> Result<Put, IngestError> {
-    let mut tx = store.begin().await?;
-    let subscriber = subscriber_id(&mut tx, "subscriber", &said.subscriber).await?;
-    let component = match &said.component {
-        Some(key) => Some(component_id(&mut tx, "component", key).await?),
-        None => None,
-    };
-    let id = setup::put_subscription(&mut tx, subscriber, component, said.active).await?;
-    tx.commit().await?;
-    Ok(Put { id: id.to_string(), key: None })
 }
 
 /// Checks what serde cannot.
@@ -244,12 +214,12 @@ pub(super) fn check_values(check: &mut Check, field: &str, values: &[String]) {
     }
 }
 
-async fn component_id(tx: &mut Tx, field: &str, key: &str) -> Result<ComponentId, IngestError> {
+pub(super) async fn component_id(tx: &mut Tx, field: &str, key: &str) -> Result<ComponentId, IngestError> {
     let found = setup::component_id(tx, key).await?;
     found.ok_or_else(|| no_component(field, key).into())
 }
 
-async fn subscriber_id(tx: &mut Tx, field: &str, key: &str) -> Result<SubscriberId, IngestError> {
+pub(super) async fn subscriber_id(tx: &mut Tx, field: &str, key: &str) -> Result<SubscriberId, IngestError> {
     let found = setup::subscriber_id(tx, key).await?;
     found.ok_or_else(|| no_subscriber(field, key).into())
 }

@@ -8,6 +8,7 @@ use crate::flow::ingest::{self, Answer, Caller, Keyed};
 use crate::flow::intake::{FieldError, SignalIn};
 use crate::flow::reading;
 use crate::flow::register::{self, Put};
+use crate::flow::subscription as subscribing;
 use crate::store::recover::{self, Progress};
 use crate::store::subjects;
 use axum::Json;
@@ -101,7 +102,7 @@ pub(super) async fn subscriber(
 /// `PUT /v1/subscriptions`
 pub(super) async fn subscription(State(api): State<Api>, headers: HeaderMap, body: Body) -> Answered {
     let (_, said) = managed(&api, &headers, Scope::Manage, body).await?;
-    Ok(put(register::subscription(&api.store, &said).await?))
+    Ok(put(subscribing::put(&api.store, &said).await?))
 }
 
 /// How long a caller waits for a recovery.

@@ -1,11 +1,11 @@
-//! Many subscribers, attributes and subscriptions at once, as `import` does it with what they belong to.
+//! Many subscribers and attributes at once, as `import` does it with what they belong to.
 
 use super::copy_in::CopyIn;
 use super::import::{Change, Key, grouped, keys, replaced};
 use super::ingest::json;
 use super::seam::Handle;
 use super::{Sql, StoreError, Tx};
-use crate::domain::id::{SubscriberId, SubscriptionId};
+use crate::domain::id::SubscriberId;
 use crate::domain::time::Timestamp;
 use serde::Serialize;
 use sqlx::PgConnection;
@@ -52,25 +52,6 @@ statements! {
         [subscriber text, name text],
         "JOIN subscriber s ON s.key = j.subscriber)"
     );
-    SUBSCRIPTIONS_NOW = over_rows!(
-        "SELECT j.subscriber, j.component, x.ended_at IS NULL FROM", [subscriber text, component text],
-        "JOIN subscriber s ON s.key = j.subscriber LEFT JOIN component c ON c.key = j.component
-         JOIN subscription x ON x.subscriber_id = s.id
-             AND (x.component_id = c.id OR (x.component_id IS NULL AND j.component IS NULL))"
-    );
-    IMPORT_SUBSCRIPTIONS = over_rows!(
-        "INSERT INTO subscription (id, subscriber_id, component_id, created_at, ended_at)
-         SELECT j.id, s.id, c.id, CAST($2 AS BIGINT), j.ended_at FROM",
-        [id uuid, subscriber text, component text, ended_at bigint],
-        "JOIN subscriber s ON s.key = j.subscriber LEFT JOIN component c ON c.key = j.component
-         WHERE TRUE ON CONFLICT DO NOTHING"
-    );
-    CHANGE_SUBSCRIPTIONS = over_rows!(
-        "UPDATE subscription SET ended_at = j.ended_at FROM", [subscriber text, component text, ended_at bigint],
-        "JOIN subscriber s ON s.key = j.subscriber LEFT JOIN component c ON c.key = j.component
-         WHERE subscription.subscriber_id = s.id
-             AND (subscription.component_id = c.id OR (subscription.component_id IS NULL AND j.component IS NULL))"
-    );
 }
 
 /// How PostgreSQL takes new rows fastest. Not among the statements: a COPY cannot be prepared.
@@ -92,17 +73,6 @@ pub struct Subscriber {
     pub zone: String,
     /// Names and values; none: they stay as they are.
     pub attributes: Option<BTreeSet<(String, String)>>,
-}
-
-/// A subscription.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Subscription {
-    /// The subscriber, by key.
-    pub subscriber: String,
-    /// The component, by key; none: everything.
-    pub component: Option<String>,
-    /// Whether it is in force.
-    pub active: bool,
 }
 
 /// All values that a subscriber has under one name.
@@ -137,14 +107,6 @@ struct Value<'a> {
 struct Named<'a> {
     subscriber: &'a str,
     name: &'a str,
-}
-
-#[derive(Serialize)]
-struct Wish<'a> {
-    id: Simple,
-    subscriber: &'a str,
-    component: Option<&'a str>,
-    ended_at: Option<i64>,
 }
 
 /// The subscribers that have the keys of some, with attributes when one of these has them.
@@ -260,35 +222,4 @@ pub async fn put_attributes(tx: &mut Tx, of: &[Change<Attribute>]) -> Result<(),
 
 fn names<'a>(of: impl Iterator<Item = &'a Attribute>) -> String {
     json(&of.map(|a| Named { subscriber: &a.subscriber, name: &a.name }).collect::<Vec<_>>())
-}
-
-/// The subscriptions that there are of some.
-///
-/// # Errors
-/// When the database fails.
-pub async fn subscriptions(tx: &mut Tx, of: &[&Subscription]) -> Result<Vec<Subscription>, StoreError> {
-    let found = rows!(tx, (String, Option<String>, bool), SUBSCRIPTIONS_NOW, wishes(of.iter().copied(), 0))?;
-    let row = |(subscriber, component, active)| Subscription { subscriber, component, active };
-    Ok(found.into_iter().map(row).collect())
-}
-
-/// Writes subscriptions.
-///
-/// # Errors
-/// When the database fails.
-pub async fn put_subscriptions(tx: &mut Tx, of: &[Change<Subscription>]) -> Result<(), StoreError> {
-    let now = tx.now();
-    let new = of.iter().filter(|change| change.new).map(|change| &change.row);
-    exec!(tx, IMPORT_SUBSCRIPTIONS, wishes(new, now.0), now)?;
-    exec!(tx, CHANGE_SUBSCRIPTIONS, wishes(replaced(of), now.0)).map(drop)
-}
-
-fn wishes<'a>(of: impl Iterator<Item = &'a Subscription>, now: i64) -> String {
-    let wish = |s: &'a Subscription| Wish {
-        id: SubscriptionId::new().0.simple(),
-        subscriber: &s.subscriber,
-        component: s.component.as_deref(),
-        ended_at: (!s.active).then_some(now),
-    };
-    json(&of.map(wish).collect::<Vec<_>>())
 }

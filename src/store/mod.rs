@@ -20,6 +20,7 @@ pub mod fitness;
 pub mod holds;
 pub mod import;
 pub mod import_people;
+pub mod import_subscriptions;
 pub mod ingest;
 pub mod journal;
 pub mod keys;
@@ -54,6 +55,7 @@ pub fn statements() -> Vec<Sql> {
         holds::ALL,
         import::ALL,
         import_people::ALL,
+        import_subscriptions::ALL,
         ingest::ALL,
         journal::ALL,
         keys::ALL,

@@ -2,6 +2,8 @@
 
 use super::{StoreError, Tx};
 use crate::domain::id::{ComponentId, ConnectionId, SubscriberId, SubscriptionId};
+use crate::domain::incident::Impact;
+use crate::domain::subscription::Events;
 
 statements! {
     /// Microseconds by PostgreSQL's clock; SQLite is never asked (its time is this machine's).
@@ -38,12 +40,21 @@ statements! {
         "INSERT INTO subscriber_attribute (subscriber_id, name, value) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
     );
     SUBSCRIPTION = super::Sql::same(
-        "SELECT id FROM subscription WHERE subscriber_id = $1 AND (component_id = $2 OR ($2 IS NULL AND component_id IS NULL))",
+        "SELECT id FROM subscription WHERE subscriber_id = $1 AND component_id IS NOT DISTINCT FROM $2
+            AND group_key IS NOT DISTINCT FROM $3",
     );
     ADD_SUBSCRIPTION = super::Sql::same(
-        "INSERT INTO subscription (id, subscriber_id, component_id, created_at) VALUES ($1, $2, $3, $4)",
+        "INSERT INTO subscription (id, subscriber_id, component_id, group_key, events, least_impact, created_at, ended_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
     );
-    END_SUBSCRIPTION = super::Sql::same("UPDATE subscription SET ended_at = $2 WHERE id = $1");
+    // One that was not in force, or asked for nothing, counts as subscribed anew.
+    CHANGE_SUBSCRIPTION = super::Sql::same(
+        "UPDATE subscription SET events = $2, least_impact = $3,
+            created_at = CASE WHEN (ended_at IS NOT NULL OR events = 'none') AND CAST($4 AS BIGINT) IS NULL AND $2 <> 'none'
+                THEN $5 ELSE created_at END,
+            ended_at = CASE WHEN $4 IS NULL THEN NULL ELSE COALESCE(ended_at, $4) END
+         WHERE id = $1",
+    );
 }
 
 /// A component as it is put.
@@ -89,6 +100,23 @@ pub struct SubscriberRow {
     pub zone: String,
     /// Attributes, a name may have several values.
     pub attributes: Vec<(String, String)>,
+}
+
+/// A subscription as it is put: to a component, to a group, or to everything.
+#[derive(Clone, Debug)]
+pub struct SubscriptionRow {
+    /// Whose it is.
+    pub subscriber: SubscriberId,
+    /// The component.
+    pub component: Option<ComponentId>,
+    /// Or the group of components.
+    pub group: Option<String>,
+    /// Which news it asks for.
+    pub events: Events,
+    /// Incidents below this impact are not asked for.
+    pub least_impact: Impact,
+    /// Whether it is in force.
+    pub active: bool,
 }
 
 /// The identifier of a component by its key.
@@ -170,25 +198,20 @@ pub async fn put_subscriber(tx: &mut Tx, row: &SubscriberRow) -> Result<Subscrib
     Ok(id)
 }
 
-/// Puts or ends a subscription to a component, or to everything.
+/// Puts or ends a subscription.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn put_subscription(
-    tx: &mut Tx,
-    subscriber: SubscriberId,
-    component: Option<ComponentId>,
-    active: bool,
-) -> Result<SubscriptionId, StoreError> {
+pub async fn put_subscription(tx: &mut Tx, row: &SubscriptionRow) -> Result<SubscriptionId, StoreError> {
     let now = tx.now();
-    let id = match first!(tx, (SubscriptionId,), SUBSCRIPTION, subscriber, component)? {
-        Some((id,)) => id,
-        None => {
-            let id = SubscriptionId::new();
-            exec!(tx, ADD_SUBSCRIPTION, id, subscriber, component, now)?;
-            id
-        }
+    let ended = (!row.active).then_some(now);
+    let group = row.group.as_deref();
+    let Some((id,)) = first!(tx, (SubscriptionId,), SUBSCRIPTION, row.subscriber, row.component, group)? else {
+        let id = SubscriptionId::new();
+        let (of, to) = (row.subscriber, row.component);
+        exec!(tx, ADD_SUBSCRIPTION, id, of, to, group, row.events, row.least_impact, now, ended)?;
+        return Ok(id);
     };
-    exec!(tx, END_SUBSCRIPTION, id, (!active).then_some(now))?;
+    exec!(tx, CHANGE_SUBSCRIPTION, id, row.events, row.least_impact, ended, now)?;
     Ok(id)
 }

@@ -6,8 +6,11 @@ use super::{StoreError, Tx};
 use crate::domain::class::Class;
 use crate::domain::connection::{By, Fault, What};
 use crate::domain::delivery::State;
-use crate::domain::id::{ComponentId, ConnectionId, IncidentId, NoticeId, RecoveryId, SignalId, SubscriberId};
+use crate::domain::id::{
+    ComponentId, ConnectionId, IncidentId, NoticeId, RecoveryId, SignalId, SubscriberId, SubscriptionId,
+};
 use crate::domain::incident::{Impact, Phase};
+use crate::domain::subscription::Events;
 use crate::domain::time::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
@@ -30,6 +33,11 @@ statements! {
     SUBSCRIBERS = super::Sql::same(
         "SELECT id, key, address, name, locale, zone, created_at FROM subscriber
          WHERE id = $1 OR key = $2 OR address = $3 ORDER BY id",
+    );
+    SUBSCRIPTIONS_OF = super::Sql::same(
+        "SELECT s.id, c.key AS component, s.group_key, s.events, s.least_impact, s.created_at, s.ended_at
+         FROM subscription s LEFT JOIN component c ON c.id = s.component_id WHERE s.subscriber_id = $1
+         ORDER BY c.key, s.group_key LIMIT $2",
     );
     // SQLite and PostgreSQL both answer three index look-ups here, not a scan.
     CONNECTION = connections!("WHERE c.id = $1 OR c.key = $2");
@@ -78,6 +86,16 @@ row!(/** A person who gets mail. */ Subscriber {
     /** The language. */ locale: String,
     /** The time zone. */ zone: String,
     /** Since when it is known. */ created_at: Timestamp,
+});
+
+row!(/** What a subscriber follows: a component, a group, or everything. */ Subscription {
+    /** The id. */ id: SubscriptionId,
+    /** The component's key. */ component: Option<String>,
+    /** The group. */ #[serde(rename = "group")] group_key: Option<String>,
+    /** Which news it asks for. */ events: Events,
+    /** Incidents below this impact are not asked for. */ least_impact: Impact,
+    /** Since when it is in force. */ created_at: Timestamp,
+    /** When it was ended. */ ended_at: Option<Timestamp>,
 });
 
 row!(/** A connection as it stands. */ Connection {
@@ -220,6 +238,14 @@ pub async fn connection(tx: &mut Tx, name: Name<'_>) -> Result<Option<Connection
 /// When the database fails.
 pub async fn connections_of(tx: &mut Tx, of: SubscriberId, limit: i64) -> Result<Vec<Connection>, StoreError> {
     rows!(tx, Connection, CONNECTIONS_OF, of, limit)
+}
+
+/// What a subscriber follows, or did.
+///
+/// # Errors
+/// When the database fails.
+pub async fn subscriptions_of(tx: &mut Tx, of: SubscriberId, limit: i64) -> Result<Vec<Subscription>, StoreError> {
+    rows!(tx, Subscription, SUBSCRIPTIONS_OF, of, limit)
 }
 
 /// The recoveries of a connection and of its component, newest first.

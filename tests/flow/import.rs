@@ -16,6 +16,7 @@ on_both! {
     what_a_line_names_must_be_there;
     attributes_have_lines_of_their_own;
     subscriptions_begin_and_end;
+    subscriptions_have_groups_and_preferences;
     a_stop_leaves_whole_batches;
     two_at_once_end_as_one;
     a_line_that_is_too_long_is_refused_alone;
@@ -211,6 +212,37 @@ async fn subscriptions_begin_and_end(on: On) {
     assert_eq!(rows(&w, open).await, ["all open", "one ended"]);
     assert_eq!(import(&w, Kind::Subscriptions, CSV, begin).await.0, [4, 0, 1, 1, 2]);
     assert_eq!(rows(&w, open).await, ["all open", "one open"]);
+}
+
+async fn subscriptions_have_groups_and_preferences(on: On) {
+    let mut w = world(on).await;
+    w.subscriber("jo").await;
+    import(&w, Kind::Components, CSV, "key,name,group\nmail,Mail,eu\n").await;
+    let lines = "subscriber,component,group,events,least_impact,active\njo,,eu,begin_and_end,major,\njo,mail,,,minor,true\n\
+        jo,,,none,,\njo,,us,,,\njo,mail,eu,,,\njo,,eu,some,,\njo,,eu,,maintenance,\njo,,us,,,false\n";
+    let (counts, refused) = import(&w, Kind::Subscriptions, CSV, lines).await;
+    assert_eq!(counts, [8, 4, 0, 0, 4]);
+    let begins = [
+        "5 group: no component is in the group `us`",
+        "6 group: stands beside a component",
+        "7 events: unknown variant `some`",
+        "8 least_impact: is none of none, minor, major, critical",
+    ];
+    assert!(refused.len() == 4 && refused.iter().zip(begins).all(|(r, begin)| r.starts_with(begin)), "{refused:?}");
+    const ALL: &str = "SELECT COALESCE(c.key, s.group_key, 'all') || ' ' || s.events || ' ' || s.least_impact || ' ' || \
+        CAST((s.created_at - 1777543200000000) / 60000000 AS TEXT) || CASE WHEN s.ended_at IS NULL THEN '' ELSE ' ended' END \
+        FROM subscription s LEFT JOIN component c ON c.id = s.component_id ORDER BY 1";
+    let all = ["all none none 0", "eu begin_and_end major 0", "mail all minor 0", "us all none 0 ended"];
+    assert_eq!(rows(&w, ALL).await, all);
+    assert_eq!(import(&w, Kind::Subscriptions, CSV, lines).await.0, [8, 0, 0, 4, 4]);
+    // A line is all there is to say: what it leaves out is as by default. Begun again it counts from then on.
+    w.pass(1).await;
+    let again = "{\"subscriber\":\"jo\",\"group\":\"eu\"}\n{\"subscriber\":\"jo\"}\n\
+        {\"subscriber\":\"jo\",\"component\":\"mail\",\"least_impact\":\"minor\",\"active\":false}";
+    assert_eq!(import(&w, Kind::Subscriptions, Format::JsonLines, again).await.0, [3, 0, 3, 0, 0]);
+    w.pass(1).await;
+    assert_eq!(import(&w, Kind::Subscriptions, CSV, "subscriber,component\njo,mail\n").await.0, [1, 0, 1, 0, 0]);
+    assert_eq!(rows(&w, ALL).await, ["all all none 1", "eu all none 0", "mail all none 2", "us all none 0 ended"]);
 }
 
 async fn a_stop_leaves_whole_batches(on: On) {

@@ -7,12 +7,14 @@
 use super::table::{assert_table, plain, until};
 use crate::on_both;
 use crate::support::{On, World};
+use allclear::flow::register;
 use serde_json::{Value, json};
 
 on_both! {
     those_on_one_app_are_told_and_weeks_later_why;
     an_update_replaced_within_the_least_distance_is_not_mailed;
     those_named_only_later_are_told_from_then_on;
+    those_on_one_app_are_found_by_a_filter;
 }
 
 const TITLE: &str = "Service interruption affecting Member platform";
@@ -136,4 +138,43 @@ async fn those_named_only_later_are_told_from_then_on(on: On) {
         Thu 30 Apr 21:03  rob  Resolved: Member platform works normally again.
         ",
     );
+}
+
+/// The same without names: only the first post says on which app, and the later ones keep to it.
+async fn those_on_one_app_are_found_by_a_filter(on: On) {
+    let mut w = World::new(on, "2026-04-30T17:50:00Z").await;
+    w.component("member", "Member platform").await;
+    for (who, app, region) in
+        [("ada", "x", "eu"), ("bea", "y", "us"), ("cy", "y", "asia"), ("rob", "z", "eu"), ("nil", "", "")]
+    {
+        let attributes = if app.is_empty() { json!({}) } else { json!({"app": [app, "base"], "region": [region]}) };
+        let said = json!({"address": format!("{who}@example.net"), "attributes": attributes});
+        register::subscriber(&w.store, who, &serde_json::from_value(said).unwrap()).await.unwrap();
+    }
+    // On the app, but follows nothing: is not told.
+    let said = json!({"address": "out@example.net", "attributes": {"app": ["x"], "region": ["eu"]}});
+    register::subscriber(&w.store, "out", &serde_json::from_value(said).unwrap()).await.unwrap();
+    for who in ["ada", "cy", "rob", "nil"] {
+        w.subscribe(who, "member").await;
+    }
+    w.subscribe_to_everything("bea").await;
+    let post = |phase: &str, body: &str, more: Value| {
+        let mut said = json!({"kind": "incident", "incident": "member-1", "title": TITLE, "phase": phase, "body": body,
+            "impact": "minor", "components": [{"key": "member"}]});
+        said.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        said
+    };
+    until(&mut w, "2026-04-30T17:56:00Z").await;
+    let filter = json!({"filter": {"app": ["x", "y"], "region": ["eu", "us"]}});
+    w.notice(post("investigating", INVESTIGATING, filter)).await;
+    until(&mut w, "2026-04-30T18:10:00Z").await;
+    w.notice(post("identified", "We've identified the issue.", json!({}))).await;
+    until(&mut w, "2026-04-30T19:03:00Z").await;
+    w.notice(post("resolved", "The incident has been resolved.", json!({}))).await;
+    until(&mut w, "2026-04-30T20:00:00Z").await;
+    w.at("2026-05-18T08:00:00Z").await;
+    w.notice(post("postmortem", "A full rollback was the most effective way.", json!({}))).await;
+    until(&mut w, "2026-05-18T09:00:00Z").await;
+    let mails = |who: &str| w.all().iter().filter(|m| m.to.starts_with(who)).count();
+    assert_eq!(["ada", "bea", "cy", "rob", "nil", "out"].map(mails), [4, 4, 0, 0, 0, 0]);
 }

@@ -5,6 +5,7 @@
 mod support;
 mod table;
 
+mod audience;
 mod connections;
 mod copies;
 mod corrections;

@@ -180,7 +180,7 @@ async fn a_problem_still_queued_when_it_ends_is_withdrawn_without_an_end(on: On)
     w.subscriber("bob").await;
     w.subscribe("bob", "a").await;
     w.sink.set_down(true);
-    w.notice(said("identified", &["a"], json!({}))).await;
+    w.notice(said("identified", &["a"], json!({"everyone": true}))).await;
     w.pass(10).await;
     w.notice(said("resolved", &[], json!({}))).await;
     w.pass(5).await;

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 on_both! {
     claim_look_and_sweep_use_their_indexes;
+    audiences_are_read_by_index;
 }
 
 const COMPONENT: u32 = 1;
@@ -59,6 +60,18 @@ const FILL: &[&str] = &[
     // The last tenth takes back the first.
     "{n} INSERT INTO delivery_item (delivery_id, subject_id, component_id, connection_id, episode, failed_at, corrects_id)
      SELECT {6 i}, {3 i % 50000 + 1}, {1 i % 20 + 1}, {3 i % 50000 + 1}, 1, i, CASE WHEN i > 90000 THEN {6 i - 90000} END FROM n",
+    "ANALYZE",
+];
+
+/// 100,000 people on 50 apps in two regions; all follow one of 21 components, some a group, some everything.
+const PEOPLE: &[&str] = &[
+    "{n} INSERT INTO component (id, key, name, group_key, created_at) SELECT {1 i}, 'k' || i, 'K', 'g' || (i % 4), 1 FROM n WHERE i <= 21",
+    "{n} INSERT INTO subscriber (id, key, address, locale, zone, created_at) SELECT {2 i}, 's' || i, 'a@example.net', 'en', 'UTC', 1 FROM n",
+    "{n} INSERT INTO subscriber_attribute (subscriber_id, name, value) SELECT {2 i}, 'app', 'x' || (i % 50) FROM n",
+    "{n} INSERT INTO subscriber_attribute (subscriber_id, name, value) SELECT {2 i}, 'region', CASE WHEN i % 3 = 0 THEN 'eu' ELSE 'us' END FROM n",
+    "{n} INSERT INTO subscription (id, subscriber_id, component_id, created_at) SELECT {7 i}, {2 i}, {1 CASE WHEN i % 500 = 0 THEN 21 ELSE i % 20 + 1 END}, 1 FROM n",
+    "{n} INSERT INTO subscription (id, subscriber_id, group_key, created_at) SELECT {8 i}, {2 i}, 'g' || (i % 4), 1 FROM n WHERE i % 7 = 0",
+    "{n} INSERT INTO subscription (id, subscriber_id, created_at) SELECT {9 i}, {2 i}, 1 FROM n WHERE i % 100 = 0",
     "ANALYZE",
 ];
 
@@ -133,7 +146,8 @@ async fn claim_look_and_sweep_use_their_indexes(on: On) {
     let (_store, _folder, url) = support::store(on, Clock::Database).await;
     let mut wrong = Vec::new();
     for (name, values, index) in cases() {
-        let plan = plan(on, &url, name, values, wrong.is_empty() && name == "LANES").await;
+        let fill = if name == "LANES" { FILL } else { &[] };
+        let plan = plan(on, &url, name, values, fill).await;
         // SQLite calls reading a whole table or index a scan. Allowed: the parameter, the lanes, what is on the wire.
         let small = ["SCAN json_each", "SCAN l", "SCAN delivery USING INDEX delivery_leased"];
         let whole = plan.iter().filter(|line| match on {
@@ -147,7 +161,52 @@ async fn claim_look_and_sweep_use_their_indexes(on: On) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
-async fn plan(on: On, url: &str, name: &str, values: Vec<Value>, fill: bool) -> Vec<String> {
+/// Cursor and length of a page, and the filter `app: x7, region: eu` with `app` leading.
+fn page_of(filtered: bool) -> Vec<Value> {
+    let page = vec![Value::Id(id(2, 40_000)), Value::Number(500)];
+    let pairs = r#"[{"name":"app","value":"x7"},{"name":"region","value":"eu"}]"#;
+    let text = |text: &str| Value::Text(text.to_owned());
+    let filter = vec![text("app"), text("x7"), text(pairs), Value::Number(2)];
+    page.into_iter().chain(filter.into_iter().filter(|_| filtered)).collect()
+}
+
+async fn audiences_are_read_by_index(on: On) {
+    use Value::{Id, Number, Text};
+    let (_store, _folder, url) = support::store(on, Clock::Database).await;
+    let with = |filtered: bool, of: Value| page_of(filtered).into_iter().chain([of]).collect::<Vec<_>>();
+    let pairs = r#"[{"name":"app","value":"x7"},{"name":"region","value":"eu"}]"#;
+    let by_value = Some("subscriber_attribute_by_value");
+    let mut wrong = Vec::new();
+    for (position, (name, values, index)) in [
+        ("FOLLOWERS_OF_COMPONENT", with(false, Id(id(COMPONENT, 21))), Some("subscription_of_component")),
+        ("FOLLOWERS_OF_GROUP", with(false, Text("g1".to_owned())), Some("subscription_of_group")),
+        ("FOLLOWERS_OF_EVERYTHING", page_of(false), Some("subscription_of_everything")),
+        ("EVERYONE", page_of(false), None),
+        ("MATCHING_OF_COMPONENT", with(true, Id(id(COMPONENT, 4))), by_value),
+        ("MATCHING_OF_GROUP", with(true, Text("g1".to_owned())), by_value),
+        ("MATCHING_OF_EVERYTHING", page_of(true), None),
+        ("MATCHING_RECIPIENTS", with(true, Id(id(COMPONENT, 4))), None),
+        ("MATCHING_EVERYONE", page_of(true), by_value),
+        ("MATCHING_AMONG", vec![rows(2), Text(pairs.to_owned()), Number(2)], None),
+        ("NAMES_HELD", vec![Text(pairs.to_owned())], by_value),
+        ("FOLLOWED", vec![rows(2)], Some("subscription_by_subscriber")),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let plan = plan(on, &url, name, values, if position == 0 { PEOPLE } else { &[] }).await;
+        let whole = plan.iter().any(|line| match on {
+            On::Sqlite => line.starts_with("SCAN ") && !line.starts_with("SCAN json_each"),
+            On::Postgres => line.contains("Seq Scan on subscri"),
+        });
+        if whole || index.is_some_and(|index| !plan.iter().any(|line| line.contains(index))) {
+            wrong.push(format!("{name}:\n{}", plan.join("\n")));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+async fn plan(on: On, url: &str, name: &str, values: Vec<Value>, fill: &[&str]) -> Vec<String> {
     let all = statements();
     // Where two files use a name, a word of the text tells them apart.
     let (name, word) = name.split_once(' ').unwrap_or((name, ""));
@@ -156,14 +215,14 @@ async fn plan(on: On, url: &str, name: &str, values: Vec<Value>, fill: bool) -> 
     match on {
         On::Sqlite => {
             let mut conn = SqliteConnection::connect(url).await.unwrap();
-            for sql in FILL.iter().filter(|_| fill) {
+            for sql in fill {
                 sqlx::raw_sql(sqlx::AssertSqlSafe(filled(on, sql))).execute(&mut conn).await.unwrap();
             }
             explain!(&mut conn, format!("EXPLAIN QUERY PLAN {}", named[0].sqlite), values, "detail")
         }
         On::Postgres => {
             let mut conn = PgConnection::connect(url).await.unwrap();
-            for sql in FILL.iter().filter(|_| fill) {
+            for sql in fill {
                 sqlx::raw_sql(sqlx::AssertSqlSafe(filled(on, sql))).execute(&mut conn).await.unwrap();
             }
             explain!(&mut conn, format!("EXPLAIN {}", named[0].postgres), values, 0)

@@ -10,6 +10,7 @@ use allclear::flow::intake;
 use allclear::flow::retry::Schedule;
 use allclear::flow::setting::{Setting, Stream};
 use allclear::flow::spill::Spill;
+use allclear::flow::subscription;
 use allclear::flow::worker::Worker;
 use allclear::mail::sink::{Script, Sink};
 use allclear::mail::{Relay, Transport};
@@ -274,18 +275,16 @@ impl World {
     }
 
     pub async fn subscribe(&self, subscriber: &str, component: &str) {
-        let mut tx = self.store.begin().await.unwrap();
-        let subscriber = setup::subscriber_id(&mut tx, subscriber).await.unwrap().unwrap();
-        let component = setup::component_id(&mut tx, component).await.unwrap().unwrap();
-        setup::put_subscription(&mut tx, subscriber, Some(component), true).await.unwrap();
-        tx.commit().await.unwrap();
+        self.subscription(serde_json::json!({"subscriber": subscriber, "component": component})).await;
     }
 
     pub async fn subscribe_to_everything(&self, subscriber: &str) {
-        let mut tx = self.store.begin().await.unwrap();
-        let subscriber = setup::subscriber_id(&mut tx, subscriber).await.unwrap().unwrap();
-        setup::put_subscription(&mut tx, subscriber, None, true).await.unwrap();
-        tx.commit().await.unwrap();
+        self.subscription(serde_json::json!({"subscriber": subscriber})).await;
+    }
+
+    /// A subscription as the API takes it.
+    pub async fn subscription(&self, said: serde_json::Value) {
+        subscription::put(&self.store, &serde_json::from_value(said).unwrap()).await.unwrap();
     }
 
     /// What a subscriber's subscriptions ask for.

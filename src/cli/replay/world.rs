@@ -4,6 +4,8 @@ use super::history::{Arrival, Follows, History, Mode, Subscriber};
 use crate::cli::drill::{self, Drill, DrillError};
 use crate::domain::delivery::State;
 use crate::domain::hold::{HoldCause, HoldScope};
+use crate::domain::incident::Impact;
+use crate::domain::subscription::Events;
 use crate::domain::time::{Span, Timestamp};
 use crate::flow::intake::{self, FieldError, NoticeIn};
 use crate::mail::sink::Received;
@@ -178,7 +180,15 @@ async fn fill(drill: &Drill, history: &History, subscribers: &[Subscriber]) -> R
             Follows::Everything => None,
             Follows::One(key) => setup::component_id(&mut tx, key).await?,
         };
-        setup::put_subscription(&mut tx, id, component, true).await?;
+        let row = setup::SubscriptionRow {
+            subscriber: id,
+            component,
+            group: None,
+            events: Events::All,
+            least_impact: Impact::None,
+            active: true,
+        };
+        setup::put_subscription(&mut tx, &row).await?;
     }
     tx.commit().await
 }

@@ -1,11 +1,13 @@
 //! One batch: what it names is looked up, each line is judged in order, and what differs is written.
 
+use super::super::addressing::no_group;
 use super::super::intake::FieldError;
 use super::super::register::{no_component, no_subscriber};
 use super::lines::Batch;
 use super::row::Row;
 use super::{Counts, Event, Refusal};
 use crate::store::import::{Change, known_components, known_subscribers};
+use crate::store::import_subscriptions::known_groups;
 use crate::store::{Store, StoreError, Tx};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -20,6 +22,7 @@ pub(super) struct Book {
     dry_run: bool,
     /// Components are few and never go away: each is looked up once.
     components: HashSet<String>,
+    groups: HashSet<String>,
     /// In a dry run what earlier lines would have written, as hashes of identity and row: 16 bytes a line, so that a
     /// line which repeats an earlier one is counted as the true run will count it.
     written: HashMap<u64, u64>,
@@ -36,8 +39,9 @@ enum Effect {
 
 impl Book {
     pub(super) fn new(dry_run: bool) -> Self {
-        let (components, written, hasher) = (HashSet::new(), HashMap::new(), RandomState::new());
-        Self { counts: Counts::default(), dry_run, components, written, hasher }
+        let (components, groups) = (HashSet::new(), HashSet::new());
+        let (written, hasher) = (HashMap::new(), RandomState::new());
+        Self { counts: Counts::default(), dry_run, components, groups, written, hasher }
     }
 
     /// Judges a batch, and writes it. What it counts is durable when it returns. Somebody else may put one of its
@@ -119,6 +123,11 @@ impl Book {
         if !unknown.is_empty() {
             self.components.extend(known_components(tx, &unknown).await?);
         }
+        let named = rows.iter().filter_map(|row| row.group());
+        let unknown: HashSet<&str> = named.filter(|key| !self.groups.contains(*key)).collect();
+        if !unknown.is_empty() {
+            self.groups.extend(known_groups(tx, &unknown).await?);
+        }
         let named: HashSet<&str> = rows.iter().flat_map(|row| row.subscribers()).map(|(_, key)| key).collect();
         let subscribers = match named.is_empty() {
             true => HashSet::new(),
@@ -138,6 +147,7 @@ impl Book {
         let components = row.components().into_iter();
         let missing = components.filter(|(_, key)| !self.components.contains(*key));
         let mut errors: Vec<_> = missing.map(|(field, key)| no_component(&field, key)).collect();
+        errors.extend(row.group().filter(|key| !self.groups.contains(*key)).map(|key| no_group("group", key)));
         let missing = row.subscribers().into_iter().filter(|(_, key)| !subscribers.contains(*key));
         errors.extend(missing.map(|(field, key)| no_subscriber(&field, key)));
         if !errors.is_empty() {

@@ -39,7 +39,14 @@ const fn known(kind: Kind) -> &'static [Known] {
             ("locale", Text, false),
             ("zone", Text, false),
         ],
-        Kind::Subscriptions => &[("subscriber", Text, true), ("component", Text, false), ("active", Flag, false)],
+        Kind::Subscriptions => &[
+            ("subscriber", Text, true),
+            ("component", Text, false),
+            ("group", Text, false),
+            ("events", Text, false),
+            ("least_impact", Text, false),
+            ("active", Flag, false),
+        ],
         Kind::Attributes => &[("subscriber", Text, true), ("name", Text, true), ("values", List, true)],
     }
 }

@@ -2,9 +2,11 @@
 
 use super::super::intake::{Check, FieldError};
 use super::super::reading::typed;
-use super::super::register::{self, ComponentIn, ConnectionIn, SubscriberIn, SubscriptionIn};
+use super::super::register::{self, ComponentIn, ConnectionIn, SubscriberIn};
+use super::super::subscription::{self, SubscriptionIn};
 use crate::store::import::{self, Change, Component, Connection};
-use crate::store::import_people::{self, Attribute, Subscriber, Subscription};
+use crate::store::import_people::{self, Attribute, Subscriber};
+use crate::store::import_subscriptions::{self, Subscription};
 use crate::store::{StoreError, Tx};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -29,6 +31,11 @@ pub(super) trait Row: Clone + PartialEq + Hash + Send + Sync + 'static {
     /// The components that must be there, with the fields that name them.
     fn components(&self) -> Vec<(String, &str)> {
         Vec::new()
+    }
+
+    /// The group of components that must be there.
+    fn group(&self) -> Option<&str> {
+        None
     }
 
     /// The subscribers that must be there, with the fields that name them.
@@ -160,16 +167,24 @@ impl Row for Subscriber {
 impl Row for Subscription {
     fn read(fields: Map<String, Value>) -> Read<Self> {
         let said: SubscriptionIn = said(fields)?;
-        Ok(Self { subscriber: said.subscriber, component: said.component, active: said.active })
+        subscription::check(&said)?;
+        let SubscriptionIn { subscriber, component, group, events, least_impact, active } = said;
+        Ok(Self { subscriber, component, group, events, least_impact, active })
     }
 
     fn identity(&self) -> Cow<'_, str> {
         // No key has control characters.
-        format!("{}\n{}", self.subscriber, self.component.as_deref().unwrap_or("\n")).into()
+        let (component, group) = (self.component.as_deref(), self.group.as_deref());
+        format!("{}\n{}\n{}", self.subscriber, component.unwrap_or_default(), group.unwrap_or_default()).into()
     }
 
     fn components(&self) -> Vec<(String, &str)> {
         self.component.iter().map(|key| ("component".to_owned(), key.as_str())).collect()
+    }
+
+    /// One that ends may be of a group that is no more.
+    fn group(&self) -> Option<&str> {
+        self.group.as_deref().filter(|_| self.active)
     }
 
     fn subscribers(&self) -> Vec<(String, &str)> {
@@ -177,11 +192,11 @@ impl Row for Subscription {
     }
 
     async fn current(tx: &mut Tx, of: &[&Self]) -> Result<Vec<Self>, StoreError> {
-        import_people::subscriptions(tx, of).await
+        import_subscriptions::subscriptions(tx, of).await
     }
 
     async fn put(tx: &mut Tx, of: &[Change<Self>]) -> Result<(), StoreError> {
-        import_people::put_subscriptions(tx, of).await
+        import_subscriptions::put_subscriptions(tx, of).await
     }
 }
 
