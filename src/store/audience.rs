@@ -38,7 +38,7 @@ macro_rules! has_all {
 
 /// The part of a list's page that has the value `$4` of the attribute `$3` and passes the whole filter (`$5`, `$6`);
 /// `$7` whose list it is. The value is read in the order of its index: nothing is sorted, and all the pages of a list
-/// together read it once.
+/// together read it once. Where it is the filter's only name, it is the whole filter.
 macro_rules! matching {
     ($table:literal, $which:literal $(, $of:literal)?) => {
         super::Sql::differs(matching!(@ sqlite $table, $which $(, $of)?), matching!(@ postgres $table, $which $(, $of)?))
@@ -47,7 +47,7 @@ macro_rules! matching {
         concat!(
             "SELECT a.subscriber_id FROM subscriber_attribute a JOIN ", $table, " s ON s.subscriber_id = a.subscriber_id
              WHERE a.name = $3 AND a.value = $4 AND a.subscriber_id > $1 AND ", $which, $(" AND ", $of, " = $7",)?
-            " AND ", has_all!($on "a.subscriber_id", "$5", "$6"), " ORDER BY a.subscriber_id LIMIT $2"
+            " AND (CAST($6 AS BIGINT) = 1 OR ", has_all!($on "a.subscriber_id", "$5", "$6"), ") ORDER BY a.subscriber_id LIMIT $2"
         )
     };
 }
