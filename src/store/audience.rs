@@ -20,25 +20,26 @@ macro_rules! listed {
     };
 }
 
-/// Whether a subscriber has, under each of so many names, one of the values in a JSON parameter.
+/// Whether a subscriber has, under each of so many names, one of the values in a JSON parameter. (The plus keeps SQLite
+/// from seeking every value in turn: a subscriber has few attributes, a filter may have many.)
 macro_rules! has_all {
     (sqlite $subscriber:literal, $pairs:literal, $names:literal) => {
-        has_all!(@ $subscriber, "SELECT value->>'name', value->>'value' FROM json_each(", $pairs, ")", $names)
+        has_all!(@ $subscriber, "(+o.name, +o.value) IN (SELECT value->>'name', value->>'value' FROM json_each(", $pairs, ")", $names)
     };
     (postgres $subscriber:literal, $pairs:literal, $names:literal) => {
-        has_all!(@ $subscriber, "SELECT p.name, p.value FROM json_to_recordset(", $pairs, "::json) AS p(name text, value text)", $names)
+        has_all!(@ $subscriber, "(o.name, o.value) IN (SELECT p.name, p.value FROM json_to_recordset(", $pairs, "::json) AS p(name text, value text)", $names)
     };
     (@ $subscriber:literal, $from:literal, $pairs:literal, $to:literal, $names:literal) => {
         concat!(
             "(SELECT COUNT(DISTINCT o.name) FROM subscriber_attribute o WHERE o.subscriber_id = ", $subscriber,
-            " AND (o.name, o.value) IN (", $from, $pairs, $to, ")) = ", $names
+            " AND ", $from, $pairs, $to, ")) = ", $names
         )
     };
 }
 
 /// The part of a list's page that has the value `$4` of the attribute `$3` and passes the whole filter (`$5`, `$6`);
 /// `$7` whose list it is. The value is read in the order of its index: nothing is sorted, and all the pages of a list
-/// together read it once.
+/// together read it once. Where it is the filter's only name, it is the whole filter.
 macro_rules! matching {
     ($table:literal, $which:literal $(, $of:literal)?) => {
         super::Sql::differs(matching!(@ sqlite $table, $which $(, $of)?), matching!(@ postgres $table, $which $(, $of)?))
@@ -47,7 +48,7 @@ macro_rules! matching {
         concat!(
             "SELECT a.subscriber_id FROM subscriber_attribute a JOIN ", $table, " s ON s.subscriber_id = a.subscriber_id
              WHERE a.name = $3 AND a.value = $4 AND a.subscriber_id > $1 AND ", $which, $(" AND ", $of, " = $7",)?
-            " AND ", has_all!($on "a.subscriber_id", "$5", "$6"), " ORDER BY a.subscriber_id LIMIT $2"
+            " AND (CAST($6 AS BIGINT) = 1 OR ", has_all!($on "a.subscriber_id", "$5", "$6"), ") ORDER BY a.subscriber_id LIMIT $2"
         )
     };
 }
