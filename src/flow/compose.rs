@@ -77,6 +77,7 @@ pub fn freeze(
 ) -> Result<Frozen, ComposeError> {
     let row = &seen.row;
     let mail = content(seen, keep, still_open, payloads, setting, now)?;
+    let about = about(seen, &mail, payloads);
     let stream = setting.stream(row.class).ok_or_else(|| ComposeError(format!("no stream carries {}", row.class)))?;
     let message_id = row
         .message_id
@@ -97,7 +98,7 @@ pub fn freeze(
         references: std::iter::once(row.root.clone()).chain(last).collect(),
         message_id,
         reference: row.id.to_string(),
-        about: about(seen, payloads),
+        about,
         expires,
     };
     Ok(earlier(row, &fresh).unwrap_or(fresh))
@@ -151,7 +152,7 @@ pub fn bytes(frozen: &Frozen, templates: &Templates) -> Result<Vec<u8>, ComposeE
 }
 
 /// The incident that a mail tells of, for its headers.
-fn about(seen: &Seen, payloads: &Payloads) -> Option<About> {
+fn about(seen: &Seen, mail: &Mail, payloads: &Payloads) -> Option<About> {
     #[derive(Deserialize)]
     struct Said {
         update: Option<String>,
@@ -163,7 +164,11 @@ fn about(seen: &Seen, payloads: &Payloads) -> Option<About> {
     Some(About {
         incident: row.incident_key.clone()?,
         // For this subscriber an all-clear is the end, whatever the incident's phase.
-        phase: if row.class == Class::AllClear { Phase::Resolved } else { said.as_ref()?.phase },
+        phase: match mail {
+            Mail::AllClear(_) => Phase::Resolved,
+            Mail::Incident(mail) => mail.phase,
+            _ => said.as_ref()?.phase,
+        },
         update: said.and_then(|said| said.update),
         components: seen.items.iter().map(|item| item.component_key.clone()).collect(),
     })

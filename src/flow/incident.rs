@@ -50,7 +50,12 @@ pub(super) async fn update(
         Some(incident) => said_before(tx, incident, said, same).await?,
         None => None,
     };
-    let standing = Standing::of(known.as_ref(), said, observed_at, before.is_some());
+    let mut standing = Standing::of(known.as_ref(), said, observed_at, before.is_some());
+    if let (Standing::Late, Some(known)) = (standing, &known)
+        && ends_all_the_same(tx, known, said, observed_at).await?
+    {
+        standing = Standing::LateEnd;
+    }
     let reason = withheld(known.as_ref(), said, standing, tx.now() - observed_at, settings);
     let incident = next_revision(known, said, observed_at, standing);
     if standing != Standing::Repeated {
@@ -60,8 +65,8 @@ pub(super) async fn update(
     let outcome = match (standing, reason) {
         (Standing::Repeated, _) => Became::Repeated,
         (Standing::Late, _) => Became::StaleAtBirth,
-        (Standing::Newest, None) => Became::Planned,
-        (Standing::Newest, Some(_)) => Became::Recorded,
+        (Standing::Newest | Standing::LateEnd, None) => Became::Planned,
+        (Standing::Newest | Standing::LateEnd, Some(_)) => Became::Recorded,
     };
     let id = NoticeId::new();
     let row = NoticeRow {
@@ -98,6 +103,8 @@ enum Standing {
     Repeated,
     /// A newer one was here first.
     Late,
+    /// An end that came late, and that no newer one has undone.
+    LateEnd,
 }
 
 impl Standing {
@@ -109,11 +116,14 @@ impl Standing {
         if said.phase == Phase::Postmortem || observed_at > known.updated_at {
             return Self::Newest;
         }
-        // Two updates of one moment: the one that is further on is the newer.
-        let behind =
-            matches!((said.phase.progress(), known.phase.progress()), (Some(said), Some(known)) if said < known);
-        let at_once = observed_at == known.updated_at && !(behind && said.observed_at.is_some());
-        if at_once { Self::Newest } else { Self::Late }
+        // Of two updates of one moment the one that is further on is the newer, or the one that reports states.
+        let further = match (said.phase.progress(), known.phase.progress()) {
+            (Some(said), Some(known)) => said.cmp(&known),
+            (said, known) => said.is_some().cmp(&known.is_some()),
+        };
+        let reports = said.components.iter().any(|c| c.status.is_some());
+        let newer = said.observed_at.is_none() || further.is_gt() || (further.is_eq() && reports);
+        if observed_at == known.updated_at && newer { Self::Newest } else { Self::Late }
     }
 }
 
@@ -131,12 +141,12 @@ fn withheld(
         Standing::Late => Some(Reason::Late),
         Standing::Newest if known.is_none() && class != Class::IncidentUpdate => Some(Reason::FirstHeardOver),
         // An end is owed to those told, whatever its own update says about mailing.
-        Standing::Newest if class == Class::IncidentEnd => None,
+        Standing::Newest | Standing::LateEnd if class == Class::IncidentEnd => None,
         Standing::Newest if said.deliver == Some(false) => Some(Reason::NotificationsOff),
         Standing::Newest if class == Class::IncidentUpdate && settings.backdated.is_some_and(|most| age >= most) => {
             Some(Reason::Backdated)
         }
-        Standing::Newest => None,
+        Standing::Newest | Standing::LateEnd => None,
     }
 }
 
@@ -153,6 +163,21 @@ async fn said_before(
     let is_dated = said.update.is_some() || said.observed_at.is_some();
     let is_recent = before.revision == incident.revision || tx.now() - before.received_at < SAME_WORDS;
     if is_dated || (is_recent && !reports_worse(tx, incident, said).await?) { Ok(Some(before.id)) } else { Ok(None) }
+}
+
+/// An update after *resolved* reopens nothing unless it reports a component down, in whatever order the two come in.
+async fn ends_all_the_same(
+    tx: &mut Tx,
+    known: &IncidentNow,
+    said: &IncidentIn,
+    observed_at: Timestamp,
+) -> Result<bool, IngestError> {
+    if class_of(said.phase) != Class::IncidentEnd || known.resolved_at.is_some() {
+        return Ok(false);
+    }
+    let newer = db::payloads_after(tx, known.id, observed_at).await?;
+    let newer = newer.iter().filter_map(|payload| serde_json::from_str::<IncidentIn>(payload).ok());
+    Ok(!newer.into_iter().any(|newer| reopens(&newer)))
 }
 
 /// It says in the old words that a component is down which works again: that is a relapse, not a repeat.
@@ -260,7 +285,7 @@ fn next_revision(
         // A late update is counted, and changes nothing that newer ones have said.
         Some(i) if standing == Standing::Late => IncidentNow { revision: i.revision + 1, ..i },
         Some(i) => IncidentNow {
-            title: said.title.clone(),
+            title: if standing == Standing::Newest { said.title.clone() } else { i.title },
             phase: if said.phase == Phase::Update { i.phase } else { said.phase },
             impact: said.impact.unwrap_or(i.impact),
             revision: i.revision + 1,
@@ -336,7 +361,7 @@ async fn move_components(
             db::add_plans(tx, &[component_up(component.id)]).await?;
         }
     }
-    if over && standing == Standing::Newest {
+    if over && standing != Standing::Late {
         for component in before.iter().filter(|b| !found.iter().any(|f| f.id == b.id)) {
             db::save_incident_component(tx, incident.id, component.id, ComponentStatus::Operational).await?;
         }

@@ -130,6 +130,9 @@ statements! {
             update_key, content_hash, repeats_id)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
     );
+    PAYLOADS_AFTER = super::Sql::same(
+        "SELECT payload FROM notice WHERE incident_id = $1 AND observed_at > $2 AND repeats_id IS NULL ORDER BY revision",
+    );
     // The same update again: by the source's id of it; without one by its words, or by its time and phase (an edit).
     SAID_BEFORE = super::Sql::same(
         "SELECT id, revision, received_at, content_hash FROM notice WHERE incident_id = $1 AND repeats_id IS NULL AND (update_key = $2
@@ -737,6 +740,14 @@ pub async fn add_notice(tx: &mut Tx, n: &NoticeRow<'_>) -> Result<(), StoreError
         n.same.repeats
     )
     .map(drop)
+}
+
+/// What later updates of an incident said, as JSON.
+///
+/// # Errors
+/// When the database fails.
+pub async fn payloads_after(tx: &mut Tx, incident: IncidentId, at: Timestamp) -> Result<Vec<String>, StoreError> {
+    Ok(rows!(tx, (String,), PAYLOADS_AFTER, incident, at)?.into_iter().map(|row| row.0).collect())
 }
 
 /// An earlier update of an incident that is the same as one that says this; `at`: its own time, if it gave one.

@@ -91,6 +91,10 @@ statements! {
         [id uuid, into_id uuid, at bigint],
         "WHERE delivery.id = j.id AND delivery.state = 'queued'"
     );
+    RENEW = over_rows!(
+        "UPDATE delivery SET notice_id = j.notice_id, revision = j.revision FROM", [id uuid, notice_id uuid, revision bigint],
+        "WHERE delivery.id = j.id AND delivery.state = 'queued'"
+    );
     // What was folded into a mail that waits for news is itself the news.
     HASTEN = over_rows!(
         "UPDATE delivery SET due_at = j.at, rule = COALESCE(f.rule, delivery.rule) FROM", [id uuid, into_id uuid, at bigint],
@@ -611,6 +615,26 @@ pub async fn fold(tx: &mut Tx, of: &[(DeliveryId, DeliveryId)]) -> Result<(), St
         return Ok(());
     }
     exec!(tx, FOLD, json(&list)).map(drop)
+}
+
+/// Queued deliveries stand for a newer update.
+///
+/// # Errors
+/// When the database fails.
+pub async fn renew(tx: &mut Tx, of: &[(DeliveryId, NoticeId, i64)]) -> Result<(), StoreError> {
+    #[derive(Serialize)]
+    struct Row {
+        id: Simple,
+        notice_id: Simple,
+        revision: i64,
+    }
+    let row = |(id, notice, revision): &(DeliveryId, NoticeId, i64)| Row {
+        id: id.0.simple(),
+        notice_id: notice.0.simple(),
+        revision: *revision,
+    };
+    let list: Vec<_> = of.iter().map(row).collect();
+    if list.is_empty() { Ok(()) } else { exec!(tx, RENEW, json(&list)).map(drop) }
 }
 
 /// Queued deliveries that were to wait for news leave now: what was folded into them is news that was not told.

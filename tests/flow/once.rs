@@ -15,6 +15,7 @@ on_both! {
     an_incident_that_names_nothing_reaches_only_subscribers_of_everything;
     the_end_comes_once_and_then_only_a_relapse;
     an_update_after_resolved_reopens_nothing_unless_a_component_is_down;
+    an_end_that_comes_late_ends_unless_something_newer_is_down;
     an_end_reaches_those_told_though_its_update_notifies_nobody;
     what_is_backdated_or_notifies_nobody_is_recorded;
     two_sources_say_the_same_once_and_the_second_is_told_when_it_outlives_the_first;
@@ -248,6 +249,19 @@ async fn an_update_after_resolved_reopens_nothing_unless_a_component_is_down(on:
     w.pass(10).await;
     assert!(plain(w.all().last().unwrap()).starts_with("Resolved"));
     assert_eq!(w.all().len(), 4);
+}
+
+async fn an_end_that_comes_late_ends_unless_something_newer_is_down(on: On) {
+    for (status, mails) in [("degraded_performance", 2), ("major_outage", 1)] {
+        let mut w = world(on, &[("ann", &["a"])]).await;
+        w.notice(said("investigating", &[("a", status)], json!({"observed_at": "2025-06-02T08:00:00Z"}))).await;
+        w.pass(10).await;
+        let newer = json!({"observed_at": "2025-06-02T08:09:00Z", "body": "Looking on."});
+        w.notice(said("update", &[("a", status)], newer)).await;
+        w.notice(said("resolved", &[], json!({"observed_at": "2025-06-02T08:05:00Z"}))).await;
+        w.pass(10).await;
+        assert_eq!(w.all().len(), mails, "{status}");
+    }
 }
 
 async fn an_end_reaches_those_told_though_its_update_notifies_nobody(on: On) {

@@ -196,7 +196,8 @@ impl Thread<'_> {
                 self.counted.stale_mails += 1;
                 self.wrong(mail, "an older state after a newer one");
             }
-            let again = mail.update.is_some_and(|update| !seen.insert(update));
+            // An all-clear is the end that an update which was told leads to.
+            let again = mail.update.is_some_and(|update| !seen.insert((update, end)));
             if again || (end && after_end) {
                 self.counted.duplicates += 1;
                 self.wrong(mail, if again { "the same update again" } else { "a second end without a relapse" });
@@ -215,10 +216,10 @@ impl Thread<'_> {
         }
     }
 
-    /// Whether something followed was reported down after a time and until another.
+    /// Whether trouble with something followed was reported after a time and until another.
     fn relapsed(&self, after: Timestamp, until: Timestamp) -> bool {
         let came = self.incident.updates.iter().filter(|u| after < u.arrives && u.arrives <= until);
-        came.into_iter().any(|u| u.is_down(&self.subscriber.follows))
+        came.into_iter().any(|u| u.is_trouble(&self.subscriber.follows))
     }
 
     /// Changes that were never told: for each update, what this subscriber knew when the least distance had passed.
@@ -232,7 +233,7 @@ impl Thread<'_> {
                 && !is_end(update.phase);
             let until = update.arrives + LEAST_DISTANCE;
             let ended = mails.iter().rfind(|m| m.at < update.arrives).is_some_and(|m| is_end(m.phase));
-            let relapse = update.is_down(&self.subscriber.follows);
+            let relapse = update.is_trouble(&self.subscriber.follows);
             let known = mails.iter().filter(|m| m.at <= until).filter_map(|m| m.update).max();
             let is_told = known.is_some_and(|known| known >= position);
             if !owed || is_told || (ended && !relapse) || self.incident.is_over(until) {

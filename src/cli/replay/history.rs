@@ -124,6 +124,13 @@ impl Update {
             |c: &&Component| matches!(c.status, Some(ComponentStatus::PartialOutage | ComponentStatus::MajorOutage));
         self.components.iter().filter(down).any(|c| follows.includes(&c.key))
     }
+
+    /// Whether it reports anything but normal work of a component that somebody follows.
+    #[must_use]
+    pub fn is_trouble(&self, follows: &Follows) -> bool {
+        let trouble = |c: &&Component| c.status.is_some_and(|status| status != ComponentStatus::Operational);
+        self.components.iter().filter(trouble).any(|c| follows.includes(&c.key))
+    }
 }
 
 /// Whether an update of this phase ends an incident.

@@ -128,18 +128,22 @@ impl Page<'_> {
         let threads = self.threads("incident", incident.0, &owed, class, &subject).await?;
         let lane = db::lane(self.tx, class, Fence::Incident(incident)).await?;
         let elsewhere = self.told_elsewhere(incident, update, shares).await?;
-        let (mut deliveries, mut items, mut folds) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut deliveries, mut items, mut folds, mut renewed) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for share in shares {
             let Some(thread) = threads.get(&share.subscriber) else { continue };
             let mut delivery = self.delivery(class, lane, notice, thread, Rule::NothingNew);
             self.settle(&mut delivery, share.owed, thread, elsewhere.get(&share.subscriber));
             items.extend(share.names.iter().map(|c| component_item(delivery.id, *c, &update.components)));
+            let queued = || memory.get(&share.subscriber).into_iter().flat_map(Memory::queued);
             if delivery.state == State::Queued || delivery.folded_into.is_some() {
-                let queued = memory.get(&share.subscriber).into_iter().flat_map(Memory::queued);
-                folds.extend(queued.filter(|s| s.class == class).map(|s| (s.id, delivery.id)));
+                folds.extend(queued().filter(|s| s.class == class).map(|s| (s.id, delivery.id)));
             }
+            // An all-clear that leaves after this update must not pass for older news.
+            let all_clear = queued().find(|s| s.class == Class::AllClear);
+            renewed.extend(all_clear.map(|s| (s.id, notice.id, notice.revision.unwrap_or_default())));
             deliveries.push(delivery);
         }
+        db::renew(self.tx, &renewed).await?;
         self.store(&deliveries, &items, &folds).await
     }
 
