@@ -154,8 +154,11 @@ impl Page<'_> {
                 (d.rule, d.state, d.reason, d.folded_into) = (rule, State::Folded, Some(*reason), Some(*into));
             }
             (Owed::Mail(Rule::NothingNew), None) => {
-                if let Some(silence) = self.setting.limits(d.class).longest_silence {
-                    d.due_at = thread.last_mailed_at.unwrap_or(d.created_at) + silence;
+                let limits = self.setting.limits(d.class);
+                if let Some(silence) = limits.longest_silence {
+                    // Not urgent: even after a longer silence something newer may take its place first.
+                    let silent_until = thread.last_mailed_at.unwrap_or(d.created_at) + silence;
+                    d.due_at = silent_until.max(d.created_at + limits.gap);
                     d.reason = Some(Reason::NothingNew);
                 }
             }
