@@ -29,6 +29,7 @@ pub mod plan;
 pub mod queue;
 pub mod record;
 pub mod recover;
+pub mod resend;
 pub mod setup;
 pub mod streams;
 pub mod subjects;
@@ -61,6 +62,7 @@ pub fn statements() -> Vec<Sql> {
         queue::ALL,
         record::ALL,
         recover::ALL,
+        resend::ALL,
         setup::ALL,
         streams::ALL,
         subjects::ALL,

@@ -19,5 +19,6 @@ mod mime;
 mod planning;
 mod relay;
 mod replies;
+mod resend;
 mod streams;
 mod vanished;
