@@ -3,7 +3,7 @@
 
 use allclear::config::Config;
 use allclear::domain::key::Scope;
-use allclear::domain::time::Timestamp;
+use allclear::domain::time::{Span, Timestamp};
 use allclear::flow::setting::Setting;
 use allclear::http::{Api, router};
 use allclear::store::{Clock, Store, keys};
@@ -394,7 +394,7 @@ async fn pauses_and_suppressions_are_listed_and_ended_with_a_reason() {
 
 /// A failed mail about a broken connection, and one whose connection has recovered.
 async fn undelivered(face: &Face) -> [String; 2] {
-    let id = |n: u8| uuid::Uuid::from_bytes([n; 16]);
+    let id = uuid::Uuid::from_u128;
     let mut conn = <sqlx::SqliteConnection as sqlx::Connection>::connect(&face.url).await.unwrap();
     for (n, cleared) in [(1, 0), (2, 1)] {
         for sql in [

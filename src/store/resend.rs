@@ -50,7 +50,7 @@ statements! {
     );
     // Connections of an action-required mail that are broken again, or still: what is true of them now.
     PRESENT = over_rows!(
-        "SELECT * FROM (SELECT DISTINCT j.id, c.id AS connection_id, c.component_id, c.episode, c.failed_at,
+        "SELECT j.id, c.id AS connection_id, c.component_id, c.episode, c.failed_at,
             k.episode AS component_episode, c.own_fault_episode >= c.episode AS own_fault,
             (SELECT MAX(COALESCE(m.claimed_at, m.created_at)) FROM delivery_item x JOIN delivery m ON m.id = x.delivery_id
                 WHERE x.connection_id = c.id AND x.episode = c.episode AND x.corrects_id IS NULL AND x.dropped IS NULL
@@ -65,7 +65,7 @@ statements! {
          JOIN component k ON k.id = c.component_id
          JOIN connection_subscriber s ON s.connection_id = c.id AND s.subscriber_id = d.subscriber_id
          WHERE c.own_fault_episode >= c.episode OR NOT EXISTS (SELECT 1 FROM episode e WHERE e.component_id = c.component_id
-            AND e.covers_from <= c.failed_at AND e.covers_until >= c.failed_at)) AS present ORDER BY id, connection_id"
+            AND e.covers_from <= c.failed_at AND e.covers_until >= c.failed_at) ORDER BY j.id, c.id"
     );
     // What copies of an action-required mail that left said, and no correction has taken back.
     NOT_TAKEN_BACK = over_rows!(
