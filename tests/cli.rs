@@ -349,3 +349,36 @@ fn nobody_is_suppressed_and_lifting_says_so() {
     assert_eq!(done.code, 3, "{}", done.err);
     assert!(done.err.contains("jo@example.com is not suppressed"), "{}", done.err);
 }
+
+#[test]
+fn resends_are_refused_with_a_hint_and_the_journal_is_verified() {
+    let shell = Shell::furnished();
+    let unknown = "dlv~0198c0de00000000000000000000000a";
+    let done = shell.run(&format!("resend {unknown}"));
+    assert_eq!(done.code, 3, "{}", done.err);
+    assert!(done.out.contains("unknown") && done.err.contains("allclear show"), "{} {}", done.out, done.err);
+    for (line, code) in [
+        ("resend", 2),
+        (&*format!("resend {unknown} --force"), 2),
+        (&*format!("resend {unknown} --state failed"), 2),
+        ("resend --state failed", 3),
+        ("resend --state accepted", 2),
+        ("resend --incident nope", 2),
+    ] {
+        assert_eq!(shell.run(line).code, code, "{line}");
+    }
+    assert_eq!(
+        shell.run(&format!("resend {unknown} --force --reason by_phone --json")).json()["refused"]["unknown"],
+        1
+    );
+    assert_eq!(shell.run("stop --reason alarm").code, 0);
+    let lines = shell.run("journal --limit 2 --json").json();
+    assert_eq!((&lines[0]["action"], &lines[1]["action"]), (&json!("stop"), &json!("refuse_resend")));
+    let found = shell.run("journal verify --json").json();
+    let noted = format!("{}:{}", found["lines"], found["hash"].as_str().unwrap());
+    assert_eq!(shell.run("resume --reason over").code, 0);
+    assert_eq!(shell.run(&format!("journal verify --expect {noted}")).code, 0);
+    let zeros = "0".repeat(64);
+    assert_eq!(shell.run(&format!("journal verify --expect 2:{zeros}")).code, 6);
+    assert_eq!(shell.run("journal verify --expect nonsense").code, 2);
+}

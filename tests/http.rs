@@ -1,21 +1,24 @@
 //! The HTTP face on an SQLite file: what is taken in, what is refused, and with which words.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use allclear::config::Config;
 use allclear::domain::key::Scope;
 use allclear::domain::time::{Span, Timestamp};
-use allclear::flow::ingest::Settings;
+use allclear::flow::setting::Setting;
 use allclear::http::{Api, router};
 use allclear::store::{Clock, Store, keys};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
 use serde_json::{Value, json};
+use std::sync::Arc;
 use tower::ServiceExt;
 
 struct Face {
     router: Router,
     token: String,
     store: Store,
+    url: String,
     _dir: tempfile::TempDir,
 }
 
@@ -45,9 +48,9 @@ impl Face {
         let mut tx = store.begin().await.unwrap();
         let token = keys::create(&mut tx, "statuspage", scopes).await.unwrap();
         tx.commit().await.unwrap();
-        let settings = Settings { dwell: Span::minutes(5), confirm_within: Span::hours(6) };
-        let router = router(Api { store: store.clone(), settings, max_body_bytes: 1_000_000 });
-        Self { router, token, store, _dir: dir }
+        let setting = Arc::new(Setting::of(&Config::load(None, std::iter::empty()).unwrap()));
+        let router = router(Api { store: store.clone(), setting, max_body_bytes: 1_000_000 });
+        Self { router, token, store, url, _dir: dir }
     }
 
     /// With a component, a subscriber and a connection.
@@ -396,4 +399,89 @@ async fn pauses_and_suppressions_are_listed_and_ended_with_a_reason() {
     let lifted = face.send("POST", "/v1/suppressions/jo@example.com/lift", &why, &[]).await;
     assert_eq!(lifted.status, StatusCode::NO_CONTENT);
     assert_eq!(face.send("GET", "/v1/suppressions/jo@example.com", "", &[]).await.status, StatusCode::NOT_FOUND);
+}
+
+/// A failed mail about a broken connection, and one whose connection has recovered.
+async fn undelivered(face: &Face) -> [String; 2] {
+    let id = uuid::Uuid::from_u128;
+    let mut conn = <sqlx::SqliteConnection as sqlx::Connection>::connect(&face.url).await.unwrap();
+    for (n, cleared) in [(1, 0), (2, 1)] {
+        for sql in [
+            "INSERT INTO connection (id, key, component_id, name, fault, episode, cleared, failed_at, created_at)
+             SELECT ?1, ?2, id, 'C', 'permanent', 1, ?3, 1, 1 FROM component",
+            "INSERT INTO thread (id, matter_kind, matter_id, subscriber_id, ordinal, root, subject, sender, created_at)
+             SELECT ?1, 'connections', ?1, id, 0, ?2, 's', ?3, 1 FROM subscriber",
+            "INSERT OR IGNORE INTO lane (id, class, fence_kind, fence_id, created_at) VALUES (?1, 'action_required', ?2, ?1, ?3)",
+            "INSERT INTO delivery (id, class, stream, lane_id, cause_id, subscriber_id, thread_id, state, due_at, reason, created_at, decided_at)
+             SELECT ?1, 'action_required', 'account', ?1, ?1, id, ?1, 'failed', 1, 'gave_up', 1777572000000000, ?2 || ?3 FROM subscriber",
+            "INSERT INTO delivery_item (delivery_id, subject_id, component_id, connection_id, episode, failed_at)
+             SELECT ?1, ?1, component_id, ?1, 1, ?3 FROM connection WHERE id = ?1 AND ?2 <> ''",
+        ] {
+            let word = if sql.contains("INTO lane") { "component".to_owned() } else { n.to_string() };
+            sqlx::query(sql).bind(id(n)).bind(word).bind(cleared).execute(&mut conn).await.unwrap();
+        }
+    }
+    [1, 2].map(|n| format!("dlv_{}", id(n).simple()))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mail_is_resent_once_for_a_key_and_refused_by_name() {
+    let face = Face::furnished().await;
+    let [good, stale] = undelivered(&face).await;
+    let path = format!("/v1/deliveries/{good}/resend");
+    let dry = face.post(&path, &json!({"dry_run": true})).await;
+    assert_eq!((dry.status, dry.body["sends"].as_str()), (StatusCode::OK, Some("as_it_was")), "{}", dry.body);
+    let key = [("idempotency-key", "k1")];
+    let first = face.send("POST", &path, "{}", &key).await;
+    assert_eq!(first.status, StatusCode::ACCEPTED, "{}", first.body);
+    let again = face.send("POST", &path, "{}", &key).await;
+    assert_eq!((again.status, again.header("idempotency-replayed")), (StatusCode::OK, "true"));
+    assert_eq!(again.body, first.body);
+    let other = face.send("POST", &format!("/v1/deliveries/{stale}/resend"), "{}", &key).await;
+    assert_eq!((other.status, other.body["title"].as_str()), (StatusCode::CONFLICT, Some("idempotency key reused")));
+    let busy = face.post(&path, &json!({})).await;
+    assert_eq!((busy.status, busy.body["errors"][0]["what"].as_str()), (StatusCode::CONFLICT, Some("on_its_way")));
+    let refused = face.post(&format!("/v1/deliveries/{stale}/resend"), &json!({})).await;
+    assert_eq!(refused.body["detail"], "the resend is refused: recovered");
+    assert_eq!(face.post(&path, &json!({"force": true})).await.fields(), ["reason"]);
+    let unknown = face.post(&path.replace("01", "09"), &json!({})).await;
+    assert_eq!(unknown.status, StatusCode::NOT_FOUND);
+    let journal = face.send("GET", "/v1/journal", "", &[]).await;
+    assert_eq!(journal.body["lines"].as_array().unwrap().len(), 1);
+    assert_eq!((&journal.body["lines"][0]["who"], &journal.body["next"]), (&json!("api:statuspage"), &Value::Null));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_batch_is_resent_in_pages() {
+    let face = Face::furnished().await;
+    undelivered(&face).await;
+    for (body, field) in [
+        (json!({"filter": {}}), "filter"),
+        (json!({}), "ids"),
+        (json!({"filter": {"state": "accepted"}}), "filter.state"),
+        (json!({"filter": {"incident": "nope"}}), "filter.incident"),
+        (json!({"filter": {"state": "failed"}, "limit": 0}), "limit"),
+        (json!({"filter": {"colour": "red"}}), "filter.colour"),
+    ] {
+        let reply = face.post("/v1/resends", &body).await;
+        assert_eq!((reply.status, reply.fields()), (StatusCode::UNPROCESSABLE_ENTITY, vec![field]), "{}", reply.body);
+    }
+    let mut body = json!({"filter": {"state": "failed", "reason": "gave_up"}, "limit": 1});
+    let (mut sent, mut refused, mut pages) = (0, 0, 0);
+    loop {
+        let reply = face.post("/v1/resends", &body).await;
+        assert_eq!(reply.status, StatusCode::ACCEPTED, "{}", reply.body);
+        sent += reply.body["sent"].as_u64().unwrap();
+        refused += reply.body["refused"]["recovered"].as_u64().unwrap_or_default();
+        pages += 1;
+        body["next"] = reply.body["next"].clone();
+        if body["next"].is_null() {
+            break;
+        }
+    }
+    assert_eq!((sent, refused, pages), (1, 1, 3));
+    let reader = Face::new(&[Scope::Read, Scope::Enqueue, Scope::Manage]).await;
+    for (method, path) in [("POST", "/v1/resends"), ("GET", "/v1/journal")] {
+        assert_eq!(reader.send(method, path, "{}", &[]).await.status, StatusCode::FORBIDDEN, "{path}");
+    }
 }

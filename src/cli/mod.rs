@@ -9,6 +9,7 @@ mod enqueue;
 mod failure;
 mod hold;
 mod import;
+mod journal;
 mod key;
 mod migrate;
 pub mod output;
@@ -16,6 +17,7 @@ mod pages;
 mod preview;
 mod put;
 pub mod replay;
+mod resend;
 mod show;
 mod sight;
 mod signal;
@@ -87,6 +89,10 @@ enum Command {
     Import(import::Args),
     /// Show what was sent and not, and why: of a customer, connection, incident, or by id
     Show(show::Args),
+    /// Send mails again, if they are still true: by id, or what was not delivered
+    Resend(resend::Args),
+    /// Who did what and why; `verify` finds lines that were changed, removed or put in
+    Journal(journal::Args),
     /// Keep mail back: all, of a class, or of a component; without options list what is kept
     Hold(hold::HoldArgs),
     /// Let mail go again
@@ -236,6 +242,8 @@ async fn run(command: Command, config: Option<&Path>, json: bool, serve: Serve) 
         Command::Put(args) => put::run(&context, args).await,
         Command::Import(args) => import::run(&context, args).await,
         Command::Show(args) => show::run(&context, &args).await,
+        Command::Resend(args) => resend::run(&context, args).await,
+        Command::Journal(args) => journal::run(&context, args).await,
         Command::Hold(args) => hold::hold(&context, args).await,
         Command::Release(args) => hold::release(&context, &args).await,
         Command::Stop(why) => hold::stop(&context, &why).await,

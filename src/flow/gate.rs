@@ -46,6 +46,8 @@ pub struct View {
     pub class: Class,
     /// When what it says was said.
     pub created_at: Timestamp,
+    /// A person asked for it again: an end that was told may be told once more.
+    pub resend: bool,
     /// Holds in force.
     pub holds: Holds,
     /// The address takes no mail of this class.
@@ -235,7 +237,7 @@ fn incident_end(view: &View, limits: &Limits, now: Timestamp) -> Verdict {
     if !view.told {
         return Verdict::Cancel(Reason::NeverTold);
     }
-    if view.ended {
+    if view.ended && !view.resend {
         return Verdict::Cancel(Reason::EndedAlready);
     }
     let old = too_old(view, limits, now);
@@ -257,7 +259,7 @@ fn all_clear(view: &View, limits: &Limits, now: Timestamp) -> Verdict {
     if !view.told {
         return Verdict::Cancel(Reason::NeverTold);
     }
-    if view.ended {
+    if view.ended && !view.resend {
         return Verdict::Cancel(Reason::EndedAlready);
     }
     if any_down(view) {

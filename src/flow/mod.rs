@@ -29,6 +29,7 @@ pub mod reading;
 pub mod recovery;
 pub mod register;
 pub mod relation;
+pub mod resend;
 pub mod retry;
 pub mod sender;
 pub mod sessions;

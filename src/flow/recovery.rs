@@ -121,6 +121,7 @@ mod tests {
         View {
             class: Class::Free,
             created_at: Timestamp(0),
+            resend: false,
             holds: Holds::default(),
             suppressed: false,
             told: false,

@@ -90,7 +90,7 @@ async fn take_back(
 }
 
 /// Writes the corrections of mails that left or may have left: one mail per thread, joined while it waits.
-async fn correct(tx: &mut Tx, setting: &Setting, of: &[Touched]) -> Result<i64, StoreError> {
+pub(super) async fn correct(tx: &mut Tx, setting: &Setting, of: &[Touched]) -> Result<i64, StoreError> {
     if of.is_empty() {
         return Ok(0);
     }

@@ -47,7 +47,7 @@ pub(super) async fn notice(State(api): State<Api>, headers: HeaderMap, body: Bod
     let body = json_body(&api, &headers, body).await?;
     let said = reading::notice(&body)?;
     let keyed = Keyed { key: key.as_deref(), body: &body };
-    let answer = ingest::notice(&api.store, &api.settings, &caller, &said, keyed).await?;
+    let answer = ingest::notice(&api.store, &api.setting.ingest(), &caller, &said, keyed).await?;
     Ok(accepted("notices", &answer))
 }
 
@@ -58,7 +58,7 @@ pub(super) async fn signal(State(api): State<Api>, headers: HeaderMap, body: Bod
     let body = json_body(&api, &headers, body).await?;
     let said: SignalIn = reading::input(&body)?;
     let keyed = Keyed { key: key.as_deref(), body: &body };
-    let mut answer = ingest::signal(&api.store, &api.settings, &caller, &said, keyed).await?;
+    let mut answer = ingest::signal(&api.store, &api.setting.ingest(), &caller, &said, keyed).await?;
     // It is committed: that nobody can say now what is on the wire must not look like a refusal.
     if let Err(error) = ingest::drain_state(&api.store, &mut answer).await {
         tracing::warn!(%error, id = answer.id, "the drain of a recovery cannot be read");
@@ -186,7 +186,7 @@ pub(super) async fn managed<T: DeserializeOwned>(
     Ok((caller, reading::input(&json_body(api, headers, body).await?)?))
 }
 
-async fn json_body(api: &Api, headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Problem> {
+pub(super) async fn json_body(api: &Api, headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Problem> {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let media_type = content_type.split(';').next().unwrap_or_default().trim();
     if !media_type.eq_ignore_ascii_case("application/json") {
@@ -197,7 +197,7 @@ async fn json_body(api: &Api, headers: &HeaderMap, body: Body) -> Result<Vec<u8>
 }
 
 /// The header, bare or as a quoted structured-field string.
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
     let text = value.to_str().unwrap_or_default();
     let key = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);

@@ -83,6 +83,16 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "body_cut", format!("the body cannot be read to its end: {detail}"), hint)
     }
 
+    /// 409: a resend is refused, by name.
+    #[must_use]
+    pub fn refused(why: &str, hint: String) -> Self {
+        let detail = format!("the resend is refused: {why}");
+        Self {
+            errors: vec![FieldError::new("delivery", why)],
+            ..Self::new(StatusCode::CONFLICT, "resend_refused", detail, hint)
+        }
+    }
+
     /// 503, for a while.
     #[must_use]
     pub fn busy(detail: &str) -> Self {

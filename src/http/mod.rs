@@ -6,21 +6,23 @@ mod error;
 mod health;
 mod import;
 mod operate;
+mod resend;
 
 pub use error::Problem;
 
-use crate::flow::ingest::Settings;
+use crate::flow::setting::Setting;
 use crate::store::Store;
 use axum::routing::{get, post, put};
 use axum::{Extension, Router};
+use std::sync::Arc;
 
 /// What the handlers share.
 #[derive(Clone, Debug)]
 pub struct Api {
     /// The database.
     pub store: Store,
-    /// How inputs are taken in.
-    pub settings: Settings,
+    /// What the stages need to know.
+    pub setting: Arc<Setting>,
     /// The largest body, in bytes.
     pub max_body_bytes: usize,
 }
@@ -33,6 +35,9 @@ pub fn router(api: Api) -> Router {
         .route("/v1/signals", post(api::signal))
         .route("/v1/signals/{id}", get(api::show_signal))
         .route("/v1/deliveries/{id}/mail", get(api::mail))
+        .route("/v1/deliveries/{id}/resend", post(resend::one))
+        .route("/v1/resends", post(resend::several))
+        .route("/v1/journal", get(resend::journal))
         .route("/v1/components/{key}", put(api::component))
         .route("/v1/connections/{key}", put(api::connection))
         .route("/v1/subscribers/{key}", put(api::subscriber))

@@ -1,19 +1,27 @@
 //! The journal: who did what and why. Each line's hash covers the line before it, so that a line
 //! changed or taken out by hand is found by [`broken`].
 
+use super::ingest::json;
 use super::{StoreError, Tx};
 use crate::domain::id::EntryId;
 use crate::domain::time::Timestamp;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use uuid::fmt::Simple;
 
 statements! {
     // Two writers that both read line n would both write n + 1. Locking the newest line is not enough: who waited
     // for it would still see it as the newest. SQLite has one writer.
-    LOCK_JOURNAL = super::Sql::differs("SELECT 1", "LOCK TABLE journal IN EXCLUSIVE MODE");
+    // (Not LOCK TABLE: that would ask for the right to change the table, which its users had better not have.)
+    LOCK_JOURNAL = super::Sql::differs("SELECT 1", "SELECT pg_advisory_xact_lock(CAST('journal'::regclass::oid AS BIGINT))");
     NEWEST_LINE = super::Sql::same("SELECT n, hash FROM journal ORDER BY n DESC LIMIT 1");
-    ADD_LINE = super::Sql::same(
-        "INSERT INTO journal (n, id, at, who, action, subject, detail, hash) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+    ADD_LINES = over_rows!(
+        "INSERT INTO journal (n, id, at, who, action, subject, detail, hash)
+         SELECT j.n, j.id, j.at, j.who, j.action, j.subject, j.detail, j.hash FROM",
+        [n bigint, id uuid, at bigint, who text, action text, subject text, detail text, hash bytea], "WHERE TRUE"
+    );
+    NEWEST_LINES = super::Sql::same(
+        "SELECT n, id, at, who, action, subject, detail, hash FROM journal WHERE n < $1 ORDER BY n DESC LIMIT $2",
     );
     LINES = super::Sql::same(
         "SELECT n, id, at, who, action, subject, detail, hash FROM journal WHERE n > $1 ORDER BY n LIMIT $2",
@@ -39,8 +47,13 @@ pub struct Line {
     pub subject: String,
     /// Why, in the person's words.
     pub detail: String,
-    #[serde(skip)]
-    hash: Vec<u8>,
+    /// Covers the line and the one before it.
+    #[serde(serialize_with = "as_hex")]
+    pub hash: Vec<u8>,
+}
+
+fn as_hex<S: serde::Serializer>(bytes: &[u8], s: S) -> Result<S::Ok, S::Error> {
+    s.serialize_str(&hex(bytes))
 }
 
 impl Line {
@@ -59,27 +72,80 @@ impl Line {
     }
 }
 
+/// Lets nobody else write the journal until the end of the transaction. Whoever decides by what others decided a
+/// moment ago takes it before looking.
+///
+/// # Errors
+/// When the database fails.
+pub async fn lock(tx: &mut Tx) -> Result<(), StoreError> {
+    exec!(tx, LOCK_JOURNAL).map(drop)
+}
+
 /// Appends a line in the transaction of the act itself: neither is there without the other.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn append(tx: &mut Tx, who: &str, action: &str, subject: &str, detail: &str) -> Result<EntryId, StoreError> {
-    exec!(tx, LOCK_JOURNAL)?;
-    let (n, previous) = first!(tx, (i64, Vec<u8>), NEWEST_LINE)?.unwrap_or_default();
-    let mut line = Line {
-        n: n + 1,
-        id: EntryId::new(),
-        at: tx.now(),
-        who: who.to_owned(),
-        action: action.to_owned(),
-        subject: subject.to_owned(),
-        detail: detail.to_owned(),
-        hash: Vec::new(),
-    };
-    line.hash = line.digest(&previous);
-    let Line { n, id, at, who, action, subject, detail, hash } = line;
-    exec!(tx, ADD_LINE, n, id, at, &who, &action, &subject, &detail, &hash)?;
-    Ok(id)
+pub async fn append(tx: &mut Tx, who: &str, action: &str, subject: &str, detail: &str) -> Result<(), StoreError> {
+    append_all(tx, who, &[(action, subject.to_owned(), detail.to_owned())]).await
+}
+
+/// Appends lines (action, subject, detail), as [`append`] does.
+///
+/// # Errors
+/// When the database fails.
+pub async fn append_all(tx: &mut Tx, who: &str, of: &[(&str, String, String)]) -> Result<(), StoreError> {
+    #[derive(Serialize)]
+    struct Row<'a> {
+        n: i64,
+        id: Simple,
+        at: i64,
+        who: &'a str,
+        action: &'a str,
+        subject: &'a str,
+        detail: &'a str,
+        hash: String,
+    }
+    if of.is_empty() {
+        return Ok(());
+    }
+    lock(tx).await?;
+    let (mut n, mut hash) = first!(tx, (i64, Vec<u8>), NEWEST_LINE)?.unwrap_or_default();
+    let mut lines = Vec::with_capacity(of.len());
+    for (action, subject, detail) in of {
+        n += 1;
+        let mut line = Line {
+            n,
+            id: EntryId::new(),
+            at: tx.now(),
+            who: who.to_owned(),
+            action: (*action).to_owned(),
+            subject: subject.clone(),
+            detail: detail.clone(),
+            hash,
+        };
+        line.hash = line.digest(&line.hash);
+        hash = line.hash.clone();
+        lines.push(line);
+    }
+    let rows = lines.iter().map(|l| Row {
+        n: l.n,
+        id: l.id.0.simple(),
+        at: l.at.0,
+        who: &l.who,
+        action: &l.action,
+        subject: &l.subject,
+        detail: &l.detail,
+        hash: format!("\\x{}", hex(&l.hash)),
+    });
+    exec!(tx, ADD_LINES, json(&rows.collect::<Vec<_>>())).map(drop)
+}
+
+/// A page of lines before a number, newest first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn newest(tx: &mut Tx, before: Option<i64>, most: i64) -> Result<Vec<Line>, StoreError> {
+    rows!(tx, Line, NEWEST_LINES, before.unwrap_or(i64::MAX), most)
 }
 
 /// Lines after a number, at most 1000, oldest first.
@@ -90,22 +156,54 @@ pub async fn lines(tx: &mut Tx, after: i64) -> Result<Vec<Line>, StoreError> {
     rows!(tx, Line, LINES, after, PAGE)
 }
 
+/// What reading the whole journal found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Verified {
+    /// How many lines are good, from the first on.
+    pub lines: i64,
+    /// The hash of the last of them. Kept elsewhere, with the number, it shows later that nothing was cut off.
+    pub hash: String,
+    /// The first line that does not follow from the one before it.
+    pub broken: Option<i64>,
+    /// The line that was expected is there, with the hash that was expected.
+    pub expected: Option<bool>,
+}
+
+/// Reads the journal from its first line on. `expected` is a line's number and hash as an earlier call told them.
+///
+/// # Errors
+/// When the database fails.
+pub async fn verify(tx: &mut Tx, expected: Option<(i64, &str)>) -> Result<Verified, StoreError> {
+    let (mut n, mut hash) = (0, Vec::new());
+    let mut found = expected.map(|(number, _)| number == 0);
+    let mut broken = None;
+    'pages: loop {
+        let page = lines(tx, n).await?;
+        if page.is_empty() {
+            break;
+        }
+        for line in page {
+            if line.n != n + 1 || line.digest(&hash) != line.hash {
+                broken = Some(line.n);
+                break 'pages;
+            }
+            (n, hash) = (line.n, line.hash);
+            if let Some((number, known)) = expected.filter(|(number, _)| *number == n) {
+                found = Some(number == n && hex(&hash).eq_ignore_ascii_case(known));
+            }
+        }
+    }
+    Ok(Verified { lines: n, hash: hex(&hash), broken, expected: found })
+}
+
 /// The number of the first line that does not follow from the one before it.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn broken(tx: &mut Tx) -> Result<Option<i64>, StoreError> {
-    let (mut n, mut hash) = (0, Vec::new());
-    loop {
-        let page = lines(tx, n).await?;
-        if page.is_empty() {
-            return Ok(None);
-        }
-        for line in page {
-            if line.n != n + 1 || line.digest(&hash) != line.hash {
-                return Ok(Some(line.n));
-            }
-            (n, hash) = (line.n, line.hash);
-        }
-    }
+    Ok(verify(tx, None).await?.broken)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -30,6 +30,7 @@ pub mod plan;
 pub mod queue;
 pub mod record;
 pub mod recover;
+pub mod resend;
 pub mod setup;
 pub mod streams;
 pub mod subjects;
@@ -64,6 +65,7 @@ pub fn statements() -> Vec<Sql> {
         queue::ALL,
         record::ALL,
         recover::ALL,
+        resend::ALL,
         setup::ALL,
         streams::ALL,
         subjects::ALL,

@@ -17,7 +17,7 @@ use uuid::fmt::Simple;
 statements! {
     DELIVERIES = over_rows!(
         "SELECT d.id, d.class, d.state, d.token, d.lane_id, d.notice_id, d.subscriber_id, d.thread_id, d.tries, d.repeats, d.reaps,
-                d.maybe_mailed, d.created_at, d.reason, d.message_id, CASE WHEN d.state = 'queued' THEN d.context END AS context, t.root, t.subject, t.sender, t.last_message_id, t.last_class, t.last_phase, d.phase,
+                d.maybe_mailed, d.created_at, d.resend_no > 0 AS resend, d.reason, d.message_id, CASE WHEN d.state = 'queued' THEN d.context END AS context, t.root, t.subject, t.sender, t.last_message_id, t.last_class, t.last_phase, d.phase,
                 t.last_mailed_at, t.told_at, t.ended_at, s.address, s.name, s.locale, s.zone, n.observed_at,
                 d.rule, CASE WHEN d.class = 'incident_update' THEN (SELECT x.id FROM delivery x WHERE x.thread_id = d.thread_id
                     AND x.revision > d.revision AND x.class IN ('incident_update', 'incident_end')
@@ -50,7 +50,7 @@ statements! {
     );
     // The last look: only what the gate asks for. It is read for every mail, and each column costs.
     TRUTHS = over_rows!(
-        "SELECT d.id, d.class, d.state, d.token, d.created_at, t.last_mailed_at, t.told_at, t.ended_at,
+        "SELECT d.id, d.class, d.state, d.token, d.created_at, d.resend_no > 0 AS resend, t.last_mailed_at, t.told_at, t.ended_at,
                 d.rule, CASE WHEN d.class = 'incident_update' THEN (SELECT x.id FROM delivery x WHERE x.thread_id = d.thread_id
                     AND x.revision > d.revision AND x.class IN ('incident_update', 'incident_end')
                     AND (x.state IN ('queued', 'sending') OR x.maybe_mailed) ORDER BY x.revision DESC LIMIT 1) END AS newer,
@@ -105,6 +105,8 @@ pub struct Truth {
     pub token: i64,
     /// When it was planned.
     pub created_at: Timestamp,
+    /// A person asked for it again.
+    pub resend: bool,
     /// When the thread's last mail left.
     pub last_mailed_at: Option<Timestamp>,
     /// When the thread's subscriber was first told.

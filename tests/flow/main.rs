@@ -21,5 +21,6 @@ mod once;
 mod planning;
 mod relay;
 mod replies;
+mod resend;
 mod streams;
 mod vanished;

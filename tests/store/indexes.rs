@@ -89,7 +89,7 @@ fn rows(table: u32) -> Value {
             let id = id(table, i * 9_000).simple().to_string();
             serde_json::json!({"id": id, "at": 1, "reason": "recovered", "token": 0, "state": "accepted", "counts": 0,
                 "mailed": 1, "due_at": 1, "until": 1, "owner": "x", "lease_until": 1, "message_id": "m", "context": "{}",
-                "template_set": "t", "address": "a", "decided_at": 1, "again": 0})
+                "template_set": "t", "address": "a", "cause_id": id, "subscriber_id": id, "resend_of": id, "decided_at": 1, "again": 0})
         })
         .collect();
     Value::Text(serde_json::to_string(&rows).unwrap())
@@ -124,6 +124,28 @@ fn cases() -> Vec<(&'static str, Vec<Value>, Option<&'static str>)> {
         ("REFUSED_ALONE", vec![rows(DELIVERY)], None),
         ("SUPPRESSIONS", vec![Text("a@example.net".to_owned())], None),
         ("FORGET", vec![rows(DELIVERY)], None),
+        ("KNOWN", vec![rows(DELIVERY)], Some("delivery_by_thread")),
+        ("COPIES_SENT", vec![rows(DELIVERY)], None),
+        ("PRESENT", vec![rows(DELIVERY)], None),
+        ("NOT_TAKEN_BACK", vec![rows(DELIVERY)], Some("delivery_item_correction")),
+        ("NEWEST_UPDATE", vec![rows(DELIVERY)], None),
+        (
+            "UNDELIVERED",
+            vec![
+                Id(id(DELIVERY, 400)),
+                Id(id(DELIVERY, 90_000)),
+                Text("unknown".to_owned()),
+                Text("action_required".to_owned()),
+                Text("account".to_owned()),
+                Text("recovered".to_owned()),
+                Number(0),
+                Number(90_000),
+                Id(id(COMPONENT, 4)),
+                Number(50),
+            ],
+            Some("delivery_undelivered"),
+        ),
+        ("COPY_ITEMS", vec![rows(DELIVERY)], None),
     ]
 }
 

@@ -6,6 +6,7 @@ mod support;
 
 mod checks;
 mod indexes;
+mod journal;
 mod race;
 mod schema;
 mod statements;

@@ -20,6 +20,7 @@ fn view(class: Class, items: Vec<Item>) -> View {
     View {
         class,
         created_at: NOW - Span::minutes(10),
+        resend: false,
         holds: Holds::default(),
         suppressed: false,
         told: true,
