@@ -83,11 +83,12 @@ pub fn read(content: &[u8]) -> Result<Vec<History>, Wrong> {
     struct Kind {
         incidents: Option<serde::de::IgnoredAny>,
     }
-    // The whole of a timeline is one document only when it has one line; else reading it ends after the first.
+    // The whole of a timeline is one document only when it has one line; else each line is one.
     let whole: Result<Kind, _> = serde_json::from_str(text);
+    let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
     let histories = match whole {
         Ok(Kind { incidents: Some(_) }) => vec![statuspage(text)?],
-        Err(e) if text.lines().next().is_none_or(|line| serde_json::from_str::<Kind>(line).is_err()) => {
+        Err(e) if serde_json::from_str::<Kind>(first).is_err() => {
             return Err(format!(
                 "line {}: {e}; it is neither an incidents.json nor a timeline of one incident a line",
                 e.line().max(1)
