@@ -76,6 +76,8 @@ fn what_cannot_be_read_is_refused_with_its_place() {
         (TIMELINE.replace("Completed", "Gone"), "line 2: updates[1].status: `gone`"),
         (TIMELINE.replace("2025-04-02T10:00:00Z", "2 April"), "line 4: updates[0].at: `2 April`"),
         (TIMELINE.replace("\"id\":\"i1\",", ""), "line 4: .: missing field `id`"),
+        (STATUSPAGE.replace("\"o2\"", "\" \""), "incident one: update 2: an id"),
+        (TIMELINE.replace("Web API", ""), "line 2: update 1: an id, or a component's key"),
         (TIMELINE.replace("\"minor\"", "\"vast\""), "line 4: impact: unknown variant `vast`"),
     ] {
         let wrong = read(text.as_bytes()).unwrap_err();

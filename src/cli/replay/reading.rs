@@ -182,7 +182,10 @@ fn incident_of(
     }
     updates.sort_by_key(|u| (u.arrives, is_end(u.phase)));
     let mut known = HashSet::new();
-    for update in &mut updates {
+    for (n, update) in updates.iter_mut().enumerate() {
+        if update.key.is_empty() || update.components.iter().any(|c| c.key.is_empty() || c.name.is_empty()) {
+            return Err(format!("update {}: an id, or a component's key or name, is empty", n + 1));
+        }
         let (id, mut nth) = (update.key.clone(), 2);
         while !known.insert(update.key.clone()) {
             update.key = format!("{id}#{nth}");
