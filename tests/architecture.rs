@@ -148,6 +148,20 @@ fn every_file_keeps_to_its_layer() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
+/// What counts a replay must be able to find the dispatcher wrong.
+#[test]
+fn the_counting_of_a_replay_knows_nothing_of_the_dispatcher() {
+    let counting = ["cli/replay/count.rs", "cli/replay/history.rs"];
+    for (path, text) in sources().into_iter().filter(|(path, _)| counting.contains(&path.as_str())) {
+        let code = without_comment_lines(&text);
+        let used: Vec<_> = modules_used(&code, 3).into_iter().filter(|used| used != "domain").collect();
+        assert!(used.is_empty(), "src/{path} uses {used:?}");
+        let beside: BTreeSet<_> = code.split("super::").skip(1).filter_map(identifier).collect();
+        assert!(beside.iter().all(|module| module == "history"), "src/{path} uses {beside:?}");
+    }
+    assert!(counting.iter().all(|path| sources().iter().any(|(known, _)| known == path)), "the counting has moved");
+}
+
 #[test]
 fn both_databases_have_the_same_migrations() {
     let (sqlite, postgres) = (migrations("sqlite"), migrations("postgres"));

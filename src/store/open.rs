@@ -85,13 +85,9 @@ impl Store {
     pub async fn open(url: &str, connections: Connections, clock: Clock) -> Result<Self, StoreError> {
         let pool = if url.starts_with("sqlite:") {
             sqlite::open(url, connections.sqlite_readers).await?
-        } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
-            postgres::open(url, connections.postgres).await?
         } else {
-            return Err(unfit(
-                "database.url is neither sqlite: nor postgres:",
-                "write sqlite://allclear.db or postgres://user@host/database",
-            ));
+            check_postgres(url)?;
+            postgres::open(url, connections.postgres).await?
         };
         Ok(Self { pool, clock })
     }
@@ -119,6 +115,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be reached, or does not allow it.
     pub async fn make_schema(url: &str, name: &str) -> Result<String, StoreError> {
+        check_postgres(url)?;
         postgres::make_schema(url, name).await
     }
 
@@ -240,6 +237,16 @@ impl Store {
 pub fn system_time() -> Timestamp {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
+
+fn check_postgres(url: &str) -> Result<(), StoreError> {
+    if url.starts_with("postgres:") || url.starts_with("postgresql:") {
+        return Ok(());
+    }
+    Err(unfit(
+        "database.url is neither sqlite: nor postgres:",
+        "write sqlite://allclear.db or postgres://user@host/database",
+    ))
 }
 
 pub(super) fn unfit(what: impl Into<String>, hint: impl Into<String>) -> StoreError {

@@ -126,8 +126,9 @@ async fn say(w: &World, kind: &str, key: &str, v: &str) -> usize {
             said!(said, fields, usual, notice)
         }
         "incident" => {
-            let fields = ["incident", "title", "body", "consequences", "not_affected", "link", "support_link"];
-            let said = json!({"kind": "incident", "incident": format!("{v} {key}"), "title": v, "body": v,
+            let fields =
+                ["incident", "update", "title", "body", "consequences", "not_affected", "link", "support_link"];
+            let said = json!({"kind": "incident", "incident": format!("{v} {key}"), "update": v, "title": v, "body": v,
                 "phase": "investigating", "consequences": v, "not_affected": v, "link": v, "support_link": v,
                 "components": [{"key": key}], "recipients": [&subscriber]});
             let usual = |field: &str| if field == "incident" { json!(key) } else { usual(field) };
@@ -154,6 +155,13 @@ fn check(got: &Got, value: &str) {
     let of = |name: &str| headers.iter().filter(|(n, _)| n == name).map(|(_, v)| v.as_str()).collect::<Vec<_>>();
     assert_eq!(of("To"), [got.to.as_str()], "{value:?}");
     assert!(of("Bcc").is_empty() && of("Cc").is_empty());
+    if let Some(key) = got.to.strip_prefix("incident-").and_then(|rest| rest.split('@').next()) {
+        for name in ["Incident", "Update", "Phase", "Components"] {
+            let one: [&str; 1] = of(&format!("X-Allclear-{name}")).try_into().unwrap();
+            assert!(one[0].bytes().all(|b| (b' '..=b'~').contains(&b)), "{value:?} in {name}: {}", one[0]);
+            assert!(!matches!(name, "Incident" | "Components") || one[0].ends_with(key), "{value:?}: {}", one[0]);
+        }
+    }
     let subject = decoded(of("Subject")[0]);
     let html = part(&got.raw, "text/html");
     let text = part(&got.raw, "text/plain");

@@ -18,6 +18,7 @@ async fn go(session: &mut Session, to: &str) -> (Outcome, Vec<u8>) {
         references: vec![],
         language: "en".into(),
         reference: "ntc_0123".into(),
+        about: None,
         expires: None,
         text: "Hello,\n".into(),
         html: "<p>Hello</p>\n".into(),

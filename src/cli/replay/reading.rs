@@ -83,11 +83,12 @@ pub fn read(content: &[u8]) -> Result<Vec<History>, Wrong> {
     struct Kind {
         incidents: Option<serde::de::IgnoredAny>,
     }
-    // The whole of a timeline is one document only when it has one line; else reading it ends after the first.
+    // The whole of a timeline is one document only when it has one line; else each line is one.
     let whole: Result<Kind, _> = serde_json::from_str(text);
+    let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
     let histories = match whole {
         Ok(Kind { incidents: Some(_) }) => vec![statuspage(text)?],
-        Err(e) if text.lines().next().is_none_or(|line| serde_json::from_str::<Kind>(line).is_err()) => {
+        Err(e) if serde_json::from_str::<Kind>(first).is_err() => {
             return Err(format!(
                 "line {}: {e}; it is neither an incidents.json nor a timeline of one incident a line",
                 e.line().max(1)
@@ -181,7 +182,10 @@ fn incident_of(
     }
     updates.sort_by_key(|u| (u.arrives, is_end(u.phase)));
     let mut known = HashSet::new();
-    for update in &mut updates {
+    for (n, update) in updates.iter_mut().enumerate() {
+        if update.key.is_empty() || update.components.iter().any(|c| c.key.is_empty() || c.name.is_empty()) {
+            return Err(format!("update {}: an id, or a component's key or name, is empty", n + 1));
+        }
         let (id, mut nth) = (update.key.clone(), 2);
         while !known.insert(update.key.clone()) {
             update.key = format!("{id}#{nth}");
