@@ -51,9 +51,9 @@ statements! {
             AND delivery_item.episode = j.episode"
     );
     SPLIT_DELIVERY = super::Sql::same(
-        "INSERT INTO delivery (id, class, stream, lane_id, cause_id, notice_id, subscriber_id, thread_id, resend_no, state, due_at,
+        "INSERT INTO delivery (id, class, stream, lane_id, cause_id, notice_id, subscriber_id, thread_id, resend_no, rule, state, due_at,
             reason, created_at)
-         SELECT $2, d.class, d.stream, d.lane_id, $2, d.notice_id, d.subscriber_id, d.thread_id, 0, 'queued', $3, $4, d.created_at
+         SELECT $2, d.class, d.stream, d.lane_id, $2, d.notice_id, d.subscriber_id, d.thread_id, 0, d.rule, 'queued', $3, $4, d.created_at
          FROM delivery d WHERE d.id = $1",
     );
     MOVE_SPLIT = over_rows!(
