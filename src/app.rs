@@ -115,7 +115,8 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     for dispatcher in worker::dispatchers(&shared, &transports(config), GROUPS) {
         loops.spawn(dispatch_loop(dispatcher, woken.clone(), poll, stop.clone()));
     }
-    let api = Api { store, settings: shared.setting.ingest(), max_body_bytes: config.http.max_body_bytes };
+    let (settings, setting) = (shared.setting.ingest(), shared.setting.clone());
+    let api = Api { store, settings, setting, max_body_bytes: config.http.max_body_bytes };
     let routes = router(api).layer(axum::middleware::map_response(move |response: axum::response::Response| {
         // Something may have been taken in; a wake-up is a courtesy, the poll is the truth.
         wake.send_replace(());

@@ -46,7 +46,9 @@ impl Face {
         let token = keys::create(&mut tx, "statuspage", scopes).await.unwrap();
         tx.commit().await.unwrap();
         let settings = Settings { dwell: Span::minutes(5), confirm_within: Span::hours(6) };
-        let router = router(Api { store: store.clone(), settings, max_body_bytes: 1_000_000 });
+        let config = allclear::config::Config::load(None, std::iter::empty()).unwrap();
+        let setting = std::sync::Arc::new(allclear::flow::setting::Setting::of(&config));
+        let router = router(Api { store: store.clone(), settings, setting, max_body_bytes: 1_000_000 });
         Self { router, token, store, _dir: dir }
     }
 

@@ -14,6 +14,7 @@ pub mod output;
 mod pages;
 mod preview;
 mod put;
+mod search;
 mod show;
 mod sight;
 mod signal;
@@ -84,6 +85,10 @@ enum Command {
     Import(import::Args),
     /// Show what was sent and not, and why: of a customer, connection, incident, or by id
     Show(show::Args),
+    /// Find mails: by address, connection, incident, Message-ID, relay reply, state, class, time
+    Search(search::Args),
+    /// How our own queue does: what waits and why, what comes and leaves, when it is drained
+    Status,
     /// Keep mail back: all, of a class, or of a component; without options list what is kept
     Hold(hold::HoldArgs),
     /// Let mail go again
@@ -233,6 +238,8 @@ async fn run(command: Command, config: Option<&Path>, json: bool, serve: Serve) 
         Command::Put(args) => put::run(&context, args).await,
         Command::Import(args) => import::run(&context, args).await,
         Command::Show(args) => show::run(&context, &args).await,
+        Command::Search(args) => search::run(&context, &args).await,
+        Command::Status => search::status(&context).await,
         Command::Hold(args) => hold::hold(&context, args).await,
         Command::Release(args) => hold::release(&context, &args).await,
         Command::Stop(why) => hold::stop(&context, &why).await,

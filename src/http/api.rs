@@ -146,15 +146,6 @@ struct Recovery {
     progress: Progress,
 }
 
-/// `GET /v1/notices/{id}`
-pub(super) async fn show_notice(State(api): State<Api>, Segment(id): Segment, headers: HeaderMap) -> Answered {
-    auth::caller(&api, &headers, Scope::Read).await?;
-    let unknown = || Problem::not_found("there is no such notice");
-    let id = id.parse().map_err(|_| unknown())?;
-    let mut tx = api.store.read().await?;
-    Ok(Json(subjects::notice(&mut tx, id).await?.ok_or_else(unknown)?).into_response())
-}
-
 /// `GET /v1/signals/{id}`
 pub(super) async fn show_signal(State(api): State<Api>, Segment(id): Segment, headers: HeaderMap) -> Answered {
     auth::caller(&api, &headers, Scope::Read).await?;

@@ -16,6 +16,7 @@ pub mod browse;
 pub mod copies;
 mod copy_in;
 pub mod doctor;
+pub mod evidence;
 pub mod fitness;
 pub mod holds;
 pub mod import;
@@ -29,7 +30,9 @@ pub mod plan;
 pub mod queue;
 pub mod record;
 pub mod recover;
+pub mod search;
 pub mod setup;
+pub mod status;
 pub mod streams;
 pub mod subjects;
 pub mod suppressions;
@@ -50,6 +53,7 @@ pub fn statements() -> Vec<Sql> {
         browse::ALL,
         copies::ALL,
         doctor::ALL,
+        evidence::ALL,
         holds::ALL,
         import::ALL,
         import_people::ALL,
@@ -61,7 +65,9 @@ pub fn statements() -> Vec<Sql> {
         queue::ALL,
         record::ALL,
         recover::ALL,
+        search::ALL,
         setup::ALL,
+        status::ALL,
         streams::ALL,
         subjects::ALL,
         suppressions::ALL,

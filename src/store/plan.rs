@@ -68,9 +68,10 @@ statements! {
         "JOIN delivery d ON d.cause_id = j.cause_id AND d.subscriber_id = j.subscriber_id AND d.resend_no = 0"
     );
     ADD_DELIVERIES = over_rows!(
-        "INSERT INTO delivery (id, class, stream, lane_id, cause_id, notice_id, subscriber_id, thread_id, state, due_at, reason, created_at)
+        "INSERT INTO delivery (id, class, stream, lane_id, cause_id, notice_id, subscriber_id, thread_id, state, due_at, reason, created_at,
+            incident_id)
          SELECT j.id, j.class, j.stream, j.lane_id, j.cause_id, j.notice_id, j.subscriber_id, j.thread_id, 'queued', j.due_at, j.reason,
-            j.created_at FROM",
+            j.created_at, (SELECT h.matter_id FROM thread h WHERE h.id = j.thread_id AND h.matter_kind = 'incident') FROM",
         [id uuid, class text, stream text, lane_id uuid, cause_id uuid, notice_id uuid, subscriber_id uuid, thread_id uuid,
          due_at bigint, reason text, created_at bigint],
         "WHERE TRUE"

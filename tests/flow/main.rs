@@ -8,6 +8,7 @@ mod table;
 mod connections;
 mod copies;
 mod corrections;
+mod explain;
 mod holds;
 mod hostile;
 mod import;
