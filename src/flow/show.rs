@@ -167,8 +167,8 @@ async fn by_id(tx: &mut Tx, asked: Asked<'_>, what: &str) -> Seen {
     if let Ok(id) = what.parse() {
         return notice(tx, asked, id).await;
     }
-    if let Ok(id) = what.parse::<SignalId>() {
-        return Ok(subjects::signal(tx, id).await?.map(|signal| Sight::Signal { signal }));
+    if let Ok(id) = what.parse() {
+        return signal(tx, id).await;
     }
     match what.parse::<RecoveryId>() {
         Ok(id) => Ok(recover::progress(tx, id).await?.map(|progress| Sight::Recovery { id, progress })),
@@ -183,6 +183,14 @@ async fn by_id(tx: &mut Tx, asked: Asked<'_>, what: &str) -> Seen {
 pub async fn delivery(tx: &mut Tx, asked: Asked<'_>, id: DeliveryId) -> Seen {
     let found = told(tx, asked.setting, &[id], true).await?.pop();
     Ok(found.map(|delivery| Sight::Delivery { delivery: Box::new(delivery) }))
+}
+
+/// A signal.
+///
+/// # Errors
+/// When the database fails.
+pub async fn signal(tx: &mut Tx, id: SignalId) -> Seen {
+    Ok(subjects::signal(tx, id).await?.map(|signal| Sight::Signal { signal }))
 }
 
 /// A notice with its mails.

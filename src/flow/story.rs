@@ -92,7 +92,7 @@ fn origin(of: &Delivery, with: &Evidence) -> Vec<Step> {
         steps.push(Step::new(n.received_at, "noticed", text).shown_by(n.id));
     }
     for s in with.signals.iter().filter(|s| s.delivery_id == of.id) {
-        let fault = s.fault.map(|fault| format!(" ({fault})")).unwrap_or_default();
+        let fault = s.fault.map(|fault| format!(" {fault}")).unwrap_or_default();
         let text = format!("{} reported that {} {}{fault} at {}", s.source, s.connection, s.what, s.observed_at);
         steps.push(Step::new(s.received_at, "noticed", text).shown_by(s.id));
     }

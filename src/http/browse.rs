@@ -72,6 +72,11 @@ notice, "there is no such notice", |tx, asked, what| match what.parse() {
     Ok(id) => show::notice(tx, asked, id).await,
     Err(_) => Ok(None),
 });
+shown!(/** `GET /v1/signals/{id}` */
+signal, "there is no such signal", |tx, _asked, what| match what.parse() {
+    Ok(id) => show::signal(tx, id).await,
+    Err(_) => Ok(None),
+});
 shown!(/** `GET /v1/deliveries/{id}` */
 delivery, "there is no such delivery", |tx, asked, what| match what.parse() {
     Ok(id) => show::delivery(tx, asked, id).await,

@@ -36,7 +36,7 @@ pub fn router(api: Api) -> Router {
         .route("/v1/notices", post(api::notice))
         .route("/v1/notices/{id}", get(browse::notice))
         .route("/v1/signals", post(api::signal))
-        .route("/v1/signals/{id}", get(api::show_signal))
+        .route("/v1/signals/{id}", get(browse::signal))
         .route("/v1/deliveries", get(browse::deliveries))
         .route("/v1/deliveries/{id}", get(browse::delivery))
         .route("/v1/deliveries/{id}/mail", get(api::mail))

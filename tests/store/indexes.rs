@@ -140,7 +140,7 @@ fn cases() -> Vec<(&'static str, Vec<Value>, Option<&'static str>)> {
         ("BY_NOTICE", search(Id(id(NOTICE, 77))), Some("delivery_by_notice")),
         ("BY_INCIDENT", search(Id(id(INCIDENT, 7))), Some("delivery_by_incident")),
         ("BY_STATE", search(Text("withdrawn".to_owned())), Some("delivery_not_sent")),
-        ("ON_THE_WIRE", search(Text("sending".to_owned())), Some("delivery_leased")),
+        ("ON_THE_WIRE", search(Text("sending".to_owned())), None),
         ("WAITING", search(Text("queued".to_owned())), Some("delivery_due")),
         ("BY_CLASS", search(Text("action_required".to_owned())), Some("delivery_by_class")),
         ("QUEUE_UP_TO", vec![Number(5_000)], Some("delivery_due")),
