@@ -224,7 +224,8 @@ fn id(table: u64, i: u64) -> u64 {
 }
 
 fn filled(database: &str, sql: &str, rows: u64, now: i64) -> String {
-    let count = format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows})");
+    let count =
+        format!("WITH RECURSIVE n(i) AS (SELECT CAST(1 AS BIGINT) UNION ALL SELECT i + 1 FROM n WHERE i < {rows})");
     let sql = sql.replace("{n}", &count).replace("{rows}", &rows.to_string()).replace("{now}", &now.to_string());
     let mut pieces = sql.split('{');
     let mut made = pieces.next().unwrap_or_default().to_owned();

@@ -343,7 +343,7 @@ fn timeline(connections: &[History], suppressed: Option<&Suppression>, deliverie
     }
     for History { now, signals, recoveries } in connections {
         for s in signals {
-            let fault = s.fault.map(|fault| format!(" ({fault})")).unwrap_or_default();
+            let fault = s.fault.map(|fault| format!(" {fault}")).unwrap_or_default();
             let text =
                 format!("{} reported at {}: {} {}{fault}; {}", s.source, s.observed_at, now.key, s.what, became(s));
             steps.push(Step::new(s.received_at, "signal", text).shown_by(s.id));
