@@ -178,7 +178,7 @@ async fn a_notice_is_accepted_and_can_be_read_back() {
     let place = reply.header("location").to_owned();
     assert_eq!(place, format!("/v1/notices/{}", reply.body["id"].as_str().unwrap()));
     let read = face.send("GET", &place, "", &[]).await;
-    assert_eq!((read.status, &read.body["phase"]), (StatusCode::OK, &json!("investigating")));
+    assert_eq!((read.status, &read.body["notice"]["phase"]), (StatusCode::OK, &json!("investigating")));
 }
 
 #[tokio::test]

@@ -6,6 +6,4 @@ DROP INDEX delivery_item_correction;
 CREATE UNIQUE INDEX delivery_item_correction ON delivery_item (corrects_id, subject_id, episode, resend_no)
     WHERE corrects_id IS NOT NULL;
 
-CREATE INDEX delivery_resent ON delivery (resend_of) WHERE resend_of IS NOT NULL;
-DROP INDEX delivery_parked;
 CREATE INDEX delivery_undelivered ON delivery (id) WHERE state IN ('failed', 'suppressed', 'parked', 'unknown');

@@ -18,6 +18,7 @@ mod preview;
 mod put;
 pub mod replay;
 mod resend;
+mod search;
 mod show;
 mod sight;
 mod signal;
@@ -93,6 +94,10 @@ enum Command {
     Resend(resend::Args),
     /// Who did what and why; `verify` finds lines that were changed, removed or put in
     Journal(journal::Args),
+    /// Find mails: by address, connection, incident, Message-ID, relay reply, state, class, time
+    Search(search::Args),
+    /// How our own queue does: what waits and why, what comes and leaves, when it is drained
+    Status,
     /// Keep mail back: all, of a class, or of a component; without options list what is kept
     Hold(hold::HoldArgs),
     /// Let mail go again
@@ -244,6 +249,8 @@ async fn run(command: Command, config: Option<&Path>, json: bool, serve: Serve) 
         Command::Show(args) => show::run(&context, &args).await,
         Command::Resend(args) => resend::run(&context, args).await,
         Command::Journal(args) => journal::run(&context, args).await,
+        Command::Search(args) => search::run(&context, &args).await,
+        Command::Status => search::status(&context).await,
         Command::Hold(args) => hold::hold(&context, args).await,
         Command::Release(args) => hold::release(&context, &args).await,
         Command::Stop(why) => hold::stop(&context, &why).await,

@@ -1,96 +1,26 @@
-//! What `show` shows, as JSON and as text.
+//! What `show`, `search` and `status` say to people. (Writing to a `String` cannot fail.)
 
 use super::output::{Table, or_dash, printable};
-use crate::domain::id::{DeliveryId, RecoveryId};
-use crate::store::browse::{self, Delivery, Page};
-use crate::store::recover::Progress;
-use crate::store::subjects::{
-    Component, Connection, Count, Incident, Notice, Recovery, Signal, Subscriber, Subscription,
-};
-use crate::store::suppressions::Suppression;
-use serde::Serialize;
+use crate::flow::search::Page;
+use crate::flow::show::{Customer, History, Said, Sight, Told};
+use crate::flow::status::Status;
+use crate::flow::story::Step;
+use crate::store::search::Cursor;
+use crate::store::subjects::Count;
+use crate::store::subjects::Subscription;
 use std::fmt::Write;
 
-/// What was found.
-#[derive(Serialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub(super) enum Sight {
-    Customer { customers: Vec<Customer> },
-    Connection { connection: History, deliveries: Vec<Delivery>, next: Option<DeliveryId> },
-    Incident { incident: Incident, updates: Vec<Notice>, mails: Vec<Count> },
-    Component { component: Component },
-    Delivery { delivery: Box<Delivery> },
-    Notice { notice: Notice, deliveries: Vec<Delivery>, next: Option<DeliveryId> },
-    Signal { signal: Signal },
-    Recovery { id: RecoveryId, progress: Progress },
-}
-
-/// One subscriber with all that concerns them.
-#[derive(Serialize)]
-pub(super) struct Customer {
-    pub subscriber: Subscriber,
-    pub subscriptions: Vec<Subscription>,
-    pub suppressed: Option<Suppression>,
-    pub connections: Vec<History>,
-    pub deliveries: Vec<Delivery>,
-    pub next: Option<DeliveryId>,
-}
-
-/// A connection with what was said about it, newest first.
-#[derive(Serialize)]
-pub(super) struct History {
-    #[serde(flatten)]
-    pub now: Connection,
-    pub signals: Vec<browse::Signal>,
-    pub recoveries: Vec<Recovery>,
-}
-
-/// The cursor of the next page, if this one is full.
-pub(super) fn next(deliveries: &[Delivery], page: Page) -> Option<DeliveryId> {
-    let full = i64::try_from(deliveries.len()).is_ok_and(|n| n == page.limit);
-    deliveries.last().filter(|_| full).map(|last| last.id)
-}
-
-impl Sight {
-    /// The deliveries in it.
-    pub(super) fn deliveries_mut(&mut self) -> Vec<&mut Delivery> {
-        match self {
-            Self::Customer { customers } => customers.iter_mut().flat_map(|c| &mut c.deliveries).collect(),
-            Self::Connection { deliveries, .. } | Self::Notice { deliveries, .. } => deliveries.iter_mut().collect(),
-            Self::Delivery { delivery } => vec![delivery],
-            _ => Vec::new(),
-        }
-    }
-}
-
-/// The text for people. (Writing to a `String` cannot fail.)
+/// What was found, in words.
 pub(super) fn text(sight: &Sight) -> String {
     let mut out = String::new();
     match sight {
-        Sight::Customer { customers } => {
-            for Customer { subscriber: s, subscriptions, suppressed, connections, deliveries: mails, next } in customers
-            {
-                let name = s.name.as_deref().map(printable).unwrap_or_default();
-                let _ = writeln!(out, "{} <{}> {name} ({}, {}, {})", s.key, s.address, s.locale, s.zone, s.id);
-                if let Some(x) = suppressed {
-                    let said = x.evidence.as_deref().map(printable).unwrap_or_default();
-                    let _ = writeln!(out, "  gets no mail since {}: {} {said}", x.created_at, x.reason);
-                    let _ = writeln!(out, "  `allclear suppressions lift {} --reason ...` ends that", s.address);
-                }
-                for subscription in subscriptions {
-                    follows(&mut out, subscription);
-                }
-                for connection in connections {
-                    history(&mut out, connection);
-                }
-                deliveries(&mut out, mails, *next);
-            }
+        Sight::Customer { customers } => customers.iter().for_each(|one| customer(&mut out, one)),
+        Sight::Connection { connection: c, timeline, deliveries, next } => {
+            connection(&mut out, c);
+            story(&mut out, timeline);
+            mails(&mut out, deliveries, *next);
         }
-        Sight::Connection { connection, deliveries: mails, next } => {
-            history(&mut out, connection);
-            deliveries(&mut out, mails, *next);
-        }
-        Sight::Incident { incident: i, updates, mails } => {
+        Sight::Incident { incident: i, components, updates, mails: counts, deliveries, next } => {
             let _ = writeln!(out, "{} \"{}\": {}, impact {} ({})", i.key, printable(&i.title), i.phase, i.impact, i.id);
             let _ = writeln!(
                 out,
@@ -99,58 +29,95 @@ pub(super) fn text(sight: &Sight) -> String {
                 i.updated_at,
                 or_dash(i.resolved_at)
             );
-            let mut table = Table::new(&["update", "phase", "received", "outcome"]);
-            for n in updates {
-                table.row([n.id.to_string(), or_dash(n.phase), n.received_at.to_string(), n.outcome.clone()]);
+            for c in components {
+                let _ = writeln!(out, "  {} \"{}\": {} since {}", c.key, printable(&c.name), c.status, c.changed_at);
+            }
+            let mut table = Table::new(&["update", "phase", "received", "outcome", "why"]);
+            for Said { row: n, explained } in updates {
+                let why = explained.unwrap_or_default().to_owned();
+                table.row([n.id.to_string(), or_dash(n.phase), n.received_at.to_string(), n.outcome.clone(), why]);
             }
             let _ = write!(out, "\n{table}");
-            let mut table = Table::new(&["class", "state", "mails"]);
-            for count in mails {
-                table.row([count.class.to_string(), count.state.to_string(), count.mails.to_string()]);
-            }
-            let _ = write!(out, "\n{table}");
+            tally(&mut out, counts);
+            mails(&mut out, deliveries, *next);
         }
-        Sight::Component { component: c } => {
+        Sight::Component { component: c, outages, signals } => {
             let state = c.down_since.map_or_else(|| "not reported down".to_owned(), |at| format!("down since {at}"));
             let _ =
                 writeln!(out, "{} \"{}\": {state}, outages so far {} ({})", c.key, printable(&c.name), c.episode, c.id);
+            let mut table = Table::new(&["outage", "since", "until", "incident", "connections"]);
+            for e in outages {
+                let covers = if e.covers_connections { "well with it" } else { "-" }.to_owned();
+                table.row([
+                    e.n.to_string(),
+                    e.since.to_string(),
+                    or_dash(e.ended_at),
+                    or_dash(e.incident.as_deref()),
+                    covers,
+                ]);
+            }
+            let _ = write!(out, "\n{table}");
+            let mut table = Table::new(&["signal", "observed", "received", "from", "what", "outcome"]);
+            for s in signals {
+                let (observed, received) = (s.observed_at.to_string(), s.received_at.to_string());
+                table.row([
+                    s.id.to_string(),
+                    observed,
+                    received,
+                    s.source.clone(),
+                    s.what.to_string(),
+                    s.outcome.clone(),
+                ]);
+            }
+            let _ = write!(out, "\n{table}");
         }
-        Sight::Delivery { delivery } => deliveries(&mut out, std::slice::from_ref(&**delivery), None),
-        Sight::Notice { notice: n, deliveries: mails, next } => {
-            let _ = writeln!(
-                out,
-                "{}: {} from {}, received {}: {}",
-                n.id,
-                n.kind,
-                printable(&n.source),
-                n.received_at,
-                n.outcome
-            );
-            let _ = writeln!(out, "  {}", n.payload);
-            deliveries(&mut out, mails, *next);
+        Sight::Delivery { delivery } => {
+            mails(&mut out, std::slice::from_ref(&**delivery), None);
+            story(&mut out, &delivery.steps);
+            let _ = writeln!(out, "\nThe exact mail: allclear show {} --mail", delivery.row.id);
+        }
+        Sight::Notice { notice: Said { row: n, explained }, mails: counts, deliveries, next } => {
+            let (source, at) = (printable(&n.source), n.received_at);
+            let _ = writeln!(out, "{}: {} from {source}, received {at}: {}", n.id, n.kind, n.outcome);
+            if let Some(why) = explained {
+                let _ = writeln!(out, "  {}: {why}", or_dash(n.reason));
+            }
+            if let Some(first) = n.repeats_id {
+                let _ = writeln!(out, "  the same as {first}");
+            }
+            let _ = writeln!(out, "  {}", printable(&n.payload));
+            tally(&mut out, counts);
+            mails(&mut out, deliveries, *next);
         }
         Sight::Signal { signal: s } => {
             let subject = s.connection.as_deref().unwrap_or(&s.component);
             let _ = writeln!(out, "{}: {subject} {} {}", s.id, s.what, or_dash(s.fault));
-            let _ = writeln!(
-                out,
-                "  from {}, observed {}, received {}",
-                printable(&s.source),
-                s.observed_at,
-                s.received_at
-            );
+            let (source, observed, received) = (printable(&s.source), s.observed_at, s.received_at);
+            let _ = writeln!(out, "  from {source}, observed {observed}, received {received}");
             let _ = writeln!(out, "  outcome {}", s.outcome);
         }
         Sight::Recovery { id, progress: p } => {
-            let _ = writeln!(
-                out,
-                "{id}: withdrawn {}, corrected {}, on the wire {}",
-                p.withdrawn, p.corrected, p.in_flight
-            );
+            let (withdrawn, corrected, wire) = (p.withdrawn, p.corrected, p.in_flight);
+            let _ = writeln!(out, "{id}: withdrawn {withdrawn}, corrected {corrected}, on the wire {wire}");
             let _ = writeln!(out, "  swept {}, confirm by {}", or_dash(p.swept_at), or_dash(p.confirm_by));
         }
     }
     out
+}
+
+fn customer(out: &mut String, of: &Customer) {
+    let s = &of.subscriber;
+    let name = s.name.as_deref().map(|name| format!("{} ", printable(name))).unwrap_or_default();
+    let _ = writeln!(out, "{} <{}> {name}({}, {}, {})", s.key, s.address, s.locale, s.zone, s.id);
+    if let Some(x) = &of.suppressed {
+        let said = x.evidence.as_deref().map(printable).unwrap_or_default();
+        let _ = writeln!(out, "  gets no mail since {}: {} {said}", x.created_at, x.reason);
+        let _ = writeln!(out, "  `allclear suppressions lift {} --reason ...` ends that", s.address);
+    }
+    of.subscriptions.iter().for_each(|one| follows(out, one));
+    of.connections.iter().for_each(|one| connection(out, one));
+    story(out, &of.timeline);
+    mails(out, &of.deliveries, of.next);
 }
 
 fn follows(out: &mut String, s: &Subscription) {
@@ -167,7 +134,7 @@ fn follows(out: &mut String, s: &Subscription) {
     );
 }
 
-fn history(out: &mut String, History { now: c, signals, recoveries }: &History) {
+fn connection(out: &mut String, History { now: c, .. }: &History) {
     let since = |at: Option<crate::domain::time::Timestamp>| at.map(|at| format!(" since {at}")).unwrap_or_default();
     let state = if c.broken {
         format!("broken{} ({})", since(c.broken_since), c.fault)
@@ -178,40 +145,41 @@ fn history(out: &mut String, History { now: c, signals, recoveries }: &History) 
     if let Some(at) = c.component_down_since {
         let _ = writeln!(out, "  {} is down since {at}", c.component);
     }
-    let mut table = Table::new(&["  signal", "observed", "received", "what", "by", "outcome"]);
-    for s in signals {
-        let what = s.fault.map_or_else(|| s.what.to_string(), |fault| format!("{} {fault}", s.what));
-        let at = (s.observed_at.to_string(), s.received_at.to_string());
-        table.row([format!("  {}", s.id), at.0, at.1, what, or_dash(s.recovered_by), became(s)]);
+}
+
+/// What happened, oldest first, a line each, with the name of the rule or reason and the id of what shows it.
+fn story(out: &mut String, steps: &[Step]) {
+    if steps.is_empty() {
+        return;
     }
-    let _ = write!(out, "{table}");
-    for r in recoveries {
-        let of = if r.connection_id.is_some() { "it" } else { r.component.as_str() };
-        let covers = if r.covers_from.is_some() { ", and declared its connections well" } else { "" };
-        let _ = writeln!(out, "  {}: {of} recovered at {}, by {}{covers}", r.id, r.committed_at, r.recovered_by);
+    let _ = writeln!(out, "\nWhat happened, oldest first:");
+    for s in steps {
+        let name = s.reason.map(|reason| reason.to_string()).or_else(|| s.rule.map(|rule| rule.to_string()));
+        let name = name.map(|name| format!(" [{name}]")).unwrap_or_default();
+        let shown = s.evidence.as_deref().map(|id| format!(" <- {id}")).unwrap_or_default();
+        let _ = writeln!(out, "  {}  {:<10} {}{name}{shown}", s.at, s.step, printable(&s.text));
+        let of_one = !matches!(s.step, "signal" | "noticed" | "recovered" | "held" | "paused" | "suppressed");
+        if let Some(id) = s.delivery.filter(|_| of_one) {
+            let _ = writeln!(out, "  {:>width$}  mail {id}", "", width = s.at.to_string().len() + 11);
+        }
     }
 }
 
-/// What was answered, and what planning made of it where that says more.
-fn became(signal: &browse::Signal) -> String {
-    match signal.planned.as_deref() {
-        Some("planned") | None => signal.outcome.clone(),
-        Some("nobody") => format!("{}, concerns nobody", signal.outcome),
-        Some(why) => format!("{}, not mailed: {why}", signal.outcome),
-    }
-}
-
-fn deliveries(out: &mut String, deliveries: &[Delivery], next: Option<DeliveryId>) {
+fn mails(out: &mut String, deliveries: &[Told], next: Option<Cursor>) {
     if deliveries.is_empty() {
-        let _ = writeln!(out, "\nno mail");
+        let _ = writeln!(out, "\nno mail{}", if next.is_some() { " on this page" } else { "" });
     }
-    for d in deliveries {
+    for Told { row: d, explained, .. } in deliveries {
         let why = d.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
         let _ = writeln!(out, "\n{} {}: {}{why}", d.id, d.class, d.state);
-        let _ = writeln!(out, "  to {}: {}", d.address, printable(&d.subject));
+        let _ = writeln!(out, "  {explained}");
+        let _ = writeln!(out, "  to {} ({}): {}", d.address, d.subscriber, printable(&d.subject));
         let _ = writeln!(out, "  planned {}, due {}, decided {}", d.created_at, d.due_at, or_dash(d.decided_at));
         if let Some(id) = &d.message_id {
             let _ = writeln!(out, "  Message-ID {}", printable(id));
+        }
+        if let Some(incident) = &d.incident {
+            let _ = writeln!(out, "  incident {}", printable(incident));
         }
         for item in &d.names {
             let key = item.connection.as_deref().unwrap_or(&item.component);
@@ -226,6 +194,79 @@ fn deliveries(out: &mut String, deliveries: &[Delivery], next: Option<DeliveryId
         }
     }
     if let Some(next) = next {
-        let _ = writeln!(out, "\nmore with --before {next}");
+        let _ = writeln!(out, "\nolder mails: the same command with --cursor {next}");
     }
+}
+
+fn tally(out: &mut String, counts: &[Count]) {
+    let mut table = Table::new(&["class", "state", "mails"]);
+    for count in counts {
+        table.row([count.class.to_string(), count.state.to_string(), count.mails.to_string()]);
+    }
+    let _ = write!(out, "\n{table}");
+}
+
+/// A page of a search.
+pub(super) fn found(page: &Page) -> String {
+    let mut out = String::new();
+    mails(&mut out, &page.deliveries, page.next);
+    out.trim_start().to_owned()
+}
+
+/// How our own queue does.
+pub(super) fn status(s: &Status) -> String {
+    let mut out = String::new();
+    let _ = writeln!(out, "{} mails wait: {} could leave now, {} are kept back", s.waiting, s.due, s.held_back);
+    if let (Some(at), Some(seconds)) = (s.oldest_due_at, s.oldest_due_seconds) {
+        let _ = writeln!(out, "the oldest that could leave is due since {at} ({seconds} s)");
+    }
+    let _ = writeln!(out, "a minute: {} in, {} out; on the wire: {}", s.in_per_minute, s.out_per_minute, s.sending);
+    let _ = writeln!(
+        out,
+        "{}",
+        match s.drained_in_seconds {
+            Some(0) => "nothing is left to send now".to_owned(),
+            Some(seconds) => format!("at this rate what could leave is gone in {seconds} s"),
+            None => "when it is drained cannot be known: no more leaves than comes".to_owned(),
+        }
+    );
+    if s.quarantined > 0 {
+        let _ = writeln!(out, "{} mails are left alone for a while: nobody knows whether they left", s.quarantined);
+    }
+    for hold in &s.holds {
+        let on = hold.class.map(|class| class.to_string()).or_else(|| hold.component.clone());
+        let (on, why) = (on.unwrap_or_else(|| hold.scope.clone()), printable(&hold.reason));
+        let _ =
+            writeln!(out, "{} on {on} since {} by {}: {why} ({})", hold.cause, hold.since, hold.created_by, hold.id);
+    }
+    for pause in &s.pauses {
+        let words = printable(&pause.words);
+        let _ = writeln!(out, "stream {} is paused since {} ({}): {words}", pause.stream, pause.since, pause.kind);
+    }
+    let mut table = Table::new(&["waiting", "due", "class", "component", "reason", "first due", "because"]);
+    for l in &s.depth {
+        let (component, reason) = (or_dash(l.component.as_deref()), or_dash(l.reason));
+        let at = l.oldest_due_at.to_string();
+        table.row([
+            l.mails.to_string(),
+            l.due.to_string(),
+            l.class.to_string(),
+            component,
+            reason,
+            at,
+            l.explained.to_owned(),
+        ]);
+    }
+    if !s.depth.is_empty() {
+        let _ = write!(out, "\n{table}");
+    }
+    let mut table = Table::new(&["set aside", "state", "reason", "oldest", "because"]);
+    for a in s.parked.iter().chain(&s.unknown) {
+        let because = a.reason.explained().to_owned();
+        table.row([a.mails.to_string(), a.state.to_string(), a.reason.to_string(), a.oldest.to_string(), because]);
+    }
+    if !s.parked.is_empty() || !s.unknown.is_empty() {
+        let _ = write!(out, "\n{table}\n`allclear search --state parked` lists them\n");
+    }
+    out
 }

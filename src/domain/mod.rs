@@ -7,6 +7,7 @@ pub mod address;
 pub mod component;
 pub mod connection;
 pub mod delivery;
+pub mod explain;
 pub mod hold;
 pub mod id;
 pub mod incident;

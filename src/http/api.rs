@@ -10,7 +10,6 @@ use crate::flow::reading;
 use crate::flow::register::{self, Put};
 use crate::flow::subscription as subscribing;
 use crate::store::recover::{self, Progress};
-use crate::store::subjects;
 use axum::Json;
 use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequestParts, Path, Query, State};
@@ -145,24 +144,6 @@ struct Recovery {
     drained: bool,
     #[serde(flatten)]
     progress: Progress,
-}
-
-/// `GET /v1/notices/{id}`
-pub(super) async fn show_notice(State(api): State<Api>, Segment(id): Segment, headers: HeaderMap) -> Answered {
-    auth::caller(&api, &headers, Scope::Read).await?;
-    let unknown = || Problem::not_found("there is no such notice");
-    let id = id.parse().map_err(|_| unknown())?;
-    let mut tx = api.store.read().await?;
-    Ok(Json(subjects::notice(&mut tx, id).await?.ok_or_else(unknown)?).into_response())
-}
-
-/// `GET /v1/signals/{id}`
-pub(super) async fn show_signal(State(api): State<Api>, Segment(id): Segment, headers: HeaderMap) -> Answered {
-    auth::caller(&api, &headers, Scope::Read).await?;
-    let unknown = || Problem::not_found("there is no such signal");
-    let id = id.parse().map_err(|_| unknown())?;
-    let mut tx = api.store.read().await?;
-    Ok(Json(subjects::signal(&mut tx, id).await?.ok_or_else(unknown)?).into_response())
 }
 
 /// `GET /v1/deliveries/{id}/mail`: the mail, byte for byte as it was handed to the relay.

@@ -2,6 +2,7 @@
 
 mod api;
 mod auth;
+mod browse;
 mod error;
 mod health;
 mod import;
@@ -31,16 +32,21 @@ pub struct Api {
 pub fn router(api: Api) -> Router {
     Router::new()
         .route("/v1/notices", post(api::notice))
-        .route("/v1/notices/{id}", get(api::show_notice))
+        .route("/v1/notices/{id}", get(browse::notice))
         .route("/v1/signals", post(api::signal))
-        .route("/v1/signals/{id}", get(api::show_signal))
+        .route("/v1/signals/{id}", get(browse::signal))
+        .route("/v1/deliveries", get(browse::deliveries))
+        .route("/v1/deliveries/{id}", get(browse::delivery))
         .route("/v1/deliveries/{id}/mail", get(api::mail))
         .route("/v1/deliveries/{id}/resend", post(resend::one))
         .route("/v1/resends", post(resend::several))
         .route("/v1/journal", get(resend::journal))
-        .route("/v1/components/{key}", put(api::component))
-        .route("/v1/connections/{key}", put(api::connection))
-        .route("/v1/subscribers/{key}", put(api::subscriber))
+        .route("/v1/components/{key}", put(api::component).get(browse::component))
+        .route("/v1/connections/{key}", put(api::connection).get(browse::connection))
+        .route("/v1/subscribers/{key}", put(api::subscriber).get(browse::subscriber))
+        .route("/v1/subscribers", get(browse::subscribers))
+        .route("/v1/incidents/{key}", get(browse::incident))
+        .route("/v1/queue", get(browse::queue))
         .route("/v1/subscriptions", put(api::subscription))
         .route("/v1/recoveries/{id}", get(api::recovery))
         .route("/v1/pauses", get(operate::pauses))

@@ -3,39 +3,25 @@
 use super::{StoreError, Tx, ingest::json};
 use crate::domain::class::Class;
 use crate::domain::connection::{By, Fault, What};
-use crate::domain::delivery::{HandOver, Reason, State};
-use crate::domain::id::{ComponentId, ConnectionId, DeliveryId, NoticeId, SignalId, SubscriberId};
+use crate::domain::delivery::{HandOver, Reason, Rule, State};
+use crate::domain::id::{ComponentId, ConnectionId, DeliveryId, IncidentId, NoticeId, SignalId, SubscriberId};
+use crate::domain::reply::ReplyKind;
 use crate::domain::time::Timestamp;
 use serde::Serialize;
 use std::collections::HashMap;
-use uuid::Uuid;
 use uuid::fmt::Simple;
-
-macro_rules! deliveries {
-    ($which:literal) => {
-        super::Sql::same(concat!(
-            "SELECT d.id, d.class, d.state, d.reason, d.due_at, d.created_at, d.claimed_at, d.decided_at, d.maybe_mailed,
-                d.tries, d.repeats, d.message_id, d.template_set, t.subject, d.subscriber_id, COALESCE(d.address, s.address) AS address,
-                d.notice_id, d.resend_of, d.folded_into
-             FROM delivery d JOIN thread t ON t.id = d.thread_id JOIN subscriber s ON s.id = d.subscriber_id
-             WHERE ",
-            $which,
-            " AND d.id < $2 ORDER BY d.id DESC LIMIT $3"
-        ))
-    };
-}
 
 statements! {
     PING = super::Sql::same("SELECT CAST(1 AS BIGINT)");
-    OF_SUBSCRIBER = deliveries!("d.subscriber_id = $1");
-    OF_CONNECTION = deliveries!("d.id IN (SELECT i.delivery_id FROM delivery_item i WHERE i.connection_id = $1)");
-    // The matter's threads lead to the notice's deliveries: there is no index by notice.
-    OF_NOTICE = deliveries!(
-        "d.notice_id = $1 AND d.thread_id IN (SELECT h.id FROM thread h JOIN notice n
-            ON h.matter_id = COALESCE(n.incident_id, n.id) OR (n.kind = 'action_required' AND h.matter_kind = 'connections')
-            WHERE n.id = $1)"
+    DELIVERIES_SHOWN = over_rows!(
+        "SELECT d.id, d.class, d.state, d.reason, d.rule, d.stream, d.due_at, d.created_at, d.claimed_at, d.decided_at,
+            d.quarantine_until, d.maybe_mailed, d.tries, d.repeats, d.message_id, d.template_set, t.subject, d.subscriber_id,
+            s.key AS subscriber, COALESCE(d.address, s.address) AS address, d.incident_id, n.key AS incident, d.notice_id, d.resend_of,
+            d.folded_into
+         FROM", [id uuid],
+        "JOIN delivery d ON d.id = j.id JOIN thread t ON t.id = d.thread_id JOIN subscriber s ON s.id = d.subscriber_id
+         LEFT JOIN incident n ON n.id = d.incident_id ORDER BY d.created_at DESC, d.id DESC"
     );
-    THE_DELIVERY = deliveries!("d.id = $1");
     NAMES = over_rows!(
         "SELECT i.delivery_id, i.component_id, c.key AS component, c.name AS component_name, i.connection_id,
             n.key AS connection, n.name AS connection_name, i.episode, i.failed_at, i.status, i.corrects_id, i.dropped
@@ -44,13 +30,13 @@ statements! {
          LEFT JOIN connection n ON n.id = i.connection_id ORDER BY n.key, c.key"
     );
     ATTEMPTS = over_rows!(
-        "SELECT a.delivery_id, a.ended_at, a.outcome, a.code, a.enhanced, a.reply FROM", [id uuid],
+        "SELECT a.delivery_id, a.ended_at, a.outcome, a.code, a.enhanced, a.kind, a.reply FROM", [id uuid],
         "JOIN attempt a ON a.delivery_id = j.id ORDER BY a.id"
     );
     SIGNALS_OF_CONNECTION = super::Sql::same(
         "SELECT s.id, s.what, s.fault, s.recovered_by, s.source, s.sequence, s.observed_at, s.received_at, s.outcome,
                 (SELECT p.outcome FROM plan p WHERE p.connection_id = s.connection_id AND p.signal_id = s.id) AS planned
-         FROM signal s WHERE s.connection_id = $1 AND s.id < $2 ORDER BY s.id DESC LIMIT $3",
+         FROM signal s WHERE s.connection_id = $1 ORDER BY s.id DESC LIMIT $2",
     );
 }
 
@@ -85,18 +71,22 @@ row!(/** One try to hand a delivery to the relay. */ Attempt {
     /** How. */ outcome: HandOver,
     /** The reply code. */ code: Option<i64>,
     /** The enhanced status code. */ enhanced: Option<String>,
+    /** What a no was about. */ kind: Option<ReplyKind>,
     /** The relay's words. */ reply: Option<String>,
 });
 
 row!(/** A delivery. */ Delivery {
-    /** Its id; also the cursor for the page after it. */ id: DeliveryId,
+    /** Its id. */ id: DeliveryId,
     /** What it is for. */ class: Class,
     /** Where it stands. */ state: State,
     /** Why it waits, or why it was not mailed. */ reason: Option<Reason>,
+    /** Why it was made. */ rule: Option<Rule>,
+    /** The stream it leaves by. */ stream: String,
     /** Not before this time. */ due_at: Timestamp,
     /** When it was planned. */ created_at: Timestamp,
     /** When it was last taken for sending. */ claimed_at: Option<Timestamp>,
     /** When its end was known. */ decided_at: Option<Timestamp>,
+    /** Until when it is left alone, because nobody can know whether it left. */ quarantine_until: Option<Timestamp>,
     /** It left, or may have left. */ maybe_mailed: bool,
     /** How often it was tried. */ tries: i64,
     /** How often it was sent again because nobody could know. */ repeats: i64,
@@ -104,7 +94,10 @@ row!(/** A delivery. */ Delivery {
     /** The content address of the templates of its last try. */ template_set: Option<String>,
     /** Its thread's subject. */ subject: String,
     /** To whom. */ subscriber_id: SubscriberId,
+    /** That subscriber's key. */ subscriber: String,
     /** The address it went to, or will go to as of now. */ address: String,
+    /** The incident of its thread. */ incident_id: Option<IncidentId>,
+    /** That incident's key. */ incident: Option<String>,
     /** The notice it tells of. */ notice_id: Option<NoticeId>,
     /** The delivery it repeats on request. */ resend_of: Option<DeliveryId>,
     /** The newer delivery that replaced it. */ folded_into: Option<DeliveryId>,
@@ -125,53 +118,22 @@ row!(/** A signal about a connection. */ Signal {
     /** What planning made of it: `planned`, `nobody`, or why nothing was owed any more. */ planned: Option<String>,
 });
 
-/// Which deliveries to list.
-#[derive(Clone, Copy, Debug)]
-pub enum Of {
-    /// All to one subscriber.
-    Subscriber(SubscriberId),
-    /// All that name one connection.
-    Connection(ConnectionId),
-    /// All that tell of one notice.
-    Notice(NoticeId),
-    /// This one.
-    Delivery(DeliveryId),
-}
-
-/// A page of a list that starts with the newest.
-#[derive(Clone, Copy, Debug)]
-pub struct Page {
-    /// Only what is older than this id.
-    pub before: Uuid,
-    /// At most so many.
-    pub limit: i64,
-}
-
-impl Page {
-    /// The first page, with at most `limit` rows.
-    #[must_use]
-    pub const fn first(limit: i64) -> Self {
-        Self { before: Uuid::max(), limit }
+/// The ids of rows, as the parameter of a statement.
+pub(super) fn ids(of: &[DeliveryId]) -> String {
+    #[derive(Serialize)]
+    struct Id {
+        id: Simple,
     }
+    json(&of.iter().map(|id| Id { id: id.0.simple() }).collect::<Vec<_>>())
 }
 
 /// Deliveries, newest first, each with what it names and how it was tried.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn deliveries(tx: &mut Tx, of: Of, page: Page) -> Result<Vec<Delivery>, StoreError> {
-    let (sql, id) = match of {
-        Of::Subscriber(id) => (OF_SUBSCRIBER, id.0),
-        Of::Connection(id) => (OF_CONNECTION, id.0),
-        Of::Notice(id) => (OF_NOTICE, id.0),
-        Of::Delivery(id) => (THE_DELIVERY, id.0),
-    };
-    let mut found = rows!(tx, Delivery, sql, id, page.before, page.limit)?;
-    #[derive(Serialize)]
-    struct Id {
-        id: Simple,
-    }
-    let ids = json(&found.iter().map(|d| Id { id: d.id.0.simple() }).collect::<Vec<_>>());
+pub async fn deliveries(tx: &mut Tx, of: &[DeliveryId]) -> Result<Vec<Delivery>, StoreError> {
+    let ids = ids(of);
+    let mut found = rows!(tx, Delivery, DELIVERIES_SHOWN, &ids)?;
     let places: HashMap<DeliveryId, usize> = found.iter().enumerate().map(|(i, d)| (d.id, i)).collect();
     for item in rows!(tx, Item, NAMES, &ids)? {
         if let Some(delivery) = places.get(&item.delivery_id).and_then(|i| found.get_mut(*i)) {
@@ -190,8 +152,8 @@ pub async fn deliveries(tx: &mut Tx, of: Of, page: Page) -> Result<Vec<Delivery>
 ///
 /// # Errors
 /// When the database fails.
-pub async fn signals(tx: &mut Tx, of: ConnectionId, page: Page) -> Result<Vec<Signal>, StoreError> {
-    rows!(tx, Signal, SIGNALS_OF_CONNECTION, of, page.before, page.limit)
+pub async fn signals(tx: &mut Tx, of: ConnectionId, limit: i64) -> Result<Vec<Signal>, StoreError> {
+    rows!(tx, Signal, SIGNALS_OF_CONNECTION, of, limit)
 }
 
 /// Asks the database for nothing, to see whether it answers.

@@ -16,6 +16,7 @@ pub mod browse;
 pub mod copies;
 mod copy_in;
 pub mod doctor;
+pub mod evidence;
 pub mod fitness;
 pub mod holds;
 pub mod import;
@@ -31,7 +32,9 @@ pub mod queue;
 pub mod record;
 pub mod recover;
 pub mod resend;
+pub mod search;
 pub mod setup;
+pub mod status;
 pub mod streams;
 pub mod subjects;
 pub mod suppressions;
@@ -53,6 +56,7 @@ pub fn statements() -> Vec<Sql> {
         browse::ALL,
         copies::ALL,
         doctor::ALL,
+        evidence::ALL,
         holds::ALL,
         import::ALL,
         import_people::ALL,
@@ -66,7 +70,9 @@ pub fn statements() -> Vec<Sql> {
         record::ALL,
         recover::ALL,
         resend::ALL,
+        search::ALL,
         setup::ALL,
+        status::ALL,
         streams::ALL,
         subjects::ALL,
         suppressions::ALL,

@@ -69,9 +69,10 @@ statements! {
     );
     ADD_DELIVERIES = over_rows!(
         "INSERT INTO delivery (id, class, stream, lane_id, cause_id, notice_id, subscriber_id, thread_id, rule, revision, phase, state,
-            due_at, reason, folded_into, created_at, decided_at)
+            due_at, reason, folded_into, created_at, decided_at, incident_id)
          SELECT j.id, j.class, j.stream, j.lane_id, j.cause_id, j.notice_id, j.subscriber_id, j.thread_id, j.rule, j.revision, j.phase,
-            j.state, j.due_at, j.reason, j.folded_into, j.created_at, j.decided_at FROM",
+            j.state, j.due_at, j.reason, j.folded_into, j.created_at, j.decided_at,
+            (SELECT h.matter_id FROM thread h WHERE h.id = j.thread_id AND h.matter_kind = 'incident') FROM",
         [id uuid, class text, stream text, lane_id uuid, cause_id uuid, notice_id uuid, subscriber_id uuid, thread_id uuid,
          rule text, revision bigint, phase text, state text, due_at bigint, reason text, folded_into uuid, created_at bigint,
          decided_at bigint],

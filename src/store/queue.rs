@@ -52,8 +52,9 @@ statements! {
     );
     SPLIT_DELIVERY = super::Sql::same(
         "INSERT INTO delivery (id, class, stream, lane_id, cause_id, notice_id, subscriber_id, thread_id, resend_no, rule, state, due_at,
-            reason, created_at)
-         SELECT $2, d.class, d.stream, d.lane_id, $2, d.notice_id, d.subscriber_id, d.thread_id, 0, d.rule, 'queued', $3, $4, d.created_at
+            reason, created_at, incident_id)
+         SELECT $2, d.class, d.stream, d.lane_id, $2, d.notice_id, d.subscriber_id, d.thread_id, 0, d.rule, 'queued', $3, $4, d.created_at,
+            d.incident_id
          FROM delivery d WHERE d.id = $1",
     );
     MOVE_SPLIT = over_rows!(

@@ -3,7 +3,7 @@
 
 use super::copies::{self, MailCopy};
 use super::ingest::json;
-use super::{StoreError, Tx};
+use super::{StoreError, Tx, search};
 use crate::domain::class::Class;
 use crate::domain::delivery::{Outcome, Reason, State};
 use crate::domain::id::{AttemptId, DeliveryId};
@@ -198,7 +198,8 @@ async fn attempts(tx: &mut Tx, owner: &str, of: &[Settled]) -> Result<(), StoreE
     if list.is_empty() {
         return Ok(());
     }
-    exec!(tx, ATTEMPTS, json(&list)).map(drop)
+    exec!(tx, ATTEMPTS, json(&list))?;
+    search::remember(tx, of.iter().filter_map(|s| Some((s.id, s.outcome.as_ref()?)))).await
 }
 
 async fn remember_in_threads(tx: &mut Tx, mailed: &[&Settled]) -> Result<(), StoreError> {

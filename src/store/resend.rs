@@ -86,11 +86,11 @@ statements! {
     );
     ADD_RESENDS = over_rows!(
         "INSERT INTO delivery (id, class, stream, lane_id, cause_id, notice_id, subscriber_id, thread_id, resend_no, resend_of,
-            state, due_at, rule, revision, phase, created_at)
+            state, due_at, rule, revision, phase, created_at, incident_id)
          SELECT j.id, j.class, j.stream, j.lane_id, j.cause_id, j.notice_id, d.subscriber_id, d.thread_id, j.resend_no, d.id,
             'queued', j.at, 'resend', COALESCE((SELECT n.revision FROM notice n WHERE n.id = j.notice_id), d.revision),
             CASE WHEN j.notice_id = d.notice_id THEN d.phase ELSE (SELECT i.phase FROM thread t JOIN incident i ON i.id = t.matter_id
-                WHERE t.id = d.thread_id) END, j.at FROM",
+                WHERE t.id = d.thread_id) END, j.at, d.incident_id FROM",
         [id uuid, resend_of uuid, class text, stream text, lane_id uuid, cause_id uuid, notice_id uuid, resend_no bigint, at bigint],
         "JOIN delivery d ON d.id = j.resend_of"
     );

@@ -5,11 +5,11 @@ use super::browse::row;
 use super::{StoreError, Tx};
 use crate::domain::class::Class;
 use crate::domain::connection::{By, Fault, What};
-use crate::domain::delivery::State;
+use crate::domain::delivery::{Reason, State};
 use crate::domain::id::{
     ComponentId, ConnectionId, IncidentId, NoticeId, RecoveryId, SignalId, SubscriberId, SubscriptionId,
 };
-use crate::domain::incident::{Impact, Phase};
+use crate::domain::incident::{ComponentStatus, Impact, Phase};
 use crate::domain::subscription::Events;
 use crate::domain::time::Timestamp;
 use serde::Serialize;
@@ -44,13 +44,14 @@ statements! {
     CONNECTIONS_OF = connections!(
         "JOIN connection_subscriber s ON s.connection_id = c.id WHERE s.subscriber_id = $1 ORDER BY c.key LIMIT $2"
     );
+    // The connection's own, and the component's: a component may have had a million of its connections recover.
     RECOVERIES = super::Sql::same(
         "SELECT r.id, k.key AS component, r.connection_id, r.episode, r.recovered_by, r.covers_from, r.covers_until,
             r.committed_at, r.confirm_by, r.confirmed_at, r.swept_at
-         FROM recovery r JOIN component k ON k.id = r.component_id
-         WHERE r.component_id = (SELECT c.component_id FROM connection c WHERE c.id = $1)
-            AND (r.connection_id = $1 OR r.connection_id IS NULL)
-         ORDER BY r.id DESC LIMIT $2",
+         FROM (SELECT id FROM (SELECT id FROM recovery WHERE connection_id = $1 ORDER BY id DESC LIMIT $2) AS own
+            UNION ALL SELECT id FROM (SELECT id FROM recovery WHERE connection_id IS NULL
+                AND component_id = (SELECT c.component_id FROM connection c WHERE c.id = $1) ORDER BY id DESC LIMIT $2) AS shared) AS j
+         JOIN recovery r ON r.id = j.id JOIN component k ON k.id = r.component_id ORDER BY r.id DESC LIMIT $2",
     );
     COMPONENT = super::Sql::same(
         "SELECT id, key, name, episode, down_since, up_since FROM component WHERE id = $1 OR key = $2",
@@ -60,15 +61,32 @@ statements! {
          FROM incident WHERE id = $1 OR key = $2",
     );
     INCIDENT_NOTICES = super::Sql::same(
-        "SELECT id, kind, class, source, received_at, observed_at, phase, deliver, outcome, payload FROM notice
-         WHERE incident_id = $1 ORDER BY revision DESC LIMIT $2",
+        "SELECT id, kind, class, source, received_at, observed_at, incident_id, phase, deliver, outcome, reason, repeats_id, payload
+         FROM notice WHERE incident_id = $1 ORDER BY revision DESC LIMIT $2",
     );
     INCIDENT_MAILS = super::Sql::same(
-        "SELECT d.class, d.state, COUNT(*) AS mails FROM thread t JOIN delivery d ON d.thread_id = t.id
-         WHERE t.matter_id = $1 GROUP BY d.class, d.state ORDER BY d.class, d.state",
+        "SELECT class, state, COUNT(*) AS mails FROM delivery WHERE incident_id = $1 GROUP BY class, state ORDER BY class, state",
+    );
+    NOTICE_MAILS = super::Sql::same(
+        "SELECT class, state, COUNT(*) AS mails FROM delivery WHERE notice_id = $1 GROUP BY class, state ORDER BY class, state",
+    );
+    COMPONENTS_OF = super::Sql::same(
+        "SELECT k.key, k.name, i.status, i.changed_at FROM incident_component i JOIN component k ON k.id = i.component_id
+         WHERE i.incident_id = $1 ORDER BY k.key",
+    );
+    EPISODES = super::Sql::same(
+        "SELECT e.n, e.since, e.ended_at, e.covers_connections, e.covers_from, e.covers_until, i.key AS incident
+         FROM episode e LEFT JOIN incident i ON i.id = e.incident_id WHERE e.component_id = $1 ORDER BY e.n DESC LIMIT $2",
+    );
+    SIGNALS_OF_COMPONENT = super::Sql::same(
+        "SELECT s.id, k.key AS component, CAST(NULL AS TEXT) AS connection, s.what, s.fault, s.recovered_by, s.source, s.sequence,
+            s.observed_at, s.received_at, s.notice_id, s.outcome
+         FROM signal s JOIN component k ON k.id = s.component_id
+         WHERE s.component_id = $1 AND s.connection_id IS NULL ORDER BY s.id DESC LIMIT $2",
     );
     NOTICE = super::Sql::same(
-        "SELECT id, kind, class, source, received_at, observed_at, phase, deliver, outcome, payload FROM notice WHERE id = $1",
+        "SELECT id, kind, class, source, received_at, observed_at, incident_id, phase, deliver, outcome, reason, repeats_id, payload
+         FROM notice WHERE id = $1",
     );
     SIGNAL = super::Sql::same(
         "SELECT s.id, k.key AS component, c.key AS connection, s.what, s.fault, s.recovered_by, s.source, s.sequence,
@@ -158,9 +176,12 @@ row!(/** What was said in a notice, and what became of it. */ Notice {
     /** Who said it. */ source: String,
     /** When it came in. */ received_at: Timestamp,
     /** When it was observed. */ observed_at: Timestamp,
+    /** The incident. */ incident_id: Option<IncidentId>,
     /** The incident's phase. */ phase: Option<Phase>,
     /** Whether it mails anybody. */ deliver: bool,
     /** What became of it. */ outcome: String,
+    /** Why it mailed nobody, or why its mails wait. */ reason: Option<Reason>,
+    /** The notice that said the same before. */ repeats_id: Option<NoticeId>,
     /** What was said, as JSON. */ #[serde(serialize_with = "as_json")] payload: String,
 });
 
@@ -177,6 +198,23 @@ row!(/** A signal, and what became of it. */ Signal {
     /** When it came in. */ received_at: Timestamp,
     /** The notice that supplied its text. */ notice_id: Option<NoticeId>,
     /** What became of it. */ outcome: String,
+});
+
+row!(/** A component of an incident. */ Affected {
+    /** The component's key. */ key: String,
+    /** Its name for people. */ name: String,
+    /** How it is doing. */ status: ComponentStatus,
+    /** Since when. */ changed_at: Timestamp,
+});
+
+row!(/** An outage of a component. */ Episode {
+    /** Its number. */ n: i64,
+    /** Since when. */ since: Timestamp,
+    /** Until when. */ ended_at: Option<Timestamp>,
+    /** Its recovery said that the connections are well too. */ covers_connections: bool,
+    /** The first failure covered. */ covers_from: Option<Timestamp>,
+    /** The last failure covered. */ covers_until: Option<Timestamp>,
+    /** The key of the incident that reported it. */ incident: Option<String>,
 });
 
 row!(/** How many mails of a class stand in a state. */ Count {
@@ -288,6 +326,38 @@ pub async fn incident_notices(tx: &mut Tx, of: IncidentId, limit: i64) -> Result
 /// When the database fails.
 pub async fn incident_mails(tx: &mut Tx, of: IncidentId) -> Result<Vec<Count>, StoreError> {
     rows!(tx, Count, INCIDENT_MAILS, of)
+}
+
+/// How the mails of a notice stand.
+///
+/// # Errors
+/// When the database fails.
+pub async fn notice_mails(tx: &mut Tx, of: NoticeId) -> Result<Vec<Count>, StoreError> {
+    rows!(tx, Count, NOTICE_MAILS, of)
+}
+
+/// What an incident affects, by key.
+///
+/// # Errors
+/// When the database fails.
+pub async fn components_of(tx: &mut Tx, of: IncidentId) -> Result<Vec<Affected>, StoreError> {
+    rows!(tx, Affected, COMPONENTS_OF, of)
+}
+
+/// The outages of a component, newest first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn episodes(tx: &mut Tx, of: ComponentId, limit: i64) -> Result<Vec<Episode>, StoreError> {
+    rows!(tx, Episode, EPISODES, of, limit)
+}
+
+/// What was said about a component itself, newest first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn signals_of_component(tx: &mut Tx, of: ComponentId, limit: i64) -> Result<Vec<Signal>, StoreError> {
+    rows!(tx, Signal, SIGNALS_OF_COMPONENT, of, limit)
 }
 
 /// A notice.

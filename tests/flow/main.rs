@@ -9,6 +9,7 @@ mod audience;
 mod connections;
 mod copies;
 mod corrections;
+mod explain;
 mod holds;
 mod hostile;
 mod import;

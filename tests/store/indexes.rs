@@ -13,10 +13,13 @@ on_both! {
 }
 
 const COMPONENT: u32 = 1;
+const SUBSCRIBER: u32 = 2;
 const CONNECTION: u32 = 3;
 const THREAD: u32 = 4;
 const LANE: u32 = 5;
 const DELIVERY: u32 = 6;
+const INCIDENT: u32 = 7;
+const NOTICE: u32 = 8;
 
 /// The id of the i-th row of a table, here and in the database's own words.
 fn id(table: u32, i: u32) -> Uuid {
@@ -49,17 +52,26 @@ const FILL: &[&str] = &[
     "{n} INSERT INTO thread (id, matter_kind, matter_id, subscriber_id, ordinal, root, subject, sender, created_at)
      SELECT {4 i}, 'connections', {1 i % 20 + 1}, {2 i % 1000 + 1}, i, 'r', 's', 'f', 1 FROM n",
     "{n} INSERT INTO lane (id, class, fence_kind, fence_id, created_at) SELECT {5 i}, 'action_required', 'component', {1 i}, 1 FROM n WHERE i <= 20",
+    "{n} INSERT INTO incident (id, key, title, phase, impact, revision, started_at, updated_at, created_at)
+     SELECT {7 i}, 'i' || i, 'I', 'identified', 'major', 1, 1, 1, 1 FROM n WHERE i <= 50",
+    "{n} INSERT INTO notice (id, kind, class, source, received_at, observed_at, incident_id, revision, phase, payload, outcome)
+     SELECT {8 i}, 'incident', 'incident_update', 's', 1, 1, {7 i % 50 + 1}, i, 'identified', '[]', 'planned' FROM n WHERE i <= 200",
+    // Every second delivery tells of an incident; one in fifty went to an address of its own.
     "{n} INSERT INTO delivery (id, class, stream, lane_id, cause_id, subscriber_id, thread_id, state, due_at, reason, owner, lease_until,
-        quarantine_until, maybe_mailed, message_id, context, created_at, claimed_at, decided_at)
+        quarantine_until, maybe_mailed, message_id, context, created_at, claimed_at, decided_at, resend_of, incident_id, notice_id, address)
      SELECT {6 i}, 'action_required', 'account', {5 i % 20 + 1}, {6 i}, {2 i % 1000 + 1}, {4 i}, s.state, i, s.reason,
         CASE WHEN s.state = 'sending' THEN 'x' END, CASE WHEN s.state = 'sending' THEN i END,
-        CASE WHEN s.state = 'unknown' THEN i END, s.state IN ('accepted', 'unknown'), 'm', 'c', 1, 1,
-        CASE WHEN s.state NOT IN ('queued', 'sending') THEN 1 END
+        CASE WHEN s.state = 'unknown' THEN i END, s.state IN ('accepted', 'unknown'), 'm' || i, 'c', i, 1,
+        CASE WHEN s.state NOT IN ('queued', 'sending') THEN 1 END, CASE WHEN i % 100 = 3 THEN {6 i - 1} END,
+        CASE WHEN i % 2 = 0 THEN {7 i % 50 + 1} END, CASE WHEN i % 2 = 0 THEN {8 i % 200 + 1} END,
+        CASE WHEN i % 50 = 0 THEN 'a' || i || '@example.net' END
      FROM (SELECT i, CASE WHEN i % 1000 = 7 THEN 'sending' WHEN i % 1000 = 8 THEN 'unknown' WHEN i % 10 < 5 THEN 'queued'
             WHEN i % 10 < 9 THEN 'accepted' ELSE 'withdrawn' END AS state, 'recovered' AS reason FROM n) s",
     // The last tenth takes back the first.
     "{n} INSERT INTO delivery_item (delivery_id, subject_id, component_id, connection_id, episode, failed_at, corrects_id)
      SELECT {6 i}, {3 i % 50000 + 1}, {1 i % 20 + 1}, {3 i % 50000 + 1}, 1, i, CASE WHEN i > 90000 THEN {6 i - 90000} END FROM n",
+    "{n} INSERT INTO attempt (id, delivery_id, token, owner, ended_at, outcome, guarded) SELECT {9 i}, {6 i}, 1, 'x', i, 'accepted', TRUE FROM n",
+    "{n} INSERT INTO reply_word (word, created_at, delivery_id) SELECT 'w' || (i % 1000), i, {6 i} FROM n",
     "ANALYZE",
 ];
 
@@ -80,6 +92,15 @@ enum Value {
     Id(Uuid),
     Number(i64),
     Text(String),
+    NoId,
+    NoText,
+}
+
+/// The parameters of a search by one thing alone: the newest page.
+fn search(by: Value) -> Vec<Value> {
+    use Value::{Id, NoId, NoText, Number};
+    let page = vec![by, Number(i64::MAX), Id(Uuid::max()), Number(0), Number(51)];
+    page.into_iter().chain([NoId, NoText, NoText, NoId, NoId, NoId, NoText, NoText, NoText, NoText, NoText]).collect()
 }
 
 /// Ten rows as the statement's JSON parameter: it takes from them what it needs.
@@ -146,6 +167,29 @@ fn cases() -> Vec<(&'static str, Vec<Value>, Option<&'static str>)> {
             Some("delivery_undelivered"),
         ),
         ("COPY_ITEMS", vec![rows(DELIVERY)], None),
+        ("BY_MESSAGE_ID", search(Text("m77".to_owned())), Some("delivery_by_message_id")),
+        ("BY_ADDRESS", search(Text("a500@example.net".to_owned())), Some("delivery_by_address")),
+        ("BY_CONNECTION", search(Id(id(CONNECTION, 77))), Some("delivery_item_by_connection")),
+        ("BY_SUBSCRIBER", search(Id(id(SUBSCRIBER, 77))), Some("delivery_by_subscriber")),
+        ("BY_WORD", search(Text("w77".to_owned())), Some("reply_word")),
+        ("BY_NOTICE", search(Id(id(NOTICE, 77))), Some("delivery_by_notice")),
+        ("BY_INCIDENT", search(Id(id(INCIDENT, 7))), Some("delivery_by_incident")),
+        ("BY_STATE", search(Text("withdrawn".to_owned())), Some("delivery_not_sent")),
+        ("ON_THE_WIRE", search(Text("sending".to_owned())), None),
+        ("WAITING", search(Text("queued".to_owned())), Some("delivery_due")),
+        ("BY_CLASS", search(Text("action_required".to_owned())), Some("delivery_by_class")),
+        ("QUEUE_UP_TO", vec![Number(5_000)], Some("delivery_due")),
+        ("INCIDENT_MAILS", vec![Id(id(INCIDENT, 7))], Some("delivery_by_incident")),
+        ("NOTICE_MAILS", vec![Id(id(NOTICE, 7))], Some("delivery_by_notice")),
+        ("DELIVERIES_SHOWN", vec![rows(DELIVERY)], None),
+        ("CORRECTIONS_OF", vec![rows(DELIVERY)], Some("delivery_item_correction")),
+        ("RESENDS_OF", vec![rows(DELIVERY)], Some("delivery_by_original")),
+        ("DEPTH", vec![Number(90_000)], Some("delivery_due")),
+        ("SET_ASIDE", vec![Text("parked".to_owned())], Some("delivery_not_sent")),
+        ("IN_QUARANTINE", vec![], Some("delivery_quarantined")),
+        ("ON_THE_WIRE_NOW", vec![], Some("delivery_leased")),
+        ("PLANNED_LATELY", vec![Text("correction".to_owned()), Number(1), Number(10_000)], Some("delivery_by_class")),
+        ("HANDED_OVER_LATELY", vec![Number(99_000), Number(10_000)], Some("attempt_by_time")),
     ]
 }
 
@@ -157,6 +201,8 @@ macro_rules! explain {
                 Value::Id(id) => query.bind(id),
                 Value::Number(number) => query.bind(number),
                 Value::Text(text) => query.bind(text),
+                Value::NoId => query.bind(None::<Uuid>),
+                Value::NoText => query.bind(None::<String>),
             };
         }
         let lines = query.fetch_all($conn).await.unwrap();
@@ -170,10 +216,25 @@ async fn claim_look_and_sweep_use_their_indexes(on: On) {
     for (name, values, index) in cases() {
         let fill = if name == "LANES" { FILL } else { &[] };
         let plan = plan(on, &url, name, values, fill).await;
-        // SQLite calls reading a whole table or index a scan. Allowed: the parameter, the lanes, what is on the wire.
-        let small = ["SCAN json_each", "SCAN l", "SCAN delivery USING INDEX delivery_leased"];
+        // SQLite calls reading a whole table or index a scan. Allowed: the parameter, the lanes, what is on the wire or
+        // in quarantine, what waits where that is asked for, and what a subquery has found.
+        let small = [
+            "SCAN json_each",
+            "SCAN l",
+            "SCAN delivery USING INDEX delivery_leased",
+            "SCAN delivery USING COVERING INDEX delivery_leased",
+            "SCAN delivery USING COVERING INDEX delivery_quarantined",
+            "SCAN delivery USING COVERING INDEX delivery_due",
+            "SCAN d USING INDEX delivery_leased",
+            "SCAN delivery USING INDEX delivery_due",
+            "SCAN q",
+            "SCAN r",
+            "SCAN few",
+        ];
         let whole = plan.iter().filter(|line| match on {
-            On::Sqlite => line.starts_with("SCAN ") && !small.iter().any(|part| line.starts_with(part)),
+            On::Sqlite => {
+                *line != "SCAN d" && line.starts_with("SCAN ") && !small.iter().any(|part| line.starts_with(part))
+            }
             On::Postgres => line.contains("Seq Scan on delivery"),
         });
         if whole.count() > 0 || index.is_some_and(|index| !plan.iter().any(|line| line.contains(index))) {

@@ -1,0 +1,125 @@
+//! How our own queue does. Nothing here reads a finished row: what waits is counted in the index of what waits, by lane
+//! and reason; what came and went is counted in indexes by time, over the last minutes and a bounded number of rows.
+
+use super::{Sql, StoreError, Tx};
+use crate::domain::class::Class;
+use crate::domain::delivery::{Reason, State};
+use crate::domain::time::{Span, Timestamp};
+use serde::Serialize;
+use uuid::Uuid;
+
+/// What "per minute" looks back to, and at most so many rows.
+const WINDOW: Span = Span::minutes(5);
+const MOST_ROWS: i64 = 10_000;
+
+statements! {
+    // Lane by lane, so that no estimate turns it into a reading of the table. SQLite has no lateral joins, and needs none.
+    DEPTH = Sql::differs(
+        "SELECT l.class, q.reason, l.fence_kind, l.fence_id, k.key AS component, k.down_since, q.mails, q.due, q.oldest_due_at
+         FROM (SELECT lane_id, reason, COUNT(*) AS mails, SUM(CASE WHEN due_at <= $1 THEN 1 ELSE 0 END) AS due, MIN(due_at) AS oldest_due_at
+            FROM delivery WHERE state = 'queued' GROUP BY lane_id, reason) AS q
+         JOIN lane l ON l.id = q.lane_id LEFT JOIN component k ON l.fence_kind = 'component' AND k.id = l.fence_id",
+        "SELECT l.class, q.reason, l.fence_kind, l.fence_id, k.key AS component, k.down_since, q.mails, q.due, q.oldest_due_at
+         FROM lane l CROSS JOIN LATERAL (SELECT reason, COUNT(*) AS mails, SUM(CASE WHEN due_at <= $1 THEN 1 ELSE 0 END) AS due,
+                MIN(due_at) AS oldest_due_at FROM delivery WHERE lane_id = l.id AND state = 'queued' GROUP BY reason) AS q
+         LEFT JOIN component k ON l.fence_kind = 'component' AND k.id = l.fence_id",
+    );
+    SET_ASIDE = Sql::same(
+        "SELECT state, reason, COUNT(*) AS mails, MIN(created_at) AS oldest FROM delivery
+         WHERE state = $1 AND state NOT IN ('queued', 'sending', 'accepted') GROUP BY state, reason ORDER BY state, reason",
+    );
+    ON_THE_WIRE_NOW = Sql::same("SELECT COUNT(*) FROM delivery WHERE state = 'sending'");
+    IN_QUARANTINE = Sql::same("SELECT COUNT(*) FROM delivery WHERE quarantine_until IS NOT NULL");
+    PLANNED_LATELY = Sql::same(
+        "SELECT COUNT(*) AS rows, MIN(created_at) AS since FROM (SELECT created_at FROM delivery WHERE lower(class) = $1 AND created_at > $2
+            ORDER BY created_at DESC LIMIT $3) AS r",
+    );
+    // What the relays took or refused for good has left the queue; what they put off has not.
+    HANDED_OVER_LATELY = Sql::same(
+        "SELECT COUNT(*) AS rows, MIN(ended_at) AS since FROM (SELECT ended_at FROM attempt WHERE ended_at > $1
+            AND outcome IN ('accepted', 'refused') ORDER BY ended_at DESC LIMIT $2) AS r",
+    );
+}
+
+/// Mails of one lane that wait for one reason.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct Depth {
+    /// What they are for.
+    pub class: Class,
+    /// Why they were put off, when they were looked at.
+    pub reason: Option<Reason>,
+    /// `none`, `component` or `incident`.
+    pub fence_kind: String,
+    /// The component or incident.
+    pub fence_id: Uuid,
+    /// The component's key.
+    pub component: Option<String>,
+    /// Since when the component is down.
+    pub down_since: Option<Timestamp>,
+    /// How many.
+    pub mails: i64,
+    /// How many of them are due.
+    pub due: i64,
+    /// When the first was due.
+    pub oldest_due_at: Timestamp,
+}
+
+/// Mails that left the queue and are not at rest.
+#[derive(Clone, Debug, Serialize, sqlx::FromRow)]
+pub struct Aside {
+    /// Where they stand.
+    pub state: State,
+    /// Why.
+    pub reason: Reason,
+    /// How many.
+    pub mails: i64,
+    /// When the oldest was planned.
+    pub oldest: Timestamp,
+}
+
+/// What waits, by lane and reason.
+///
+/// # Errors
+/// When the database fails.
+pub async fn depth(tx: &mut Tx) -> Result<Vec<Depth>, StoreError> {
+    let now = tx.now();
+    rows!(tx, Depth, DEPTH, now)
+}
+
+/// What is parked, or unknown.
+///
+/// # Errors
+/// When the database fails.
+pub async fn aside(tx: &mut Tx, state: State) -> Result<Vec<Aside>, StoreError> {
+    rows!(tx, Aside, SET_ASIDE, state)
+}
+
+/// How many are on the wire, and how many are left alone because nobody knows whether they left.
+///
+/// # Errors
+/// When the database fails.
+pub async fn on_the_way(tx: &mut Tx) -> Result<(i64, i64), StoreError> {
+    Ok((value!(tx, i64, ON_THE_WIRE_NOW)?, value!(tx, i64, IN_QUARANTINE)?))
+}
+
+/// How many mails a minute were planned, and were taken or refused for good, lately.
+///
+/// # Errors
+/// When the database fails.
+pub async fn rates(tx: &mut Tx) -> Result<(f64, f64), StoreError> {
+    type Lately = (i64, Option<Timestamp>);
+    let (now, mut planned) = (tx.now(), 0.0);
+    for class in Class::ALL {
+        planned += per_minute(first!(tx, Lately, PLANNED_LATELY, *class, now - WINDOW, MOST_ROWS)?, now);
+    }
+    Ok((planned, per_minute(first!(tx, Lately, HANDED_OVER_LATELY, now - WINDOW, MOST_ROWS)?, now)))
+}
+
+/// Where there are more rows than were counted, the time of the counted ones is shorter.
+#[expect(clippy::cast_precision_loss, reason = "counts and spans of minutes are far below 2^52")]
+fn per_minute(lately: Option<(i64, Option<Timestamp>)>, now: Timestamp) -> f64 {
+    let Some((rows, Some(since))) = lately else { return 0.0 };
+    let span = if rows < MOST_ROWS { WINDOW } else { now - since };
+    let minutes = span.0.max(1_000_000) as f64 / 60_000_000.0;
+    (rows as f64 / minutes * 10.0).round() / 10.0
+}
