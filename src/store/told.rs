@@ -15,7 +15,7 @@ statements! {
         "JOIN thread_component c ON c.thread_id = j.id"
     );
     // What is on the wire at this moment counts as told: if it fails, the next mail says it.
-    ON_THE_WIRE = over_rows!(
+    BEING_TOLD = over_rows!(
         "SELECT d.thread_id, d.phase, i.component_id, i.status FROM", [id uuid],
         "JOIN delivery d ON d.thread_id = j.id AND d.state = 'sending' AND d.revision IS NOT NULL
          LEFT JOIN delivery_item i ON i.delivery_id = d.id AND i.dropped IS NULL"
@@ -116,7 +116,7 @@ pub async fn components(tx: &mut Tx, of: &[ThreadId]) -> Result<Vec<ToldComponen
 /// # Errors
 /// When the database fails.
 pub async fn on_the_wire(tx: &mut Tx, of: &[ThreadId]) -> Result<Vec<OnTheWire>, StoreError> {
-    rows!(tx, OnTheWire, ON_THE_WIRE, ids(of.iter().map(|t| t.0)))
+    rows!(tx, OnTheWire, BEING_TOLD, ids(of.iter().map(|t| t.0)))
 }
 
 /// Other unresolved incidents in which one of these components is in trouble.

@@ -48,8 +48,7 @@ impl Face {
         let token = keys::create(&mut tx, scopes[0].as_str(), scopes).await.unwrap();
         tx.commit().await.unwrap();
         let setting = w.shared.setting.clone();
-        let settings = setting.ingest();
-        let api = Api { store: w.store.clone(), settings, setting, max_body_bytes: 1_000_000 };
+        let api = Api { store: w.store.clone(), setting, max_body_bytes: 1_000_000 };
         Self { router: router(api), token }
     }
 

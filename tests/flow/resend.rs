@@ -11,7 +11,8 @@ use allclear::domain::id::DeliveryId;
 use allclear::flow::ingest::Keyed;
 use allclear::flow::resend::ask::{Answer, Answered, FilterIn, ResendsIn, ask};
 use allclear::mail::sink::{Act, Answer as Says, Phase, Script};
-use allclear::store::browse::{self, Delivery, Of, Page};
+use allclear::store::browse::{self, Delivery};
+use allclear::store::search::{self, Cursor, Filter};
 use allclear::store::{holds, journal, setup, suppressions};
 use serde_json::json;
 use std::collections::HashSet;
@@ -44,8 +45,10 @@ async fn world(on: On, script: Script) -> World {
 async fn mails(w: &World, key: &str) -> Vec<Delivery> {
     let mut tx = w.store.read().await.unwrap();
     let subscriber = setup::subscriber_id(&mut tx, key).await.unwrap().unwrap();
-    let mut found = browse::deliveries(&mut tx, Of::Subscriber(subscriber), Page::first(100)).await.unwrap();
-    found.reverse();
+    let filter = Filter { subscriber: Some(subscriber), ..Filter::default() };
+    let ids = search::deliveries(&mut tx, &filter, Cursor::NEWEST, 100).await.unwrap().ids;
+    let mut found = browse::deliveries(&mut tx, &ids).await.unwrap();
+    found.sort_by_key(|d| d.id.0);
     found
 }
 

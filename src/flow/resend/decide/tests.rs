@@ -1,5 +1,6 @@
 use super::*;
 use crate::domain::class::Class;
+use crate::domain::delivery::Rule;
 use crate::domain::truth::{Claim, Original};
 use crate::flow::gate::{Holds, Item};
 
@@ -27,7 +28,7 @@ fn asked(class: Class) -> Asked {
             let well = Claim { cleared: 1, ..claim() };
             vec![Item::Correction(well, Original { decided: true, maybe_mailed: true })]
         }
-        _ => vec![Item::Component { down: false, up_since: Some(NOW - Span::hours(1)) }],
+        _ => vec![Item::Component { down: false, up_since: Some(NOW - Span::hours(1)), back: false }],
     };
     let view = View {
         class,
@@ -39,7 +40,8 @@ fn asked(class: Class) -> Asked {
         last_mailed_at: Some(NOW - Span::hours(1)),
         ended: matches!(class, Class::IncidentEnd | Class::AllClear),
         resolved: Some(class != Class::IncidentUpdate),
-        worse: false,
+        rule: Some(Rule::Resend),
+        newer: None,
         items,
     };
     let copies = Copies { resends: 0, left_at: Some(NOW - Span::hours(1)), on_its_way: false };
@@ -118,7 +120,7 @@ fn untrue_ones() -> Vec<(Asked, Reason)> {
     let item = |claim: Claim| move |v: &mut View| v.items = vec![Item::Connection(claim)];
     let open_again =
         Item::Correction(Claim { newest: 2, cleared: 1, ..claim() }, Original { decided: true, maybe_mailed: true });
-    let down = Item::Component { down: true, up_since: None };
+    let down = Item::Component { down: true, up_since: None, back: false };
     let covered = Claim { covered: true, newest_covered: true, ..claim() };
     let newer = |class| Asked { newer: true, ..asked(class) };
     vec![
