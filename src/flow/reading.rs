@@ -30,6 +30,12 @@ pub fn notice(body: &[u8]) -> Result<NoticeIn, Unreadable> {
     let mut fields: Map<String, Value> = input(body)?;
     let kind = fields.remove("kind");
     let shape = |field: &str, what: &str| Unreadable::Shape(FieldError::new(field, what));
+    // A source that found nobody must not reach everybody.
+    for field in ["recipients", "groups"] {
+        if fields.get(field).and_then(Value::as_array).is_some_and(Vec::is_empty) {
+            return Err(shape(field, "is empty: name somebody, or leave it out"));
+        }
+    }
     match kind.as_ref().map(Value::as_str) {
         Some(Some("incident")) => inner::<IncidentIn>(fields).map(|n| NoticeIn::Incident(Box::new(n))),
         Some(Some("action_required")) => inner::<ActionIn>(fields).map(|n| NoticeIn::ActionRequired(Box::new(n))),
@@ -98,6 +104,7 @@ mod tests {
             (format!("{incident},\"started_at\":\"9999-01-01T00:00:00Z\"}}"), "started_at"),
             (r#"{"kind":"incident","incident":"i"}"#.to_owned(), "title"),
             (r#"{"kind":"free","subject":"s","body":"b","recipients":[7]}"#.to_owned(), "recipients[0]"),
+            (format!("{incident},\"recipients\":[]}}"), "recipients"),
             (r#"{"kind":"other"}"#.to_owned(), "kind"),
             ("{}".to_owned(), "kind"),
         ] {
