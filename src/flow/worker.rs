@@ -5,7 +5,7 @@ use super::dispatch::{Dispatcher, Shared};
 use super::sessions::Sessions;
 use super::{failures, plan, sweep};
 use crate::mail::Transport;
-use crate::store::StoreError;
+use crate::store::{StoreError, recover};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -91,6 +91,9 @@ pub fn dispatchers(shared: &Shared, transports: &BTreeMap<String, Transport>, gr
 /// # Errors
 /// When the database or a template fails.
 pub async fn plan_all(shared: &Shared) -> Result<bool, StoreError> {
+    if !crate::store::plan::anything(&mut shared.store.read().await?).await? {
+        return Ok(false);
+    }
     let mut progress = false;
     while plan::notices(&shared.store, &shared.setting, &shared.templates).await? {
         progress = true;
@@ -113,6 +116,12 @@ pub async fn plan_all(shared: &Shared) -> Result<bool, StoreError> {
 pub async fn recover_all(shared: &Shared) -> Result<bool, StoreError> {
     let (store, setting) = (&shared.store, &*shared.setting);
     let mut progress = false;
+    while shared.copies.sweep(store).await? {
+        progress = true;
+    }
+    if !recover::anything(&mut store.read().await?).await? {
+        return Ok(progress);
+    }
     while sweep::sweep(store, setting).await? {
         progress = true;
     }
@@ -123,9 +132,6 @@ pub async fn recover_all(shared: &Shared) -> Result<bool, StoreError> {
         progress = true;
     }
     while sweep::confirm(store, setting).await? {
-        progress = true;
-    }
-    while shared.copies.sweep(store).await? {
         progress = true;
     }
     Ok(progress)

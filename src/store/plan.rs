@@ -22,6 +22,9 @@ statements! {
          ORDER BY p.id LIMIT 1",
         "FOR UPDATE SKIP LOCKED"
     );
+    ANYTHING_TO_PLAN = super::Sql::same(
+        "SELECT CAST(CASE WHEN EXISTS (SELECT 1 FROM plan WHERE done_at IS NULL) THEN 1 ELSE 0 END AS BIGINT)",
+    );
     MOVE_CURSOR = super::Sql::same("UPDATE plan SET cursor_list = $2, cursor_id = $3 WHERE id = $1");
     FINISH = over_rows!(
         "UPDATE plan SET done_at = j.at, outcome = j.outcome FROM", [id uuid, at bigint, outcome text],
@@ -370,6 +373,14 @@ fn ids<'a>(of: impl Iterator<Item = &'a Uuid>) -> String {
 /// When the database fails.
 pub async fn next(tx: &mut Tx) -> Result<Option<Job>, StoreError> {
     first!(tx, Job, NEXT)
+}
+
+/// Whether anything is to be planned.
+///
+/// # Errors
+/// When the database fails.
+pub async fn anything(tx: &mut Tx) -> Result<bool, StoreError> {
+    Ok(value!(tx, i64, ANYTHING_TO_PLAN)? > 0)
 }
 
 /// A notice.

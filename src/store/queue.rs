@@ -13,9 +13,11 @@ use uuid::fmt::Simple;
 
 statements! {
     LANES = super::Sql::same(
-        "SELECT l.id, l.class, l.fence_kind, l.fence_id, k.down_since,
+        "SELECT id, class, fence_kind, fence_id, down_since, next_due FROM
+            (SELECT l.id, l.class, l.fence_kind, l.fence_id, k.down_since,
                 (SELECT MIN(d.due_at) FROM delivery d WHERE d.lane_id = l.id AND d.state = 'queued') AS next_due
-         FROM lane l LEFT JOIN component k ON l.fence_kind = 'component' AND k.id = l.fence_id WHERE l.closed_at IS NULL",
+             FROM lane l LEFT JOIN component k ON l.fence_kind = 'component' AND k.id = l.fence_id WHERE l.closed_at IS NULL) AS x
+         WHERE next_due IS NOT NULL",
     );
     // A thread with a mail on the wire or in quarantine waits for it; the unique index is the guard, this the filter.
     DUE = locking!(

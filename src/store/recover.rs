@@ -11,6 +11,14 @@ use uuid::Uuid;
 use uuid::fmt::Simple;
 
 statements! {
+    // One look says whether there is anything to take back, to settle or to ask: mostly there is not.
+    ANYTHING = super::Sql::same(
+        "SELECT CAST(CASE WHEN EXISTS (SELECT 1 FROM recovery WHERE swept_at IS NULL)
+                OR EXISTS (SELECT 1 FROM delivery WHERE state = 'sending' AND lease_until <= $1)
+                OR EXISTS (SELECT 1 FROM delivery WHERE quarantine_until IS NOT NULL AND quarantine_until <= $1)
+                OR EXISTS (SELECT 1 FROM recovery WHERE confirm_by IS NOT NULL AND confirmed_at IS NULL AND confirm_by <= $1)
+            THEN 1 ELSE 0 END AS BIGINT)",
+    );
     NEXT = locking!(
         "SELECT id, component_id, connection_id, episode, recovered_by, covers_from, covers_until, confirm_by, cursor_at, cursor_id
          FROM recovery WHERE swept_at IS NULL ORDER BY id LIMIT $1",
@@ -353,4 +361,13 @@ pub async fn add_unconfirmed(tx: &mut Tx, id: RecoveryId, n: i64) -> Result<(), 
 pub async fn confirmed(tx: &mut Tx, id: RecoveryId) -> Result<(), StoreError> {
     let now = tx.now();
     exec!(tx, CONFIRMED, id, now).map(drop)
+}
+
+/// Whether anything is to be swept, reaped, settled or asked anew.
+///
+/// # Errors
+/// When the database fails.
+pub async fn anything(tx: &mut Tx) -> Result<bool, StoreError> {
+    let now = tx.now();
+    Ok(value!(tx, i64, ANYTHING, now)? > 0)
 }
