@@ -44,7 +44,7 @@ CSV has the column names in its first line; JSON lines have the fields of the HT
   components     key,name[,group,depends_on]
   connections    key,component,name[,link,subscribers]
   subscribers    key,address[,name,locale,zone,attributes.NAME ...]
-  subscriptions  subscriber[,component,active]      without a component: everything
+  subscriptions  subscriber[,component,group,events,least_impact,active]   without component and group: everything
   attributes     subscriber,name,values             all values of that name
 Several values in a cell are parted by |. Of two lines with the same key the later wins.
 Wrong lines are refused and told, the others are kept. The same import again changes nothing.";

@@ -266,7 +266,7 @@ pub(super) fn status(s: &Status) -> String {
         table.row([a.mails.to_string(), a.state.to_string(), a.reason.to_string(), a.oldest.to_string(), because]);
     }
     if !s.parked.is_empty() || !s.unknown.is_empty() {
-        let _ = write!(out, "\n{table}\n`allclear search --state parked` lists them\n");
+        let _ = write!(out, "\n{table}\n`allclear search --state` parked or unknown lists them\n");
     }
     out
 }

@@ -31,6 +31,12 @@ impl Followed {
         self.told.map_or(self.status != ComponentStatus::Operational, |told| told != self.status)
     }
 
+    /// It was told to be in trouble, and is not any more, or less.
+    #[must_use]
+    pub fn is_better(&self) -> bool {
+        self.told.is_some_and(|told| told.is_worse_than(self.status))
+    }
+
     /// Whether a mail about this update names it: what the update is about, what is still wrong, what has changed.
     #[must_use]
     pub fn is_told(&self) -> bool {
@@ -67,8 +73,8 @@ pub struct Told {
 pub enum Owed {
     /// A mail, because of this rule. [`Rule::NothingNew`] waits to be folded into the next one.
     Mail(Rule),
-    /// No mail; it is recorded why.
-    Withheld(Reason),
+    /// No mail, although this is news to them; it is recorded why.
+    Withheld(Rule, Reason),
     /// It is no news to this subscriber at all.
     Nothing,
 }
@@ -82,20 +88,25 @@ pub fn update(news: &News<'_>, told: Told, events: Events, least: Impact) -> Owe
     if told.ended {
         // A relapse is a beginning: whoever asked for begin and end hears of it.
         let relapse = news.followed.iter().any(Followed::is_worse);
-        return if relapse { Owed::Mail(Rule::Relapse) } else { Owed::Withheld(Reason::EndedAlready) };
+        return if relapse {
+            Owed::Mail(Rule::Relapse)
+        } else {
+            Owed::Withheld(Rule::NothingNew, Reason::EndedAlready)
+        };
     }
     if !told.at_all {
         return first(news, least);
     }
-    if events == Events::BeginAndEnd {
-        return Owed::Withheld(Reason::BeginAndEndOnly);
-    }
-    Owed::Mail(match news {
+    let rule = match news {
         _ if news.followed.iter().any(Followed::is_worse) => Rule::Worse,
         _ if told.phase != Some(news.phase) => Rule::PhaseChange,
         _ if news.followed.iter().any(Followed::is_changed) => Rule::StateChange,
         _ => Rule::NothingNew,
-    })
+    };
+    match events {
+        Events::BeginAndEnd => Owed::Withheld(rule, Reason::BeginAndEndOnly),
+        _ => Owed::Mail(rule),
+    }
 }
 
 fn first(news: &News<'_>, least: Impact) -> Owed {
@@ -103,7 +114,11 @@ fn first(news: &News<'_>, least: Impact) -> Owed {
     if !news.concerns_all && !news.followed.iter().any(concerned) {
         return Owed::Nothing;
     }
-    if reaches(news.impact, least) { Owed::Mail(Rule::First) } else { Owed::Withheld(Reason::BelowLeastImpact) }
+    if reaches(news.impact, least) {
+        Owed::Mail(Rule::First)
+    } else {
+        Owed::Withheld(Rule::First, Reason::BelowLeastImpact)
+    }
 }
 
 /// What a subscriber is told, or waits to be told, of a component in the thread of another open incident.
@@ -128,7 +143,9 @@ pub fn folded_under(
     now: Timestamp,
 ) -> Option<(DeliveryId, Reason)> {
     let same = same.filter(|e| e.status == status && now - e.at < window);
-    let cause = cause.filter(|e| e.status != ComponentStatus::Operational);
+    // Planned work explains no outage, and a small trouble no great one.
+    let cause = cause.filter(|e| !matches!(e.status, ComponentStatus::Operational | ComponentStatus::UnderMaintenance));
+    let cause = cause.filter(|e| !status.is_worse_than(e.status));
     same.map(|e| (e.delivery, Reason::ToldElsewhere)).or(cause.map(|e| (e.delivery, Reason::UnderCause)))
 }
 
@@ -191,7 +208,7 @@ mod tests {
         let ended = Told { ended: true, ..TOLD };
         assert_eq!(
             owed(Phase::Monitoring, &one(Operational, Some(Operational), true), ended),
-            Owed::Withheld(Reason::EndedAlready)
+            Owed::Withheld(Rule::NothingNew, Reason::EndedAlready)
         );
         let down = one(DegradedPerformance, Some(Operational), true);
         assert_eq!(owed(Phase::Monitoring, &down, ended), Owed::Mail(Rule::Relapse));
@@ -203,10 +220,10 @@ mod tests {
     fn preferences_withhold_and_say_why() {
         let worse = one(MajorOutage, Some(DegradedPerformance), true);
         let begun = update(&news(Phase::Identified, &worse), TOLD, Events::BeginAndEnd, Impact::None);
-        assert_eq!(begun, Owed::Withheld(Reason::BeginAndEndOnly));
+        assert_eq!(begun, Owed::Withheld(Rule::Worse, Reason::BeginAndEndOnly));
         let first = |least| update(&news(Phase::Identified, &worse), Told::default(), Events::BeginAndEnd, least);
         assert_eq!(first(Impact::Minor), Owed::Mail(Rule::First));
-        assert_eq!(first(Impact::Major), Owed::Withheld(Reason::BelowLeastImpact));
+        assert_eq!(first(Impact::Major), Owed::Withheld(Rule::First, Reason::BelowLeastImpact));
         // Told once, it goes on: an incident that shrinks is not left without its end.
         assert_eq!(
             update(&news(Phase::Identified, &worse), TOLD, Events::All, Impact::Critical),
@@ -229,5 +246,9 @@ mod tests {
         assert_eq!(fold(DegradedPerformance, None, Some(&long_ago)), Some(Reason::UnderCause));
         let back = Elsewhere { status: Operational, ..there };
         assert_eq!(fold(DegradedPerformance, None, Some(&back)), None);
+        let planned = Elsewhere { status: ComponentStatus::UnderMaintenance, ..there };
+        assert_eq!(fold(DegradedPerformance, None, Some(&planned)), None);
+        let lesser = Elsewhere { status: DegradedPerformance, ..there };
+        assert_eq!(fold(MajorOutage, None, Some(&lesser)), None);
     }
 }

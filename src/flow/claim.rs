@@ -7,11 +7,11 @@ use super::paces::Paces;
 use super::setting::{Setting, Stream};
 use crate::domain::class::Class;
 use crate::domain::delivery::{Reason, State};
-use crate::domain::id::DeliveryId;
+use crate::domain::id::{DeliveryId, ThreadId};
 use crate::domain::time::{Span, Timestamp};
 use crate::store::queue::{Armed, Due, Hold, ItemKey, Lane};
 use crate::store::view::ItemView;
-use crate::store::{StoreError, Tx, plan, queue, view};
+use crate::store::{StoreError, Tx, plan, queue, told, view};
 use std::collections::{HashMap, HashSet};
 
 /// A lease ran out twice with this mail: it is claimed alone, in case it is what ends its workers.
@@ -165,6 +165,8 @@ async fn sort_and_arm(
             Verdict::Park(reason) => sorted.decided.push((id, State::Parked, reason)),
         }
     }
+    let lost = |d: &&(DeliveryId, State, Reason)| seen.get(&d.0).filter(|one| one.row.class == Class::IncidentUpdate);
+    sorted.lost = sorted.decided.iter().filter_map(|d| lost(&d)).map(|one| one.row.thread_id).collect();
     sorted.store(tx, setting, owner, template_set).await
 }
 
@@ -219,6 +221,8 @@ struct Sorted<'a> {
     put_off: Vec<(DeliveryId, Timestamp, Reason)>,
     decided: Vec<(DeliveryId, State, Reason)>,
     folded: Vec<(DeliveryId, DeliveryId)>,
+    /// Threads of which a problem mail will not leave.
+    lost: Vec<ThreadId>,
 }
 
 impl Sorted<'_> {
@@ -235,6 +239,8 @@ impl Sorted<'_> {
         }
         if !self.decided.is_empty() {
             queue::decide(tx, &self.decided).await?;
+            // What was folded under them would be silenced with them.
+            told::release(tx, &self.lost, now + setting.limits(Class::AllClear).stable_for).await?;
         }
         if !self.folded.is_empty() {
             plan::fold(tx, &self.folded).await?;

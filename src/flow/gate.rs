@@ -10,6 +10,9 @@ use crate::domain::truth::{Claim, Original};
 /// How long a mail waits before it is looked at again, where no event is sure to bring it back.
 const LOOK_AGAIN: Span = Span::seconds(30);
 
+/// The same for an end that waits for other incidents: they take hours.
+const ENDS_AGAIN: Span = Span::minutes(5);
+
 /// One thing a delivery names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Item {
@@ -62,6 +65,8 @@ pub struct View {
     pub resolved: Option<bool>,
     /// Why it was made.
     pub rule: Option<Rule>,
+    /// Of an all-clear: something else that the subscriber follows is in trouble in this incident.
+    pub trouble: bool,
     /// A newer update or end of the same thread, sent or to be sent.
     pub newer: Option<DeliveryId>,
     /// What it names.
@@ -244,13 +249,13 @@ fn incident_end(view: &View, limits: &Limits, now: Timestamp) -> Verdict {
     if view.resolved == Some(false) {
         // Resolved again, the incident owes a new end.
         let open = Reason::IncidentOpenAgain;
-        return if old { Verdict::Withdraw(open) } else { Verdict::Wait(now + LOOK_AGAIN, open) };
+        return if old { Verdict::Withdraw(open) } else { Verdict::Wait(now + ENDS_AGAIN, open) };
     }
     if old {
         return everything(view);
     }
     if any_down(view) {
-        return Verdict::Wait(now + LOOK_AGAIN, Reason::ComponentOpenAgain);
+        return Verdict::Wait(now + ENDS_AGAIN, Reason::ComponentOpenAgain);
     }
     everything(view)
 }
@@ -262,11 +267,9 @@ fn all_clear(view: &View, limits: &Limits, now: Timestamp) -> Verdict {
     if view.ended && !view.resend {
         return Verdict::Cancel(Reason::EndedAlready);
     }
-    if any_down(view) {
+    if any_down(view) || view.trouble {
         // Back once more, the component makes a new one.
-        let open = Reason::ComponentOpenAgain;
-        let old = too_old(view, limits, now);
-        return if old { Verdict::Withdraw(open) } else { Verdict::Wait(now + LOOK_AGAIN, open) };
+        return Verdict::Withdraw(Reason::ComponentOpenAgain);
     }
     let up = view.items.iter().filter_map(|item| match item {
         Item::Component { up_since, .. } => *up_since,
@@ -282,6 +285,9 @@ fn all_clear(view: &View, limits: &Limits, now: Timestamp) -> Verdict {
 fn plain(view: &View, limits: &Limits, now: Timestamp) -> Verdict {
     if too_old(view, limits, now) {
         return Verdict::Park(Reason::TooOld);
+    }
+    if view.class == Class::PostMortem && view.resolved == Some(false) {
+        return Verdict::Wait(now + ENDS_AGAIN, Reason::IncidentOpenAgain);
     }
     everything(view)
 }

@@ -338,6 +338,8 @@ async fn move_components(
 ) -> Result<(), IngestError> {
     let over = class_of(said.phase) == Class::IncidentEnd;
     let before = db::incident_components(tx, incident.id).await?;
+    let ids: Vec<_> = found.iter().map(|c| c.id).collect();
+    let down_elsewhere = db::down_elsewhere(tx, &ids, incident.id).await?;
     for component in &found {
         let known = before.iter().find(|b| b.id == component.id).map(|b| b.status);
         // A late update still says which components are concerned, where no newer one has named them.
@@ -352,6 +354,8 @@ async fn move_components(
             // Over, though not well: that is said in the end, and is no new outage.
             _ if status.is_down() && over => continue,
             _ if status.is_down() => What::Failed,
+            // Another open incident says that it is down: it is not back before that one says so.
+            ComponentStatus::Operational if down_elsewhere.contains(&component.id) => continue,
             ComponentStatus::Operational => What::Recovered,
             _ => continue,
         };

@@ -101,7 +101,9 @@ fn gate_view<'a>(row: &Truth, items: impl Iterator<Item = &'a ItemTruth> + Clone
         suppressed: row.suppressed,
         told: row.told_at.is_some(),
         last_mailed_at: row.last_mailed_at,
-        ended: row.ended_at.is_some(),
+        // A mail of which nobody knows whether it left does not end the thread against itself.
+        ended: row.ended_at.is_some() && !row.own_last,
+        trouble: row.trouble == Some(true),
         resolved: row.has_incident.then(|| row.resolved_at.is_some()),
         rule: row.rule,
         newer: row.newer,
@@ -117,8 +119,11 @@ fn item(class: Class, seen: &ItemTruth) -> Option<Item> {
             let works = |status| status == ComponentStatus::Operational;
             Some(Item::Component {
                 // An end may say that the incident is over though a component is not well; an all-clear may not.
-                down: seen.component_down()
-                    || (class != Class::IncidentEnd && seen.status_now.is_some_and(|now| !works(now))),
+                down: match class {
+                    Class::IncidentEnd => seen.component_down() && seen.status_now.is_none_or(works),
+                    Class::IncidentUpdate => seen.status_now.is_some_and(|now| !works(now)),
+                    _ => seen.component_down() || seen.status_now.is_some_and(|now| !works(now)),
+                },
                 up_since: seen.component_up_since(),
                 back: seen.status.is_some_and(|then| !works(then)) && seen.status_now.is_some_and(works),
             })

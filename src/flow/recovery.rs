@@ -130,6 +130,7 @@ mod tests {
             resolved: None,
             rule: None,
             newer: None,
+            trouble: false,
             items: vec![],
         }
     }

@@ -130,6 +130,12 @@ statements! {
             update_key, content_hash, repeats_id)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
     );
+    DOWN_ELSEWHERE = over_rows!(
+        "SELECT DISTINCT ic.component_id FROM", [id uuid, incident_id uuid],
+        "JOIN incident_component ic ON ic.component_id = j.id AND ic.incident_id <> j.incident_id
+            AND ic.status IN ('partial_outage', 'major_outage')
+         JOIN incident i ON i.id = ic.incident_id AND i.resolved_at IS NULL"
+    );
     PAYLOADS_AFTER = super::Sql::same(
         "SELECT payload FROM notice WHERE incident_id = $1 AND observed_at > $2 AND repeats_id IS NULL ORDER BY revision",
     );
@@ -740,6 +746,20 @@ pub async fn add_notice(tx: &mut Tx, n: &NoticeRow<'_>) -> Result<(), StoreError
         n.same.repeats
     )
     .map(drop)
+}
+
+/// Those of some components that another open incident reports down.
+///
+/// # Errors
+/// When the database fails.
+pub async fn down_elsewhere(tx: &mut Tx, of: &[ComponentId], than: IncidentId) -> Result<Vec<ComponentId>, StoreError> {
+    #[derive(Serialize)]
+    struct Row {
+        id: Simple,
+        incident_id: Simple,
+    }
+    let list: Vec<_> = of.iter().map(|c| Row { id: c.0.simple(), incident_id: than.0.simple() }).collect();
+    Ok(rows!(tx, (ComponentId,), DOWN_ELSEWHERE, json(&list))?.into_iter().map(|row| row.0).collect())
 }
 
 /// What later updates of an incident said, as JSON.

@@ -23,7 +23,7 @@ statements! {
             FROM json_to_recordset($1::json) AS j(id uuid) JOIN delivery d ON d.id = j.id) ORDER BY id FOR UPDATE",
     );
     KNOWN = over_rows!(
-        "SELECT d.id, d.class, d.state, d.cause_id, d.subscriber_id, d.thread_id, d.notice_id, d.lane_id,
+        "SELECT d.id, d.class, d.state, d.reason, d.cause_id, d.subscriber_id, d.thread_id, d.notice_id, d.lane_id,
             CASE WHEN t.matter_kind = 'incident' THEN t.matter_id END AS incident_id,
             COALESCE(r.created_at, d.created_at) AS said_at,
             d.class IN ('incident_update', 'incident_end', 'all_clear', 'post_mortem') AND EXISTS (
@@ -129,6 +129,8 @@ pub struct Known {
     pub class: Class,
     /// Where it stands.
     pub state: State,
+    /// Why it waits, or was not mailed.
+    pub reason: Option<Reason>,
     /// What caused it.
     pub cause_id: Uuid,
     /// Who got it, or should have.

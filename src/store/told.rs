@@ -39,6 +39,7 @@ statements! {
          UNION SELECT up.component_id, d.depends_on FROM up JOIN component_dependency d ON d.component_id = up.cause_id)
          SELECT component_id, cause_id FROM up WHERE cause_id <> component_id"
     );
+    THREADS_OF = over_rows!("SELECT d.thread_id FROM", [id uuid], "JOIN delivery d ON d.id = j.id AND d.class = 'incident_update'");
     // Of each thread the newest; what was folded says the present state when it leaves.
     RELEASE = over_rows!(
         "UPDATE delivery SET state = 'queued', reason = 'outlived', folded_into = NULL, decided_at = NULL, due_at = j.due_at,
@@ -162,6 +163,15 @@ pub async fn elsewhere(
 /// When the database fails.
 pub async fn causes(tx: &mut Tx, of: &[ComponentId]) -> Result<Vec<(ComponentId, ComponentId)>, StoreError> {
     rows!(tx, (ComponentId, ComponentId), CAUSES, ids(of.iter().map(|c| c.0)))
+}
+
+/// The same for the threads of deliveries that the relay refused.
+///
+/// # Errors
+/// When the database fails.
+pub async fn release_refused(tx: &mut Tx, of: &[DeliveryId], due: Timestamp) -> Result<(), StoreError> {
+    let threads = rows!(tx, (ThreadId,), THREADS_OF, ids(of.iter().map(|d| d.0)))?;
+    release(tx, &threads.into_iter().map(|row| row.0).collect::<Vec<_>>(), due).await
 }
 
 /// What was folded under mails of these threads, and is still going on, is queued again.

@@ -21,7 +21,15 @@ statements! {
                 t.last_mailed_at, t.told_at, t.ended_at, s.address, s.name, s.locale, s.zone, n.observed_at,
                 d.rule, CASE WHEN d.class = 'incident_update' THEN (SELECT x.id FROM delivery x WHERE x.thread_id = d.thread_id
                     AND x.revision > d.revision AND x.class IN ('incident_update', 'incident_end')
-                    AND (x.state IN ('queued', 'sending') OR x.maybe_mailed) ORDER BY x.revision DESC LIMIT 1) END AS newer, i.id IS NOT NULL AS has_incident, i.key AS incident_key, i.title, i.impact, i.started_at, i.resolved_at,
+                    AND (x.state IN ('queued', 'sending') OR x.maybe_mailed) ORDER BY x.revision DESC LIMIT 1) END AS newer,
+                CASE WHEN d.class = 'all_clear' THEN EXISTS (SELECT 1 FROM incident_component x WHERE x.incident_id = i.id
+                    AND x.status <> 'operational' AND (EXISTS (SELECT 1 FROM thread_component c WHERE c.thread_id = t.id
+                            AND c.component_id = x.component_id)
+                        OR EXISTS (SELECT 1 FROM subscription u WHERE u.subscriber_id = d.subscriber_id AND u.ended_at IS NULL
+                            AND u.events <> 'none' AND (u.component_id = x.component_id
+                                OR (u.component_id IS NULL AND u.group_key IS NULL)
+                                OR u.group_key = (SELECT k.group_key FROM component k WHERE k.id = x.component_id))))) END AS trouble,
+                COALESCE(t.last_message_id = d.message_id, FALSE) AS own_last, i.id IS NOT NULL AS has_incident, i.key AS incident_key, i.title, i.impact, i.started_at, i.resolved_at,
                 EXISTS (SELECT 1 FROM suppression x WHERE x.address = s.address AND x.class = d.class) AS suppressed
          FROM", [id uuid],
         "JOIN delivery d ON d.id = j.id JOIN thread t ON t.id = d.thread_id JOIN subscriber s ON s.id = d.subscriber_id
@@ -54,6 +62,14 @@ statements! {
                 d.rule, CASE WHEN d.class = 'incident_update' THEN (SELECT x.id FROM delivery x WHERE x.thread_id = d.thread_id
                     AND x.revision > d.revision AND x.class IN ('incident_update', 'incident_end')
                     AND (x.state IN ('queued', 'sending') OR x.maybe_mailed) ORDER BY x.revision DESC LIMIT 1) END AS newer,
+                CASE WHEN d.class = 'all_clear' THEN EXISTS (SELECT 1 FROM incident_component x WHERE x.incident_id = i.id
+                    AND x.status <> 'operational' AND (EXISTS (SELECT 1 FROM thread_component c WHERE c.thread_id = t.id
+                            AND c.component_id = x.component_id)
+                        OR EXISTS (SELECT 1 FROM subscription u WHERE u.subscriber_id = d.subscriber_id AND u.ended_at IS NULL
+                            AND u.events <> 'none' AND (u.component_id = x.component_id
+                                OR (u.component_id IS NULL AND u.group_key IS NULL)
+                                OR u.group_key = (SELECT k.group_key FROM component k WHERE k.id = x.component_id))))) END AS trouble,
+                COALESCE(t.last_message_id = d.message_id, FALSE) AS own_last,
                 i.id IS NOT NULL AS has_incident, i.resolved_at,
                 EXISTS (SELECT 1 FROM suppression x WHERE x.address = s.address AND x.class = d.class) AS suppressed
          FROM", [id uuid],
@@ -117,6 +133,10 @@ pub struct Truth {
     pub rule: Option<Rule>,
     /// A newer update or end of its incident in the same thread, sent or to be sent.
     pub newer: Option<DeliveryId>,
+    /// Of an all-clear: the incident says that something this subscriber follows, or was told of, is in trouble.
+    pub trouble: Option<bool>,
+    /// The thread's last mail is this one: it left, or may have left.
+    pub own_last: bool,
     /// When the incident was resolved.
     pub resolved_at: Option<Timestamp>,
     /// The address takes no mail of this class.

@@ -192,6 +192,9 @@ impl Thread<'_> {
             } else if problem && after_end {
                 self.counted.stale_mails += 1;
                 self.wrong(mail, "a problem mail after this subscriber's end, without a relapse");
+            } else if end && !self.incident.is_over(mail.at) && self.is_in_trouble(mail.at) {
+                self.counted.stale_mails += 1;
+                self.wrong(mail, "an all-clear while something followed is in trouble");
             } else if mail.update.is_some() && mail.update < newest {
                 self.counted.stale_mails += 1;
                 self.wrong(mail, "an older state after a newer one");
@@ -214,6 +217,13 @@ impl Thread<'_> {
             self.counted.missing_ends += 1;
             self.wrong(last, "the last word to a subscriber who was never told the end");
         }
+    }
+
+    /// Whether something followed is in trouble at a time, by what has come in until then.
+    fn is_in_trouble(&self, at: Timestamp) -> bool {
+        let Some(until) = self.incident.updates.iter().rposition(|u| u.arrives <= at) else { return false };
+        let named = self.incident.updates.iter().flat_map(|u| &u.components).map(|c| c.key.as_str());
+        named.filter(|key| self.subscriber.follows.includes(key)).any(|key| self.state(until, key) > 0)
     }
 
     /// Whether trouble with something followed was reported after a time and until another.

@@ -7,13 +7,14 @@ use super::super::sender::{After, Record, after};
 use super::super::setting::{Setting, Stream};
 use super::Shared;
 use super::way::Job;
+use crate::domain::class::Class;
 use crate::domain::delivery::{HandOver, Outcome, Reason, State};
 use crate::domain::id::DeliveryId;
 use crate::domain::time::{Span, Timestamp};
 use crate::mail::{self, classify};
 use crate::store::record::Settled;
 use crate::store::streams::{self, Refused};
-use crate::store::{StoreError, Tx, record, suppressions};
+use crate::store::{StoreError, Tx, record, suppressions, told};
 use crate::template::context::Mail;
 
 /// A mail that is refused as if all were, while others are taken, has failed at this try.
@@ -56,6 +57,12 @@ impl Shared {
         let settled = self.settled(results, &alone, tx.now());
         record::outcomes(tx, &self.owner, &settled).await?;
         self.suppress_dead(tx, results, &settled).await?;
+        let gone = |s: &&Settled| s.tells && !matches!(s.state, State::Queued | State::Accepted | State::Unknown);
+        let gone: Vec<_> = settled.iter().filter(gone).map(|s| s.id).collect();
+        if !gone.is_empty() {
+            // What was folded under them would be silenced with them.
+            told::release_refused(tx, &gone, tx.now() + self.setting.limits(Class::AllClear).stable_for).await?;
+        }
         let mut turned = false;
         if let Some((refused, outcome)) = refusals.iter().find(|r| !alone.contains(&r.0.id)) {
             let words = format!("{} {}", outcome.code.unwrap_or_default(), outcome.words);

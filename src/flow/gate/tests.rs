@@ -29,6 +29,7 @@ fn view(class: Class, items: Vec<Item>) -> View {
         resolved: None,
         rule: None,
         newer: None,
+        trouble: false,
         items,
     }
 }

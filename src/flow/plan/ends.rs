@@ -106,7 +106,7 @@ impl Page<'_> {
 
     /// What was folded under mails of these threads, and outlives them, is told alone; not before it had the time to
     /// come back, too.
-    async fn release(&mut self, of: &[ThreadId]) -> Result<(), StoreError> {
+    pub(super) async fn release(&mut self, of: &[ThreadId]) -> Result<(), StoreError> {
         let due = self.tx.now() + self.setting.limits(Class::AllClear).stable_for;
         told::release(self.tx, of, due).await
     }

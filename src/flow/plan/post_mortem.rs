@@ -1,13 +1,14 @@
 //! The post-mortem: to those who were told, and to those who subscribed since; not to those who left.
 
-use super::super::audience::{self, Wants};
+use super::super::audience::{self, Reach, Wants};
 use super::super::intake::IncidentIn;
 use super::told::memories;
 use super::{Page, component_item, components_of, read_back};
 use crate::domain::class::Class;
 use crate::domain::delivery::{Reason, Rule, State};
 use crate::domain::id::{ComponentId, IncidentId, SubscriberId, ThreadId};
-use crate::domain::subscription::Events;
+use crate::domain::incident::Impact;
+use crate::domain::subscription::{Events, reaches};
 use crate::store::plan::{Fence, Notice};
 use crate::store::{StoreError, plan as db};
 use crate::template::Matter;
@@ -25,7 +26,9 @@ impl Page<'_> {
             false => (self.page_of(&reach, 1).await?, Vec::new()),
         };
         let fresh = self.fresh(notice.id.0, if of_threads { &told } else { &page }).await?;
-        let wants = audience::wants(self.tx, &reach, &fresh, &ids).await?;
+        // Who was told is told why, whatever the filter says of them by now.
+        let told_too = Reach { filter: None, ..reach.clone() };
+        let wants = audience::wants(self.tx, if of_threads { &told_too } else { &reach }, &fresh, &ids).await?;
         // A maintenance or an incident that names nothing concerns only those who follow everything.
         let follows = |wants: &&Wants| !wants.follows.is_empty() || wants.everything;
         let since = |wants: &&Wants| of_threads || notice.heard_at.is_none_or(|heard| wants.since > heard);
@@ -42,8 +45,13 @@ impl Page<'_> {
         for (subscriber, wants) in owed {
             let Some(thread) = threads.get(&subscriber) else { continue };
             let mut delivery = self.delivery(Class::PostMortem, lane, notice, thread, Rule::PostMortem);
-            if wants.events == Events::BeginAndEnd {
-                (delivery.state, delivery.reason) = (State::Suppressed, Some(Reason::BeginAndEndOnly));
+            let below = !of_threads && !reaches(notice.impact.unwrap_or(Impact::Minor), wants.least_impact);
+            let withheld = match wants.events {
+                Events::BeginAndEnd => Some(Reason::BeginAndEndOnly),
+                _ => below.then_some(Reason::BelowLeastImpact),
+            };
+            if withheld.is_some() {
+                (delivery.state, delivery.reason) = (State::Suppressed, withheld);
             }
             let names = ids.iter().filter(|c| wants.follows.contains(c));
             items.extend(names.map(|c| component_item(delivery.id, *c, &components)));

@@ -27,6 +27,8 @@ struct Share {
     subscriber: SubscriberId,
     owed: Owed,
     names: Vec<ComponentId>,
+    /// Something is better than they were told: what was folded under that may not be.
+    better: bool,
 }
 
 impl Update {
@@ -43,7 +45,8 @@ impl Update {
         }
         let concerns_all = self.components.is_empty() && wants.everything;
         let news = News { phase: self.phase, impact: self.impact, followed: &followed, concerns_all };
-        Share { subscriber, owed: owed::update(&news, told, wants.events, wants.least_impact), names }
+        let better = followed.iter().any(Followed::is_better);
+        Share { subscriber, owed: owed::update(&news, told, wants.events, wants.least_impact), names, better }
     }
 
     fn in_trouble(&self, component: ComponentId) -> Option<ComponentStatus> {
@@ -144,7 +147,9 @@ impl Page<'_> {
             deliveries.push(delivery);
         }
         db::renew(self.tx, &renewed).await?;
-        self.store(&deliveries, &items, &folds).await
+        self.store(&deliveries, &items, &folds).await?;
+        let better: Vec<_> = shares.iter().filter(|s| s.better).filter_map(|s| threads.get(&s.subscriber)).collect();
+        self.release(&better.iter().map(|t| t.id).collect::<Vec<_>>()).await
     }
 
     /// What the rules make of a delivery: its rule, its due time, or why it is not mailed.
@@ -163,7 +168,8 @@ impl Page<'_> {
                 }
             }
             (Owed::Mail(rule), None) => d.rule = rule,
-            (Owed::Withheld(reason), _) => {
+            (Owed::Withheld(rule, reason), _) => {
+                d.rule = rule;
                 let by_wish = matches!(reason, Reason::BeginAndEndOnly | Reason::BelowLeastImpact);
                 d.state = if by_wish { State::Suppressed } else { State::Withdrawn };
                 d.reason = Some(reason);

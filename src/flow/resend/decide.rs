@@ -39,6 +39,8 @@ pub enum Refusal {
     Stale(Reason),
     /// It was taken back, and nothing else is true.
     Corrected(Reason),
+    /// The recipient asked not to hear of it.
+    Unwanted(Reason),
     /// The address takes no mail of this class.
     Suppressed,
     /// A copy left minutes ago.
@@ -57,7 +59,7 @@ impl Refusal {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Unknown => "unknown",
-            Self::Stale(reason) | Self::Corrected(reason) => reason.as_str(),
+            Self::Stale(reason) | Self::Corrected(reason) | Self::Unwanted(reason) => reason.as_str(),
             Self::Suppressed => "suppressed",
             Self::JustLeft => "left_minutes_ago",
             Self::OnItsWay => "on_its_way",
@@ -80,6 +82,7 @@ impl Refusal {
             (Self::Unknown, _) => "`allclear show` lists the deliveries of a customer, with their ids",
             (Self::Corrected(_), _) => "it was taken back already: resend the correction, if that did not arrive",
             (Self::Stale(_), _) => "it is no longer true, and nothing is owed instead",
+            (Self::Unwanted(_), _) => "force it with a reason, if the recipient asks for it now",
             (Self::Suppressed, _) => {
                 "force does not help: lift the suppression first, with a reason (`allclear suppressions lift`)"
             }
@@ -120,6 +123,8 @@ pub struct Asked {
     pub state: State,
     /// When what it says was accepted.
     pub said_at: Timestamp,
+    /// Why it was not mailed, or waits.
+    pub reason: Option<Reason>,
     /// A newer mail of its thread says what is owed since.
     pub newer: bool,
     /// What is known of it and its copies.
@@ -142,7 +147,9 @@ pub enum Decision {
 /// Why a mail is no longer true, if it is not.
 #[must_use]
 pub fn stale(asked: &Asked, limits: &Limits, now: Timestamp) -> Option<Reason> {
-    let replaced = asked.newer || asked.state == State::Folded;
+    // What was folded under another incident's mail has not been said by a newer one.
+    let elsewhere = matches!(asked.reason, Some(Reason::ToldElsewhere | Reason::UnderCause));
+    let replaced = asked.newer || (asked.state == State::Folded && !elsewhere);
     untrue(&asked.view, limits, now).or(replaced.then_some(Reason::ReplacedByNewer))
 }
 
@@ -191,6 +198,11 @@ pub fn decide(asked: &Asked, limits: &Limits, force: bool, now: Timestamp) -> De
             }
         };
         return Decision::Refuse(why, None);
+    }
+    if let Some(reason @ (Reason::BeginAndEndOnly | Reason::BelowLeastImpact)) = asked.reason
+        && !force
+    {
+        return Decision::Refuse(Refusal::Unwanted(reason), None);
     }
     if asked.view.suppressed {
         return Decision::Refuse(Refusal::Suppressed, None);

@@ -154,6 +154,7 @@ impl Facts {
                 view: View { created_at: now, resend: true, ..looked.gate },
                 state: known.state,
                 said_at: known.said_at,
+                reason: known.reason,
                 newer: known.newer,
                 copies: copies.get(&(known.cause_id, known.subscriber_id)).copied().unwrap_or_default(),
                 instead: None,

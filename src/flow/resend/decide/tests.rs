@@ -42,11 +42,12 @@ fn asked(class: Class) -> Asked {
         resolved: Some(class != Class::IncidentUpdate),
         rule: Some(Rule::Resend),
         newer: None,
+        trouble: false,
         items,
     };
     let copies = Copies { resends: 0, left_at: Some(NOW - Span::hours(1)), on_its_way: false };
     let said_at = NOW - Span::hours(1);
-    Asked { view, state: State::Accepted, said_at, newer: false, copies, instead: None, corrected: false }
+    Asked { view, state: State::Accepted, said_at, reason: None, newer: false, copies, instead: None, corrected: false }
 }
 
 fn made_of_now(what: What) -> Instead {
