@@ -209,6 +209,9 @@ pub fn main(serve: Serve) -> ExitCode {
     if matches!(command, Command::Serve) || std::env::var_os(crate::telemetry::LEVEL_VARIABLE).is_some() {
         crate::telemetry::init();
     }
+    if matches!(command, Command::Replay(_)) {
+        replay::stay_on_one_core();
+    }
     let done = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

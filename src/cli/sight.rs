@@ -220,7 +220,8 @@ pub(super) fn status(s: &Status) -> String {
     if let (Some(at), Some(seconds)) = (s.oldest_due_at, s.oldest_due_seconds) {
         let _ = writeln!(out, "the oldest that could leave is due since {at} ({seconds} s)");
     }
-    let _ = writeln!(out, "a minute: {} in, {} out; on the wire: {}", s.in_per_minute, s.out_per_minute, s.sending);
+    let _ =
+        writeln!(out, "a minute: {:.1} in, {:.1} out; on the wire: {}", s.in_per_minute, s.out_per_minute, s.sending);
     let _ = writeln!(
         out,
         "{}",

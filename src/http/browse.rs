@@ -130,7 +130,10 @@ pub(super) async fn subscribers(State(api): State<Api>, given: Given, headers: H
 }
 
 /// `GET /v1/queue`: how our own queue does.
-pub(super) async fn queue(State(api): State<Api>, headers: HeaderMap) -> Answered {
+pub(super) async fn queue(State(api): State<Api>, given: Given, headers: HeaderMap) -> Answered {
     auth::caller(&api, &headers, Scope::Read).await?;
+    if let Some((name, _)) = pairs(given)?.first() {
+        return Err(Problem::malformed(FieldError::new(name.as_str(), "is not a parameter of the queue")));
+    }
     Ok(Json(status::status(&mut api.store.read().await?, &api.setting).await?).into_response())
 }
