@@ -164,7 +164,7 @@ fn cases() -> Vec<(&'static str, Vec<Value>, Option<&'static str>)> {
                 Id(id(COMPONENT, 4)),
                 Number(50),
             ],
-            Some("delivery_undelivered"),
+            None,
         ),
         ("COPY_ITEMS", vec![rows(DELIVERY)], None),
         ("BY_MESSAGE_ID", search(Text("m77".to_owned())), Some("delivery_by_message_id")),
