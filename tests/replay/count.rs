@@ -73,7 +73,7 @@ fn what_is_right_counts_as_right() {
         // Within the least distance a newer one takes the older one's place.
         (ENDS, &["everything 08:09 a investigating", "everything 08:14 b identified", "everything 09:00 c resolved"]),
         // An all-clear is the end, whether or not it names an update.
-        (ENDS, &["one 08:10 b identified", "one 08:40 - resolved"]),
+        (WAVERS, &["one 08:00 a investigating", "one 08:15 - resolved"]),
         (RELAPSES, &["one 08:00 a investigating", "one 09:00 b resolved"]),
         (
             RELAPSES,
@@ -124,7 +124,9 @@ fn each_kind_of_fault_is_counted() {
         ),
         // The same update twice; two ends.
         ([0, 0, 1, 0, 0], ENDS, &["one 08:10 b identified", "one 08:10 b identified", "one 09:00 c resolved"]),
-        ([0, 0, 1, 0, 0], ENDS, &["one 08:10 b identified", "one 08:40 - resolved", "one 09:00 c resolved"]),
+        ([0, 0, 1, 0, 0], WAVERS, &["one 08:00 a investigating", "one 08:15 - resolved", "one 09:00 d resolved"]),
+        // All clear, they say, in the middle of the outage.
+        ([1, 0, 0, 0, 0], ENDS, &["one 08:10 b identified", "one 08:40 - resolved"]),
         // A change of phase for the worse that was told too late, or never.
         ([0, 0, 0, 1, 0], ENDS, &["one 08:00 a investigating", "one 08:16 b identified", "one 09:00 c resolved"]),
         ([0, 0, 0, 1, 0], ENDS, &["one 08:00 a investigating", "one 09:00 c resolved"]),
