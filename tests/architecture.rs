@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 /// Each layer and what it may use, besides itself.
 const LAYERS: &[(&str, &[&str])] = &[
     ("domain", &[]),
+    ("failpoint", &[]),
     ("config", &["domain"]),
     ("telemetry", &[]),
     ("store", &["domain", "config"]),
-    ("mail", &["domain", "config"]),
+    ("mail", &["domain", "config", "failpoint"]),
     ("template", &["domain", "config"]),
-    ("flow", &["domain", "config", "store", "mail", "template"]),
+    ("flow", &["domain", "config", "failpoint", "store", "mail", "template"]),
     ("http", &["domain", "config", "store", "mail", "template", "flow"]),
     ("cli", &["domain", "config", "telemetry", "store", "mail", "template", "flow"]),
     ("app", &["domain", "config", "telemetry", "store", "mail", "template", "flow", "http", "cli"]),

@@ -16,6 +16,7 @@ use super::spill::Spill;
 use crate::domain::delivery::{HandOver, Outcome};
 use crate::domain::id::DeliveryId;
 use crate::domain::time::{Span, Timestamp};
+use crate::failpoint;
 use crate::mail::{self, Session, Transport};
 use crate::store::queue::Lane;
 use crate::store::streams::{self, Pause};
@@ -378,7 +379,19 @@ impl Dispatcher {
         let noted = if results.is_empty() { None } else { self.shared.copies.note(&mut tx).await? };
         let turned = self.shared.record(&mut tx, &self.stream, results).await?;
         let claimed = if taking && !turned { self.claim(&mut tx).await? } else { Vec::new() };
+        if !results.is_empty() {
+            failpoint::pass("recording");
+        }
+        if !claimed.is_empty() {
+            failpoint::pass("arming");
+        }
         tx.commit().await?;
+        if !results.is_empty() {
+            failpoint::pass("recorded");
+        }
+        if !claimed.is_empty() {
+            failpoint::pass("armed");
+        }
         self.shared.copies.noted(noted);
         if turned {
             self.lanes = (None, Vec::new());
@@ -419,6 +432,7 @@ impl Dispatcher {
                 if let Err(e) = self.shared.spill.append(&settled) {
                     tracing::error!(error = %e, "the spill file cannot be written; the lease will tell");
                 }
+                failpoint::pass("spilled");
             }
         }
     }

@@ -7,6 +7,7 @@ use crate::domain::class::Class;
 use crate::domain::delivery::{Reason, Rule, State};
 use crate::domain::id::{ComponentId, ConnectionId, DeliveryId, LaneId, PlanId, SubscriberId, ThreadId};
 use crate::domain::time::{Span, Timestamp};
+use crate::failpoint;
 use crate::store::plan::{Failure, Fence, Named, NewDelivery, NewItem, NewThread, Sibling, Thread};
 use crate::store::{Store, StoreError, Tx, plan as db};
 use crate::template::{Matter, Templates};
@@ -36,7 +37,9 @@ pub async fn failures(
     db::add_items(&mut tx, &planned.items).await?;
     db::move_items(&mut tx, &planned.moves).await?;
     db::finish(&mut tx, &planned.outcomes).await?;
+    failpoint::pass("planning");
     tx.commit().await?;
+    failpoint::pass("planned");
     Ok(Some((last, planned.outcomes.len())))
 }
 

@@ -6,6 +6,7 @@ use super::{incident, signals};
 use crate::domain::delivery::Reason;
 use crate::domain::id::RecoveryId;
 use crate::domain::time::{Span, Timestamp};
+use crate::failpoint;
 use crate::store::{Store, StoreError, ingest as db};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -271,7 +272,11 @@ async fn finish(
             other => other?,
         }
     }
+    if answer.recovery_id.is_some() {
+        failpoint::pass("recovering");
+    }
     tx.commit().await?;
+    failpoint::pass(if answer.recovery_id.is_some() { "recovered" } else { "accepted" });
     Ok(answer)
 }
 

@@ -13,6 +13,7 @@ use crate::domain::class::Class;
 use crate::domain::delivery::{Reason, Rule, State};
 use crate::domain::id::{ComponentId, DeliveryId, IncidentId, LaneId, NoticeId, SubscriberId, ThreadId};
 use crate::domain::incident::ComponentStatus;
+use crate::failpoint;
 use crate::store::plan::{Fence, Job, NewDelivery, NewItem, NewThread, Notice, Thread};
 use crate::store::{Store, StoreError, Tx, plan as db};
 use crate::template::{Matter, Templates};
@@ -32,7 +33,9 @@ pub async fn notices(store: &Store, setting: &Setting, templates: &Templates) ->
         (None, Some(component)) => page.component_up(component).await?,
         (None, None) => page.done("nothing to plan").await?,
     }
+    failpoint::pass("planning");
     tx.commit().await?;
+    failpoint::pass("planned");
     Ok(true)
 }
 

@@ -10,6 +10,7 @@ use crate::domain::connection::By;
 use crate::domain::delivery::{Reason, Rule, State};
 use crate::domain::id::{ConnectionId, DeliveryId, ThreadId};
 use crate::domain::time::Timestamp;
+use crate::failpoint;
 use crate::store::ingest::PlanRow;
 use crate::store::plan::{Fence, NewDelivery, NewItem};
 use crate::store::recover::{Recovery, Touched};
@@ -27,7 +28,13 @@ pub async fn sweep(store: &Store, setting: &Setting) -> Result<bool, StoreError>
     for one in &found {
         sweep_one(&mut tx, setting, one).await?;
     }
+    if !found.is_empty() {
+        failpoint::pass("sweeping");
+    }
     tx.commit().await?;
+    if !found.is_empty() {
+        failpoint::pass("swept");
+    }
     Ok(!found.is_empty())
 }
 
@@ -135,6 +142,7 @@ pub(super) async fn correct(tx: &mut Tx, setting: &Setting, of: &[Touched]) -> R
     }
     plan::add_deliveries(tx, &deliveries, |class| setting.stream_name(class)).await?;
     plan::add_items(tx, &items).await?;
+    failpoint::pass("correcting");
     Ok(i64::try_from(items.len()).unwrap_or(i64::MAX))
 }
 
@@ -155,7 +163,9 @@ pub async fn reap(store: &Store, setting: &Setting, dead_owner: Option<&str>) ->
     record::reap(&mut tx, &found, until).await?;
     let stale = stale_items(&mut tx, &ids).await?;
     correct(&mut tx, setting, &stale).await?;
+    failpoint::pass("reaping");
     tx.commit().await?;
+    failpoint::pass("reaped");
     tracing::warn!(deliveries = ids.len(), "took back {} deliveries whose worker vanished", ids.len());
     Ok(true)
 }

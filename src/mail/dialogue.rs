@@ -4,6 +4,7 @@ use super::connect::negative;
 use super::relay::PhaseTimeouts;
 use super::reply::{Outcome, Reply, Step, judge, judge_dot};
 use crate::domain::address::parse_address;
+use crate::failpoint;
 use lettre::transport::smtp::Error as SmtpError;
 use lettre::transport::smtp::client::AsyncSmtpConnection;
 use lettre::transport::smtp::response::Response;
@@ -132,6 +133,7 @@ impl Dialogue {
     }
 
     async fn body(&mut self, mail: &str) -> End {
+        failpoint::pass("asked_for_data");
         // A reply to nothing we said: the next one read would not be the mail's own, and could say "taken".
         let early = tokio::time::timeout(Duration::ZERO, self.wire.read_response()).await;
         if early.is_ok() {
@@ -142,6 +144,7 @@ impl Dialogue {
         let limit = self.timeouts.data_block + self.timeouts.data_done;
         match self.exchange("the mail", Stuffed(mail), limit).await {
             Ok(reply) => {
+                failpoint::pass("answered");
                 let (outcome, in_step) = judge_dot(reply);
                 if in_step && !matches!(outcome, Outcome::Accepted(_)) {
                     // Postfix leaves the transaction open when its end-of-data restrictions refuse the mail; the

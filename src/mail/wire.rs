@@ -1,5 +1,6 @@
 //! The streams under lettre's connection, where its own would not do.
 
+use crate::failpoint;
 use futures_util::io::{AsyncRead as FuturesRead, AsyncWrite as FuturesWrite};
 use lettre::transport::smtp::client::{AsyncTokioStream, TlsParameters};
 use std::borrow::Cow;
@@ -20,6 +21,9 @@ const LONGEST: usize = 900;
 
 /// The most lines of a reply that are kept, besides its last: lettre reads all of them again for each one more.
 const MOST: usize = 100;
+
+/// Whatever is longer and written at once is a mail.
+const LONGEST_COMMAND: usize = 1_500;
 
 /// A plain stream before STARTTLS that hands out at most one line a read, and gives the socket back.
 ///
@@ -80,11 +84,12 @@ pub(super) struct Replies<S> {
     raw: Vec<u8>,
     line: Vec<u8>,
     lines: usize,
+    wrote_mail: bool,
 }
 
 impl<S> Replies<S> {
     pub(super) fn new(inner: S) -> Self {
-        Self { inner, raw: Vec::new(), line: Vec::new(), lines: 0 }
+        Self { inner, raw: Vec::new(), line: Vec::new(), lines: 0, wrote_mail: false }
     }
 
     /// For a relay that has greeted already, before STARTTLS: lettre waits for a greeting on every stream.
@@ -145,11 +150,23 @@ impl<S: AsyncRead + Unpin> AsyncRead for Replies<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Replies<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, bytes)
+        let is_mail = bytes.len() > LONGEST_COMMAND;
+        let stops_half_way = is_mail && failpoint::is_next("mid_body");
+        let part = if stops_half_way { &bytes[..bytes.len() / 2] } else { bytes };
+        let written = ready!(Pin::new(&mut self.inner).poll_write(cx, part))?;
+        if is_mail {
+            self.wrote_mail = true;
+            failpoint::pass("mid_body");
+        }
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
+        if std::mem::take(&mut self.wrote_mail) {
+            failpoint::pass("body_written");
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -187,7 +187,7 @@ fn cases() -> Vec<(&'static str, Vec<Value>, Option<&'static str>)> {
         ("DEPTH", vec![Number(90_000)], Some("delivery_due")),
         ("SET_ASIDE", vec![Text("parked".to_owned())], Some("delivery_not_sent")),
         ("IN_QUARANTINE", vec![], Some("delivery_quarantined")),
-        ("ON_THE_WIRE_NOW", vec![], Some("delivery_leased")),
+        ("ON_THE_WIRE_NOW", vec![], Some("delivery_leased delivery_busy")),
         ("PLANNED_LATELY", vec![Text("correction".to_owned()), Number(1), Number(10_000)], Some("delivery_by_class")),
         ("HANDED_OVER_LATELY", vec![Number(99_000), Number(10_000)], Some("attempt_by_time")),
     ]
@@ -237,7 +237,9 @@ async fn claim_look_and_sweep_use_their_indexes(on: On) {
             }
             On::Postgres => line.contains("Seq Scan on delivery"),
         });
-        if whole.count() > 0 || index.is_some_and(|index| !plan.iter().any(|line| line.contains(index))) {
+        // Of two small partial indexes that serve alike, statistics choose.
+        let one_of = |indexes: &str| indexes.split(' ').any(|index| plan.iter().any(|line| line.contains(index)));
+        if whole.count() > 0 || index.is_some_and(|index| !one_of(index)) {
             wrong.push(format!("{name}:\n{}", plan.join("\n")));
         }
     }

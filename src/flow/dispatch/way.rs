@@ -9,6 +9,7 @@ use super::outcomes::of;
 use super::{Seated, Shared};
 use crate::domain::delivery::State;
 use crate::domain::id::DeliveryId;
+use crate::failpoint;
 use crate::mail;
 use crate::store::copies::MailCopy;
 use crate::store::{StoreError, queue, view};
@@ -85,6 +86,7 @@ impl Shared {
         if let Err(e) = seen {
             tracing::warn!(error = %e, "the last look failed; nothing is sent: {e}");
         }
+        failpoint::pass("looked");
     }
 
     async fn refreeze(&self, job: &mut Job, split: &Split) -> Event {
@@ -128,6 +130,7 @@ impl Job {
 }
 
 fn render(job: &mut Job, templates: &Templates) -> Event {
+    failpoint::pass("rendering");
     let frozen = &job.claimed.frozen;
     let fit = compose::bytes(frozen, templates).and_then(|bytes| {
         // No relay could take it, now or later.

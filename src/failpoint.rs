@@ -1,0 +1,86 @@
+//! Named points of the program at which a test stops it, to end it from outside exactly there (`tests/proof`).
+//!
+//! `ALLCLEAR_TEST_FAILPOINT=armed:3` freezes the whole process when it passes `armed` for the third time;
+//! `panic@rendered:1` panics there instead, from that time on. Only in builds with debug assertions: a release has none.
+
+/// The points, in the order a mail meets them.
+pub const POINTS: &[&str] = &[
+    "accepted",
+    "planning",
+    "planned",
+    "arming",
+    "armed",
+    "rendering",
+    "looked",
+    "asked_for_data",
+    "mid_body",
+    "body_written",
+    "answered",
+    "recording",
+    "recorded",
+    "recovering",
+    "recovered",
+    "sweeping",
+    "swept",
+    "correcting",
+    "reaping",
+    "reaped",
+    "spilled",
+];
+
+/// Passes a point. Most passes cost one look at a static.
+#[inline]
+pub fn pass(point: &'static str) {
+    debug_assert!(POINTS.contains(&point), "{point} is no point");
+    #[cfg(all(debug_assertions, unix))]
+    armed::pass(point);
+}
+
+/// Whether the next pass of this point is the one that stops the program.
+#[inline]
+#[must_use]
+pub fn is_next(point: &'static str) -> bool {
+    debug_assert!(POINTS.contains(&point), "{point} is no point");
+    #[cfg(all(debug_assertions, unix))]
+    return armed::is_next(point);
+    #[cfg(not(all(debug_assertions, unix)))]
+    false
+}
+
+#[cfg(all(debug_assertions, unix))]
+mod armed {
+    use std::sync::LazyLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    struct Armed {
+        point: String,
+        panics: bool,
+        at: u64,
+        passed: AtomicU64,
+    }
+
+    static ARMED: LazyLock<Option<Armed>> = LazyLock::new(|| {
+        let text = std::env::var("ALLCLEAR_TEST_FAILPOINT").ok()?;
+        let panics = text.starts_with("panic@");
+        let (point, at) = text.trim_start_matches("panic@").split_once(':')?;
+        Some(Armed { point: point.to_owned(), panics, at: at.parse().ok()?, passed: AtomicU64::new(0) })
+    });
+
+    pub fn pass(point: &str) {
+        let Some(armed) = ARMED.as_ref().filter(|armed| armed.point == point) else { return };
+        let passed = armed.passed.fetch_add(1, Ordering::SeqCst) + 1;
+        match armed.panics {
+            true => assert!(passed < armed.at, "told to panic at {point}"),
+            false if passed == armed.at => {
+                tracing::warn!("frozen at {point}");
+                // Every thread stops here and now; whoever armed the point sees it and decides what follows.
+                let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP);
+            }
+            false => {}
+        }
+    }
+
+    pub fn is_next(point: &str) -> bool {
+        ARMED.as_ref().is_some_and(|a| a.point == point && a.passed.load(Ordering::SeqCst) + 1 == a.at)
+    }
+}

@@ -1,0 +1,12 @@
+//! The promise against the real program: killed, frozen, cut off and raced from outside, with the mails and the
+//! answers counted outside too. `tests/README.md` says what each shows. More of each: `tests/run --deep`.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "../support/amount.rs"]
+mod amount;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod site;
+mod smoke;
