@@ -195,6 +195,29 @@ mod tests {
         assert_eq!(command, Command::Look);
         let (step, command) = step.on(Event::Looked(Some(whole())));
         assert_eq!((step, command), (Step::Looked, Command::HandOver));
+        let taken = Outcome {
+            hand_over: HandOver::Accepted,
+            code: Some(250),
+            enhanced: None,
+            kind: None,
+            words: String::new(),
+        };
+        let (step, command) = step.on(Event::HandedOver(taken.clone()));
+        assert_eq!((step, command), (Step::Recording, Command::Record(Record::Attempt(taken))));
+    }
+
+    #[test]
+    fn a_mail_that_cannot_be_rendered_is_recorded_as_broken() {
+        let (_, command) = Step::Armed.on(Event::RenderFailed("no such field".to_owned()));
+        assert_eq!(command, Command::Record(Record::Broken("no such field".to_owned())));
+    }
+
+    #[test]
+    fn what_may_have_left_rests_until_the_quarantine_is_over() {
+        let lost =
+            Outcome { hand_over: HandOver::Unknown, code: None, enhanced: None, kind: None, words: String::new() };
+        let then = after(&lost, 0, Timestamp(100), Span::ZERO, Span(7));
+        assert_eq!(then, After::Unknown { until: Timestamp(107) });
     }
 
     #[test]

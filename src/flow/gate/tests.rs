@@ -68,6 +68,11 @@ fn while_the_component_is_down_the_mail_waits_at_most_the_longest_hold() {
     assert_eq!(decide(&v), Verdict::Wait(v.created_at + Span::hours(12), Reason::ComponentDown));
     v.created_at = NOW - Span::hours(12);
     assert!(sends(&decide(&v)));
+    // Just before, it does not turn at every look; without such a limit it is looked at again.
+    v.created_at = NOW - Span::hours(12) + Span(1);
+    assert_eq!(decide(&v), Verdict::Wait(NOW + Span::seconds(1), Reason::ComponentDown));
+    let endless = Limits { longest_hold: None, ..Limits::of(Class::ActionRequired) };
+    assert_eq!(gate(&v, &endless, NOW), Verdict::Wait(NOW + LOOK_AGAIN, Reason::ComponentDown));
 }
 
 #[test]
@@ -77,7 +82,35 @@ fn an_own_fault_is_not_touched_by_the_component_nor_by_a_surge() {
     v.holds.surge = true;
     assert!(sends(&decide(&v)));
     v.holds.stopped = true;
-    assert!(matches!(decide(&v), Verdict::Wait(_, Reason::Stopped)));
+    assert_eq!(decide(&v), Verdict::Wait(NOW + LOOK_AGAIN, Reason::Stopped));
+}
+
+#[test]
+fn a_hold_keeps_all_but_proven_own_faults_and_an_operators_hold_keeps_those_too() {
+    let own = Item::Connection(Claim { own_fault: 1, ..claim() });
+    let held = Verdict::Wait(NOW + LOOK_AGAIN, Reason::Held);
+    for (surge, operator, items, waits) in [
+        (true, false, vec![Item::Connection(claim())], true),
+        (true, false, vec![own, Item::Connection(claim())], true),
+        (true, false, vec![own], false),
+        (false, true, vec![own], true),
+        (false, false, vec![Item::Connection(claim())], false),
+    ] {
+        let mut v = view(Class::ActionRequired, items);
+        v.holds = Holds { surge, operator, stopped: false };
+        assert_eq!(decide(&v) == held, waits, "{v:?}");
+    }
+    // A mail that names nothing is nobody's own fault.
+    let mut free = view(Class::Free, vec![]);
+    free.holds.surge = true;
+    assert_eq!(decide(&free), held);
+}
+
+#[test]
+fn a_mail_to_be_sent_names_all_that_it_named() {
+    let up = Item::Component { down: false, up_since: Some(NOW), back: false };
+    let all = Split { keep: vec![0, 1], ..Split::default() };
+    assert_eq!(decide(&view(Class::IncidentUpdate, vec![up, up])), Verdict::Send(all));
 }
 
 #[test]
@@ -94,7 +127,7 @@ fn a_correction_waits_for_its_original_and_for_its_connection_and_is_never_stale
     let one = |claim, original| view(Class::Correction, vec![Item::Correction(claim, original)]);
     assert!(sends(&decide(&one(well, mailed))));
     let on_its_way = Original { decided: false, maybe_mailed: true };
-    assert!(matches!(decide(&one(well, on_its_way)), Verdict::Wait(_, Reason::OriginalUndecided)));
+    assert_eq!(decide(&one(well, on_its_way)), Verdict::Wait(NOW + LOOK_AGAIN, Reason::OriginalUndecided));
     let never = Original { decided: true, maybe_mailed: false };
     assert_eq!(decide(&one(well, never)), Verdict::Cancel(Reason::NeverMailed));
     let again = Claim { newest: 2, ..well };
@@ -131,6 +164,35 @@ fn updates_keep_their_distance_unless_things_got_worse() {
     assert_eq!(decide(&v), Verdict::Wait(NOW + Span::minutes(2), Reason::ThreadGap));
     v.rule = Some(Rule::Worse);
     assert!(sends(&decide(&v)));
+    v.rule = None;
+    v.last_mailed_at = Some(NOW - Span::minutes(5));
+    assert!(sends(&decide(&v)));
+    v.rule = Some(Rule::NothingNew);
+    assert_eq!(decide(&v), Verdict::Wait(NOW + Span::minutes(115), Reason::NothingNew));
+}
+
+#[test]
+fn after_its_end_a_thread_goes_on_only_with_a_relapse() {
+    let mut v = view(Class::IncidentUpdate, vec![]);
+    v.ended = true;
+    assert_eq!(decide(&v), Verdict::Withdraw(Reason::EndedAlready));
+    v.rule = Some(Rule::Relapse);
+    assert!(sends(&decide(&v)));
+}
+
+#[test]
+fn an_update_about_nothing_but_what_is_back_is_not_sent() {
+    let item = |down, back| Item::Component { down, up_since: None, back };
+    for (items, goes) in [
+        (vec![item(false, true)], false),
+        (vec![item(false, true), item(true, false)], true),
+        (vec![item(false, false)], true),
+        (vec![item(true, false)], true),
+    ] {
+        let verdict = decide(&view(Class::IncidentUpdate, items.clone()));
+        let expected = if goes { sends(&verdict) } else { verdict == Verdict::Withdraw(Reason::Recovered) };
+        assert!(expected, "{items:?}: {verdict:?}");
+    }
 }
 
 #[test]
@@ -141,9 +203,47 @@ fn an_end_goes_once_to_those_told_and_waits_while_anything_is_down_again() {
     v.resolved = Some(true);
     assert!(sends(&decide(&v)));
     v.items = vec![up, down];
-    assert!(matches!(decide(&v), Verdict::Wait(_, Reason::ComponentOpenAgain)));
+    assert_eq!(decide(&v), Verdict::Wait(NOW + ENDS_AGAIN, Reason::ComponentOpenAgain));
+    v.resolved = Some(false);
+    assert_eq!(decide(&v), Verdict::Wait(NOW + ENDS_AGAIN, Reason::IncidentOpenAgain));
     v.told = false;
     assert_eq!(decide(&v), Verdict::Cancel(Reason::NeverTold));
+}
+
+#[test]
+fn what_was_ended_is_ended_again_only_for_a_person_who_asks() {
+    for class in [Class::IncidentEnd, Class::AllClear] {
+        let mut v = view(class, vec![]);
+        v.ended = true;
+        assert_eq!(decide(&v), Verdict::Cancel(Reason::EndedAlready));
+        v.resend = true;
+        assert!(sends(&decide(&v)));
+    }
+}
+
+#[test]
+fn an_all_clear_is_withdrawn_by_any_trouble_that_the_reader_follows() {
+    let item = |down| Item::Component { down, up_since: Some(NOW - Span::hours(1)), back: false };
+    for (down, trouble) in [(true, false), (false, true)] {
+        let v = View { trouble, ..view(Class::AllClear, vec![item(down)]) };
+        assert_eq!(decide(&v), Verdict::Withdraw(Reason::ComponentOpenAgain));
+    }
+    assert!(sends(&decide(&view(Class::AllClear, vec![item(false)]))));
+}
+
+#[test]
+fn a_post_mortem_waits_while_its_incident_is_open_again_and_a_free_notice_does_not() {
+    for (class, resolved, waits) in [
+        (Class::PostMortem, Some(false), true),
+        (Class::PostMortem, Some(true), false),
+        (Class::PostMortem, None, false),
+        (Class::Free, Some(false), false),
+    ] {
+        let v = View { resolved, ..view(class, vec![]) };
+        let verdict = decide(&v);
+        assert_eq!(verdict == Verdict::Wait(NOW + ENDS_AGAIN, Reason::IncidentOpenAgain), waits, "{v:?}");
+        assert_eq!(sends(&verdict), !waits, "{v:?}");
+    }
 }
 
 #[test]
