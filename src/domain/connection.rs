@@ -182,7 +182,7 @@ impl Connection {
         if self.well_as_of.is_some_and(|well| said.observed_at <= well) && !said.newest_in_sequence {
             return Effect::StaleAtBirth(Reason::Recovered);
         }
-        if self.cleared >= self.episode || (self.is_well(coverings) && self.own_fault < self.episode) {
+        if self.is_well(coverings) {
             self.open(said.observed_at, Fault::Permanent);
         } else if self.own_fault >= self.episode {
             return Effect::Repeated;
@@ -302,8 +302,40 @@ mod tests {
         let mut c = new();
         c.hear(said(What::Failed, 10), &[]);
         assert_eq!(c.hear(said(What::RecoveryFailed, 20), &[]), Effect::OwnFault);
+        assert_eq!((c.episode, c.own_fault), (1, 1));
         assert!(!c.is_well(&[Covering { from: Timestamp(0), until: Timestamp(50) }]));
         assert_eq!(c.hear(said(What::RecoveryFailed, 21), &[]), Effect::Repeated);
+    }
+
+    #[test]
+    fn a_failed_recovery_from_before_the_recovery_is_old_news_unless_its_sequence_is_newer() {
+        let mut c = new();
+        c.hear(said(What::Failed, 10), &[]);
+        c.hear(said(What::Recovered, 20), &[]);
+        assert_eq!(c.hear(said(What::RecoveryFailed, 20), &[]), Effect::StaleAtBirth(Reason::Recovered));
+        let newer = Said { newest_in_sequence: true, ..said(What::RecoveryFailed, 15) };
+        assert_eq!(c.hear(newer, &[]), Effect::OwnFault);
+        // Whatever the source's clock says: after what was known to be well.
+        assert_eq!((c.episode, c.failed_at), (2, Some(Timestamp(20) + Span(1))));
+    }
+
+    #[test]
+    fn only_what_is_broken_is_being_brought_back() {
+        let mut c = new();
+        c.hear(said(What::Recovering, 5), &[]);
+        assert!(!c.recovering);
+        c.hear(said(What::Failed, 10), &[]);
+        c.hear(said(What::Recovering, 11), &[]);
+        assert!(c.recovering);
+    }
+
+    #[test]
+    fn what_did_not_confirm_is_asked_anew_and_told_since_when_it_is_broken() {
+        let mut c = new();
+        c.hear(said(What::Failed, 10), &[]);
+        c.left_unconfirmed(Timestamp(99));
+        assert_eq!((c.episode, c.asked, c.failed_at), (2, 2, Some(Timestamp(99))));
+        assert_eq!(c.broken_since, Some(Timestamp(10)));
     }
 
     #[test]

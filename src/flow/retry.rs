@@ -26,7 +26,6 @@ impl Default for Schedule {
 #[must_use]
 pub fn interval(schedule: Schedule, tries: i64) -> Span {
     let mut calculator = ExponentialBackoff {
-        initial_interval: schedule.first.to_std(),
         current_interval: schedule.first.to_std(),
         max_interval: schedule.cap.to_std(),
         multiplier: 2.0,
