@@ -5,7 +5,7 @@ use super::delivery::Reason;
 use super::time::Timestamp;
 
 /// What is known of a component.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Component {
     /// How many outages it had.
     pub episode: i64,

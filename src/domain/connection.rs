@@ -42,7 +42,7 @@ names!(
 );
 
 /// A span of time in which every failure of a component's connections is declared well.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Covering {
     /// The first failure covered.
     pub from: Timestamp,
@@ -59,7 +59,7 @@ impl Covering {
 }
 
 /// What is known of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Connection {
     /// How often it broke.
     pub episode: i64,

@@ -37,13 +37,7 @@ impl Claim {
     /// Why "this connection is broken" is no longer true, if it is not.
     #[must_use]
     pub const fn stale(&self) -> Option<Reason> {
-        if self.cleared >= self.episode {
-            Some(Reason::Recovered)
-        } else if self.covered && !self.is_own_fault() {
-            Some(Reason::CoveredByRecovery)
-        } else {
-            None
-        }
+        over(self.episode, self.cleared, self.own_fault, self.covered)
     }
 
     /// Why the customer should not be asked yet, if so.
@@ -64,6 +58,18 @@ impl Claim {
     #[must_use]
     pub const fn open_now(&self) -> bool {
         self.newest > self.cleared && !(self.newest_covered && self.own_fault < self.newest)
+    }
+}
+
+/// Why an outage of a connection is over, if it is: cleared by its own signal, or covered and not proven its own fault.
+#[must_use]
+pub const fn over(episode: i64, cleared: i64, own_fault: i64, covered: bool) -> Option<Reason> {
+    if cleared >= episode {
+        Some(Reason::Recovered)
+    } else if covered && own_fault < episode {
+        Some(Reason::CoveredByRecovery)
+    } else {
+        None
     }
 }
 

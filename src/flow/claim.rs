@@ -1,7 +1,7 @@
 //! The claim: takes what is due for slots whose session is open and idle, asks the gate, freezes what may leave.
 
 use super::compose::{self, Frozen, Payloads};
-use super::gate::{Split, Verdict, View, gate};
+use super::gate::{Split, Verdict, View, gate, stays_whole};
 use super::look::{Seen, views};
 use super::paces::Paces;
 use super::setting::{Setting, Stream};
@@ -144,6 +144,9 @@ async fn sort_and_arm(
         match decide(&one.gate, setting, now) {
             // More was read than there are slots: it stays where it is.
             Verdict::Send(_) if sorted.send.len() >= most => {}
+            Verdict::Send(split) if stays_whole(one.row.class, one.row.maybe_mailed) && !split.is_whole() => {
+                sorted.parted.push((one, split));
+            }
             Verdict::Send(split) => {
                 let open = still_open.get(&id).map_or(&[][..], Vec::as_slice);
                 let frozen = compose::freeze(one, &split.keep, open, &payloads, setting, now);
@@ -221,6 +224,8 @@ struct Sorted<'a> {
     put_off: Vec<(DeliveryId, Timestamp, Reason)>,
     decided: Vec<(DeliveryId, State, Reason)>,
     folded: Vec<(DeliveryId, DeliveryId)>,
+    /// Mails that may have left and are true only in part.
+    parted: Vec<(&'a Seen, Split)>,
     /// Threads of which a problem mail will not leave.
     lost: Vec<ThreadId>,
 }
@@ -236,6 +241,11 @@ impl Sorted<'_> {
         let now = tx.now();
         if !self.put_off.is_empty() {
             queue::put_off(tx, &self.put_off).await?;
+        }
+        for (seen, split) in &self.parted {
+            let true_still: Vec<_> = split.keep.iter().chain(&split.later).filter_map(|i| key(seen, *i)).collect();
+            queue::copy(tx, seen.row.id, &true_still, now, Reason::ItemsMoved).await?;
+            queue::decide(tx, &[(seen.row.id, State::Withdrawn, Reason::ItemsMoved)]).await?;
         }
         if !self.decided.is_empty() {
             queue::decide(tx, &self.decided).await?;
@@ -296,15 +306,16 @@ impl Sorted<'_> {
 /// # Errors
 /// When the database fails.
 pub async fn part(tx: &mut Tx, seen: &Seen, split: &Split, now: Timestamp) -> Result<(), StoreError> {
-    let key = |position: &usize| {
-        seen.items.get(*position).map(|item| ItemKey {
-            delivery: item.delivery_id,
-            subject: item.connection_id.map_or(item.component_id.0, |c| c.0),
-            episode: item.episode,
-        })
-    };
-    let dropped: Vec<_> = split.dropped.iter().filter_map(|(i, why)| key(i).map(|k| (k, *why))).collect();
+    let dropped: Vec<_> = split.dropped.iter().filter_map(|(i, why)| key(seen, *i).map(|k| (k, *why))).collect();
     queue::drop_items(tx, &dropped).await?;
-    let later: Vec<_> = split.later.iter().filter_map(key).collect();
+    let later: Vec<_> = split.later.iter().filter_map(|i| key(seen, *i)).collect();
     queue::split(tx, seen.row.id, &later, now + Span::seconds(1), Reason::ItemsMoved).await
+}
+
+fn key(seen: &Seen, position: usize) -> Option<ItemKey> {
+    seen.items.get(position).map(|item| ItemKey {
+        delivery: item.delivery_id,
+        subject: item.connection_id.map_or(item.component_id.0, |c| c.0),
+        episode: item.episode,
+    })
 }

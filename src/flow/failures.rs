@@ -7,11 +7,13 @@ use crate::domain::class::Class;
 use crate::domain::delivery::{Reason, Rule, State};
 use crate::domain::id::{ComponentId, ConnectionId, DeliveryId, LaneId, PlanId, SubscriberId, ThreadId};
 use crate::domain::time::{Span, Timestamp};
+use crate::domain::truth::over;
 use crate::failpoint;
 use crate::store::plan::{Failure, Fence, Named, NewDelivery, NewItem, NewThread, Sibling, Thread};
-use crate::store::{Store, StoreError, Tx, plan as db};
+use crate::store::queue::ItemKey;
+use crate::store::{Store, StoreError, Tx, plan as db, queue};
 use crate::template::{Matter, Templates};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use uuid::Uuid;
 
 /// A thread about connections is continued for this long; mail programs do not group for longer.
@@ -34,8 +36,9 @@ pub async fn failures(
     let known = Known::load(&mut tx, setting, templates, &page).await?;
     let planned = plan(&page, &known, setting.limits(Class::ActionRequired).dwell);
     db::add_deliveries(&mut tx, &planned.deliveries, |class| setting.stream_name(class)).await?;
+    queue::drop_items(&mut tx, &planned.moved).await?;
+    db::renew_items(&mut tx, &planned.joined()).await?;
     db::add_items(&mut tx, &planned.items).await?;
-    db::move_items(&mut tx, &planned.moves).await?;
     db::finish(&mut tx, &planned.outcomes).await?;
     failpoint::pass("planning");
     tx.commit().await?;
@@ -70,6 +73,12 @@ impl Known {
         let connections: Vec<ConnectionId> = page.iter().map(|f| f.connection_id).collect();
         let named = db::named(tx, &connections).await?;
         Ok(Self { lanes, own_fault_lane, concerned, threads, siblings, named })
+    }
+
+    fn named(&self, failure: &Failure, subscriber: SubscriberId) -> Option<&Named> {
+        self.named.iter().find(|n| {
+            n.subscriber_id == subscriber && n.connection_id == failure.connection_id && n.episode == failure.episode
+        })
     }
 }
 
@@ -118,32 +127,47 @@ fn is_continued(thread: &Thread, now: Timestamp) -> bool {
 struct Planned {
     deliveries: Vec<NewDelivery>,
     items: Vec<NewItem>,
-    moves: Vec<(DeliveryId, ConnectionId, DeliveryId)>,
+    /// Items of mails that wait for the component, now named by one that does not.
+    moved: Vec<(ItemKey, Reason)>,
     outcomes: Vec<(PlanId, &'static str)>,
+}
+
+impl Planned {
+    /// Items of mails that were there before.
+    fn joined(&self) -> Vec<NewItem> {
+        let new: HashSet<DeliveryId> = self.deliveries.iter().map(|d| d.id).collect();
+        self.items.iter().filter(|i| !new.contains(&i.delivery)).copied().collect()
+    }
 }
 
 fn plan(page: &[Failure], known: &Known, dwell: Span) -> Planned {
     let mut planned = Planned::default();
-    // The mail that waits in each thread and lane, and takes what fails meanwhile.
+    // The mail that waits in each thread and lane, and takes what fails meanwhile; what was on its way once stays as it is.
     let mut waiting: HashMap<(ThreadId, LaneId), DeliveryId> = known
         .siblings
         .iter()
-        .filter(|s| s.class == Class::ActionRequired && s.state == State::Queued)
+        .filter(|s| s.class == Class::ActionRequired && s.state == State::Queued && !s.claimed)
         .map(|s| ((s.thread_id, s.lane_id), s.id))
         .collect();
     for failure in page {
-        if let Some(reason) = stale(failure) {
+        if let Some(reason) = over(failure.episode, failure.cleared, failure.own_fault_episode, failure.covered) {
             planned.outcomes.push((failure.id, reason.as_str()));
             continue;
         }
         let own_fault = failure.own_fault_episode >= failure.episode;
         let subscribers = known.concerned.get(&failure.id).map_or(&[][..], Vec::as_slice);
-        let places: Vec<_> = subscribers.iter().map(|s| (*s, place(failure, *s, own_fault, known))).collect();
-        if places.iter().any(|(_, place)| *place == Place::OnTheWire) {
+        let stands = |subscriber: &SubscriberId| {
+            let named = known.named(failure, *subscriber);
+            let place =
+                place(named.map(|n| (n.state, n.lane_id != known.own_fault_lane && !n.maybe_mailed)), own_fault);
+            (*subscriber, place, named.map(|n| n.delivery_id))
+        };
+        let places: Vec<_> = subscribers.iter().map(stands).collect();
+        if places.iter().any(|(_, place, _)| *place == Place::OnTheWire) {
             // Decided when it comes back: left for the next round.
             continue;
         }
-        for (subscriber, place) in places {
+        for (subscriber, place, named) in places {
             let Some(thread) = known.threads.get(&(failure.component_id, subscriber)) else { continue };
             let lane =
                 if own_fault { Some(known.own_fault_lane) } else { known.lanes.get(&failure.component_id).copied() };
@@ -159,10 +183,11 @@ fn plan(page: &[Failure], known: &Known, dwell: Span) -> Planned {
                 planned.deliveries.push(new);
                 id
             });
-            match place {
-                Place::Waits(old) => planned.moves.push((old, failure.connection_id, delivery)),
-                _ => planned.items.push(item(failure, delivery)),
+            if let (Place::Waits, Some(old)) = (place, named) {
+                let (subject, episode) = (failure.connection_id.0, failure.episode);
+                planned.moved.push((ItemKey { delivery: old, subject, episode }, Reason::ItemsMoved));
             }
+            planned.items.push(item(failure, delivery));
         }
         planned.outcomes.push((failure.id, if subscribers.is_empty() { "nobody" } else { "planned" }));
     }
@@ -171,35 +196,26 @@ fn plan(page: &[Failure], known: &Known, dwell: Span) -> Planned {
 
 /// Where a connection's outage already stands for a subscriber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+pub enum Place {
+    /// In no mail.
     Nowhere,
+    /// In one that needs no other beside it.
     Told,
+    /// In one on the wire: what follows is decided when that comes back.
     OnTheWire,
-    Waits(DeliveryId),
+    /// In one that waits for the component, though the fault is now known to be the connection's own.
+    Waits,
 }
 
-fn place(failure: &Failure, subscriber: SubscriberId, own_fault: bool, known: &Known) -> Place {
-    let named = known.named.iter().find(|n| {
-        n.subscriber_id == subscriber && n.connection_id == failure.connection_id && n.episode == failure.episode
-    });
+/// Where an outage stands that a mail in this state names already; the mail `can_lose` it when it waits for the
+/// component and has never left.
+#[must_use]
+pub const fn place(named: Option<(State, bool)>, own_fault: bool) -> Place {
     match named {
         None => Place::Nowhere,
-        Some(n) if n.state == State::Sending && own_fault => Place::OnTheWire,
-        Some(n) if n.state == State::Queued && own_fault && n.lane_id != known.own_fault_lane => {
-            Place::Waits(n.delivery_id)
-        }
+        Some((State::Sending, _)) if own_fault => Place::OnTheWire,
+        Some((State::Queued, can_lose)) if own_fault && can_lose => Place::Waits,
         Some(_) => Place::Told,
-    }
-}
-
-fn stale(failure: &Failure) -> Option<Reason> {
-    let own_fault = failure.own_fault_episode >= failure.episode;
-    if failure.cleared >= failure.episode {
-        Some(Reason::Recovered)
-    } else if failure.covered && !own_fault {
-        Some(Reason::CoveredByRecovery)
-    } else {
-        None
     }
 }
 

@@ -84,6 +84,14 @@ pub struct Split {
     pub dropped: Vec<(usize, Reason)>,
 }
 
+impl Split {
+    /// All of it leaves now.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        self.later.is_empty() && self.dropped.is_empty()
+    }
+}
+
 /// The gate's decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -122,6 +130,24 @@ pub fn gate(view: &View, limits: &Limits, now: Timestamp) -> Verdict {
         Some(reason) => Verdict::Wait(now + LOOK_AGAIN, reason),
         None if view.suppressed => Verdict::Suppress,
         None => verdict,
+    }
+}
+
+/// A mail that may have left is sent again as it was or not at all: what it has said must stay written on it, or nobody
+/// would take it back.
+#[must_use]
+pub fn stays_whole(class: Class, maybe_mailed: bool) -> bool {
+    class == Class::ActionRequired && maybe_mailed
+}
+
+/// What the look makes of a mail that stays whole: the next claim gives what is still true a mail of its own.
+#[must_use]
+pub fn as_it_was(verdict: Verdict, class: Class, maybe_mailed: bool, now: Timestamp) -> Verdict {
+    match verdict {
+        Verdict::Send(split) if stays_whole(class, maybe_mailed) && !split.is_whole() => {
+            Verdict::Wait(now, Reason::ItemsMoved)
+        }
+        other => other,
     }
 }
 

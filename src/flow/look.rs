@@ -70,6 +70,8 @@ pub struct Looked {
     pub token: i64,
     /// Where it stands.
     pub state: State,
+    /// It left, or may have left.
+    pub maybe_mailed: bool,
     /// What the gate may know.
     pub gate: View,
 }
@@ -87,7 +89,8 @@ pub async fn look(tx: &mut Tx, of: &[DeliveryId]) -> Result<HashMap<DeliveryId, 
     let holds = queue::holds(tx).await?;
     let seen = rows.into_iter().map(|row| {
         let items = items.remove(&row.id).unwrap_or_default();
-        (row.id, Looked { token: row.token, state: row.state, gate: gate_view(&row, items.iter(), &holds) })
+        let gate = gate_view(&row, items.iter(), &holds);
+        (row.id, Looked { token: row.token, state: row.state, maybe_mailed: row.maybe_mailed, gate })
     });
     Ok(seen.collect())
 }

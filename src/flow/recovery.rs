@@ -2,6 +2,7 @@
 
 use super::gate::{Verdict, View, gate};
 use crate::domain::class::{Class, Limits};
+use crate::domain::connection::By;
 use crate::domain::delivery::{Reason, State};
 use crate::domain::time::Timestamp;
 
@@ -78,6 +79,18 @@ impl Sweep {
             }
         }
     }
+}
+
+/// Whether a mail that a recovery makes stale is owed a correction: it left, or may have left, or is leaving.
+#[must_use]
+pub const fn owes_correction(state: State, maybe_mailed: bool) -> bool {
+    maybe_mailed || matches!(state, State::Sending | State::Accepted | State::Unknown)
+}
+
+/// Who reconnected by hand knows, and needs no correction; a component's recovery is nobody's hand.
+#[must_use]
+pub fn is_by_hand(of_connection: bool, by: Option<By>) -> bool {
+    of_connection && by == Some(By::Customer)
 }
 
 /// What becomes of a mail nobody knows about, once its quarantine is over and no copy can still be under way.

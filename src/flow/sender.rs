@@ -105,9 +105,7 @@ impl Step {
 fn looked(seen: Option<Verdict>) -> (Step, Command) {
     match seen {
         None => (Step::Done, Command::Drop),
-        Some(Verdict::Send(split)) if split.later.is_empty() && split.dropped.is_empty() => {
-            (Step::Looked, Command::HandOver)
-        }
+        Some(Verdict::Send(split)) if split.is_whole() => (Step::Looked, Command::HandOver),
         Some(Verdict::Send(split)) => (Step::Refreezing, Command::Refreeze(split)),
         Some(verdict) => (Step::Recording, Command::Record(Record::Gated(verdict))),
     }

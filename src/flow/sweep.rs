@@ -3,10 +3,9 @@
 //! writes the correction itself when it is already owed: the sweep may have passed while the row was on its way.
 
 use super::gate::View;
-use super::recovery::{Sweep, SweepCommand, SweepEvent, after_quarantine};
+use super::recovery::{Sweep, SweepCommand, SweepEvent, after_quarantine, is_by_hand, owes_correction};
 use super::setting::Setting;
 use crate::domain::class::Class;
-use crate::domain::connection::By;
 use crate::domain::delivery::{Reason, Rule, State};
 use crate::domain::id::{ConnectionId, DeliveryId, ThreadId};
 use crate::domain::time::Timestamp;
@@ -83,15 +82,10 @@ async fn take_back(
     let queued: Vec<DeliveryId> = touched.iter().filter(|t| t.state == State::Queued).map(|t| t.delivery_id).collect();
     let reason = if of.connection_id.is_some() { Reason::Recovered } else { Reason::CoveredByRecovery };
     let withdrawn = recover::withdraw_stale(tx, &queued, reason).await?;
-    // Who reconnected by hand knows; a component's recovery is nobody's hand.
-    if of.recovered_by == By::Customer && of.connection_id.is_some() {
+    if is_by_hand(of.connection_id.is_some(), Some(of.recovered_by)) {
         return Ok((i64::try_from(withdrawn).unwrap_or(i64::MAX), 0));
     }
-    let left: Vec<Touched> = touched
-        .iter()
-        .filter(|t| t.maybe_mailed || matches!(t.state, State::Sending | State::Accepted | State::Unknown))
-        .copied()
-        .collect();
+    let left: Vec<Touched> = touched.iter().filter(|t| owes_correction(t.state, t.maybe_mailed)).copied().collect();
     let corrected = correct(tx, setting, &left).await?;
     Ok((i64::try_from(withdrawn).unwrap_or(i64::MAX), corrected))
 }
@@ -180,7 +174,7 @@ async fn stale_items(tx: &mut Tx, ids: &[DeliveryId]) -> Result<Vec<Touched>, St
         else {
             continue;
         };
-        let by_hand = item.cleared_by == Some(By::Customer) && claim.stale() == Some(Reason::Recovered);
+        let by_hand = is_by_hand(claim.stale() == Some(Reason::Recovered), item.cleared_by);
         if d.class != Class::ActionRequired || claim.stale().is_none() || by_hand {
             continue;
         }

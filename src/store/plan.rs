@@ -57,7 +57,7 @@ statements! {
     );
     // Undecided or possibly mailed deliveries of threads: what an end, a fold or a join must know.
     SIBLINGS = over_rows!(
-        "SELECT d.id, d.thread_id, d.class, d.state, d.lane_id, d.maybe_mailed FROM", [id uuid],
+        "SELECT d.id, d.thread_id, d.class, d.state, d.lane_id, d.maybe_mailed, d.claimed_at IS NOT NULL AS claimed FROM", [id uuid],
         "JOIN delivery d ON d.thread_id = j.id WHERE d.state IN ('queued', 'sending') OR d.maybe_mailed ORDER BY d.id"
     );
     // A join adds items: the row must not be claimed meanwhile.
@@ -89,6 +89,13 @@ statements! {
         [delivery_id uuid, subject_id uuid, component_id uuid, connection_id uuid, episode bigint, component_episode bigint,
          failed_at bigint, status text, corrects_id uuid],
         "WHERE TRUE ON CONFLICT DO NOTHING"
+    );
+    // A mail that was never on its way names a connection once: its newest outage, for the older one is over.
+    RENEW_ITEMS = over_rows!(
+        "UPDATE delivery_item SET episode = j.episode, component_episode = j.component_episode, failed_at = j.failed_at, dropped = NULL FROM",
+        [delivery_id uuid, subject_id uuid, episode bigint, component_episode bigint, failed_at bigint],
+        "WHERE delivery_item.delivery_id = j.delivery_id AND delivery_item.subject_id = j.subject_id
+            AND delivery_item.corrects_id IS NULL AND delivery_item.episode < j.episode"
     );
     FOLD = over_rows!(
         "UPDATE delivery SET state = 'folded', reason = 'replaced_by_newer', folded_into = j.into_id, decided_at = j.at FROM",
@@ -132,15 +139,10 @@ statements! {
     );
     // Where a connection's outage is already named, for whom: an old thread counts too.
     NAMED = over_rows!(
-        "SELECT i.delivery_id, d.subscriber_id, i.connection_id, i.episode, d.state, d.lane_id FROM", [connection_id uuid],
+        "SELECT i.delivery_id, d.subscriber_id, i.connection_id, i.episode, d.state, d.lane_id, d.maybe_mailed FROM", [connection_id uuid],
         "JOIN delivery_item i ON i.connection_id = j.connection_id AND i.corrects_id IS NULL AND i.dropped IS NULL
          JOIN delivery d ON d.id = i.delivery_id
          WHERE d.class = 'action_required' AND d.state IN ('queued', 'sending', 'accepted', 'unknown')"
-    );
-    MOVE_ITEMS = over_rows!(
-        "UPDATE delivery_item SET delivery_id = j.into_id FROM", [delivery_id uuid, connection_id uuid, into_id uuid],
-        "WHERE delivery_item.delivery_id = j.delivery_id AND delivery_item.connection_id = j.connection_id
-            AND delivery_item.corrects_id IS NULL"
     );
     OPEN_INCIDENTS_OF = super::Sql::same(
         "SELECT i.id, i.revision, (SELECT n.id FROM notice n WHERE n.incident_id = i.id
@@ -258,6 +260,8 @@ pub struct Sibling {
     pub lane_id: LaneId,
     /// It left, or may have left.
     pub maybe_mailed: bool,
+    /// It was on its way once.
+    pub claimed: bool,
 }
 
 /// A delivery to be made.
@@ -356,6 +360,8 @@ pub struct Named {
     pub state: State,
     /// Its lane.
     pub lane_id: LaneId,
+    /// It left, or may have left.
+    pub maybe_mailed: bool,
 }
 
 #[derive(Serialize)]
@@ -578,6 +584,18 @@ pub async fn add_deliveries(
 /// # Errors
 /// When the database fails.
 pub async fn add_items(tx: &mut Tx, of: &[NewItem]) -> Result<(), StoreError> {
+    if of.is_empty() { Ok(()) } else { exec!(tx, ADD_ITEMS, item_rows(of)).map(drop) }
+}
+
+/// Lets mails that were never on their way name newer outages of connections that they name already.
+///
+/// # Errors
+/// When the database fails.
+pub async fn renew_items(tx: &mut Tx, of: &[NewItem]) -> Result<(), StoreError> {
+    if of.is_empty() { Ok(()) } else { exec!(tx, RENEW_ITEMS, item_rows(of)).map(drop) }
+}
+
+fn item_rows(of: &[NewItem]) -> String {
     #[derive(Serialize)]
     struct Row {
         delivery_id: Simple,
@@ -590,24 +608,18 @@ pub async fn add_items(tx: &mut Tx, of: &[NewItem]) -> Result<(), StoreError> {
         status: Option<ComponentStatus>,
         corrects_id: Option<Simple>,
     }
-    let list: Vec<_> = of
-        .iter()
-        .map(|i| Row {
-            delivery_id: i.delivery.0.simple(),
-            subject_id: i.connection.map_or(i.component.0, |c| c.0.0).simple(),
-            component_id: i.component.0.simple(),
-            connection_id: i.connection.map(|c| c.0.0.simple()),
-            episode: i.connection.map_or(0, |c| c.1),
-            component_episode: i.connection.map_or(0, |c| c.2),
-            failed_at: i.connection.map(|c| c.3.0),
-            status: i.status,
-            corrects_id: i.corrects.map(|d| d.0.simple()),
-        })
-        .collect();
-    if list.is_empty() {
-        return Ok(());
-    }
-    exec!(tx, ADD_ITEMS, json(&list)).map(drop)
+    let row = |i: &NewItem| Row {
+        delivery_id: i.delivery.0.simple(),
+        subject_id: i.connection.map_or(i.component.0, |c| c.0.0).simple(),
+        component_id: i.component.0.simple(),
+        connection_id: i.connection.map(|c| c.0.0.simple()),
+        episode: i.connection.map_or(0, |c| c.1),
+        component_episode: i.connection.map_or(0, |c| c.2),
+        failed_at: i.connection.map(|c| c.3.0),
+        status: i.status,
+        corrects_id: i.corrects.map(|d| d.0.simple()),
+    };
+    json(&of.iter().map(row).collect::<Vec<_>>())
 }
 
 /// Folds queued deliveries into newer ones.
@@ -748,31 +760,6 @@ pub async fn named(tx: &mut Tx, of: &[ConnectionId]) -> Result<Vec<Named>, Store
     }
     let list: Vec<_> = of.iter().map(|c| Row { connection_id: c.0.simple() }).collect();
     rows!(tx, Named, NAMED, json(&list))
-}
-
-/// Moves connections from one delivery to another.
-///
-/// # Errors
-/// When the database fails.
-pub async fn move_items(tx: &mut Tx, of: &[(DeliveryId, ConnectionId, DeliveryId)]) -> Result<(), StoreError> {
-    #[derive(Serialize)]
-    struct Row {
-        delivery_id: Simple,
-        connection_id: Simple,
-        into_id: Simple,
-    }
-    let list: Vec<_> = of
-        .iter()
-        .map(|(from, connection, into)| Row {
-            delivery_id: from.0.simple(),
-            connection_id: connection.0.simple(),
-            into_id: into.0.simple(),
-        })
-        .collect();
-    if list.is_empty() {
-        return Ok(());
-    }
-    exec!(tx, MOVE_ITEMS, json(&list)).map(drop)
 }
 
 /// The unresolved incidents, maintenances apart, that have named a component: each with its revision and its newest update.

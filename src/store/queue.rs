@@ -65,6 +65,13 @@ statements! {
         "WHERE delivery_item.delivery_id = j.delivery_id AND delivery_item.subject_id = j.subject_id
             AND delivery_item.episode = j.episode"
     );
+    COPY_SPLIT = over_rows!(
+        "INSERT INTO delivery_item (delivery_id, subject_id, component_id, connection_id, episode, component_episode, failed_at, status)
+         SELECT j.into_id, i.subject_id, i.component_id, i.connection_id, i.episode, i.component_episode, i.failed_at, i.status FROM",
+        [delivery_id uuid, subject_id uuid, episode bigint, into_id uuid],
+        "JOIN delivery_item i ON i.delivery_id = j.delivery_id AND i.subject_id = j.subject_id AND i.episode = j.episode
+         WHERE i.dropped IS NULL AND i.corrects_id IS NULL"
+    );
     REFREEZE = super::Sql::same(
         "UPDATE delivery SET context = $3 WHERE id = $1 AND token = $2 AND state = 'sending'",
     );
@@ -299,15 +306,41 @@ pub async fn split(
     due_at: Timestamp,
     why: Reason,
 ) -> Result<(), StoreError> {
+    if of.is_empty() {
+        return Ok(());
+    }
+    let list = split_off(tx, from, of, due_at, why).await?;
+    exec!(tx, MOVE_SPLIT, list).map(drop)
+}
+
+/// Names items in a delivery of their own, too: the old one keeps them, for it may have said so.
+///
+/// # Errors
+/// When the database fails.
+pub async fn copy(
+    tx: &mut Tx,
+    from: DeliveryId,
+    of: &[ItemKey],
+    due_at: Timestamp,
+    why: Reason,
+) -> Result<(), StoreError> {
+    let list = split_off(tx, from, of, due_at, why).await?;
+    exec!(tx, COPY_SPLIT, list).map(drop)
+}
+
+async fn split_off(
+    tx: &mut Tx,
+    from: DeliveryId,
+    of: &[ItemKey],
+    due_at: Timestamp,
+    why: Reason,
+) -> Result<String, StoreError> {
     #[derive(Serialize)]
     struct Row {
         delivery_id: Simple,
         subject_id: Simple,
         episode: i64,
         into_id: Simple,
-    }
-    if of.is_empty() {
-        return Ok(());
     }
     let into = DeliveryId::new();
     exec!(tx, SPLIT_DELIVERY, from, into, due_at, why.as_str())?;
@@ -320,7 +353,7 @@ pub async fn split(
             into_id: into.0.simple(),
         })
         .collect();
-    exec!(tx, MOVE_SPLIT, json(&list)).map(drop)
+    Ok(json(&list))
 }
 
 /// Stores a smaller context of a claimed delivery; `false` when it is no longer this claim's.

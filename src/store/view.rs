@@ -47,7 +47,8 @@ statements! {
                     AND e.covers_from <= c.failed_at AND e.covers_until >= c.failed_at) AS newest_covered,
                 EXISTS (SELECT 1 FROM episode e WHERE e.component_id = i.component_id AND e.n >= i.component_episode
                     AND e.covers_from IS NULL AND e.since <= i.failed_at AND e.ended_at >= i.failed_at) AS awaiting,
-                o.state AS original_state, o.maybe_mailed AS original_mailed, o.quarantine_until AS original_quarantine,
+                o.state AS original_state, o.maybe_mailed AND EXISTS (SELECT 1 FROM delivery_item x WHERE x.delivery_id = i.corrects_id
+                    AND x.subject_id = i.subject_id AND x.episode = i.episode AND x.dropped IS NULL) AS original_mailed, o.quarantine_until AS original_quarantine,
                 o.claimed_at AS original_claimed_at
          FROM", [id uuid],
         "JOIN delivery d ON d.id = j.id JOIN thread t ON t.id = d.thread_id
@@ -58,7 +59,7 @@ statements! {
     );
     // The last look: only what the gate asks for. It is read for every mail, and each column costs.
     TRUTHS = over_rows!(
-        "SELECT d.id, d.class, d.state, d.token, d.created_at, d.resend_no > 0 AS resend, t.last_mailed_at, t.told_at, t.ended_at,
+        "SELECT d.id, d.class, d.state, d.token, d.maybe_mailed, d.created_at, d.resend_no > 0 AS resend, t.last_mailed_at, t.told_at, t.ended_at,
                 d.rule, CASE WHEN d.class = 'incident_update' THEN (SELECT x.id FROM delivery x WHERE x.thread_id = d.thread_id
                     AND x.revision > d.revision AND x.class IN ('incident_update', 'incident_end')
                     AND (x.state IN ('queued', 'sending') OR x.maybe_mailed) ORDER BY x.revision DESC LIMIT 1) END AS newer,
@@ -85,7 +86,8 @@ statements! {
                     AND e.covers_from <= c.failed_at AND e.covers_until >= c.failed_at) AS newest_covered,
                 EXISTS (SELECT 1 FROM episode e WHERE e.component_id = i.component_id AND e.n >= i.component_episode
                     AND e.covers_from IS NULL AND e.since <= i.failed_at AND e.ended_at >= i.failed_at) AS awaiting,
-                o.state AS original_state, o.maybe_mailed AS original_mailed, o.quarantine_until AS original_quarantine
+                o.state AS original_state, o.maybe_mailed AND EXISTS (SELECT 1 FROM delivery_item x WHERE x.delivery_id = i.corrects_id
+                    AND x.subject_id = i.subject_id AND x.episode = i.episode AND x.dropped IS NULL) AS original_mailed, o.quarantine_until AS original_quarantine
          FROM", [id uuid],
         "JOIN delivery d ON d.id = j.id JOIN thread t ON t.id = d.thread_id
          JOIN delivery_item i ON i.delivery_id = j.id JOIN component k ON k.id = i.component_id
@@ -119,6 +121,8 @@ pub struct Truth {
     pub state: State,
     /// How often it was claimed: whoever holds another number holds nothing.
     pub token: i64,
+    /// It left, or may have left.
+    pub maybe_mailed: bool,
     /// When it was planned.
     pub created_at: Timestamp,
     /// A person asked for it again.
@@ -165,8 +169,6 @@ pub struct DeliveryView {
     pub repeats: i64,
     /// How often its lease ran out.
     pub reaps: i64,
-    /// It left, or may have left.
-    pub maybe_mailed: bool,
     /// Why it waits.
     pub reason: Option<Reason>,
     /// Its Message-ID, once claimed.

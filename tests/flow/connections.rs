@@ -15,6 +15,7 @@ on_both! {
     a_covering_recovery_is_one_row_and_corrects_and_must_be_confirmed;
     a_late_failure_is_stale_at_birth;
     breaking_again_before_the_correction_left_folds_it;
+    breaking_again_while_its_mail_waits_for_another_is_asked;
 }
 
 async fn world(on: On) -> World {
@@ -179,4 +180,18 @@ async fn breaking_again_before_the_correction_left_folds_it(on: On) {
     assert_eq!(got.len(), 1);
     w.recovered("ann-1", "automatic").await;
     assert_eq!(w.pass(10).await.len(), 1);
+}
+
+/// Two connections in one mail that still waits; one recovers and breaks again: the mail must name that outage.
+async fn breaking_again_while_its_mail_waits_for_another_is_asked(on: On) {
+    let mut w = world(on).await;
+    w.broken("ann-1").await;
+    w.broken("ann-2").await;
+    assert!(w.at("2025-03-01T20:41:00Z").await.is_empty());
+    w.recovered("ann-1", "automatic").await;
+    assert!(w.at("2025-03-01T20:42:00Z").await.is_empty());
+    w.broken("ann-1").await;
+    let got = w.at("2025-03-01T20:50:00Z").await;
+    let asked: String = got.iter().map(crate::support::Got::text).collect();
+    assert!(asked.contains("Inbox ann-1") && asked.contains("Inbox ann-2"), "{asked}");
 }

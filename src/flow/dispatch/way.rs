@@ -2,7 +2,7 @@
 
 use super::super::claim::{Claimed, decide, part};
 use super::super::compose::{self, ComposeError};
-use super::super::gate::Split;
+use super::super::gate::{Split, as_it_was};
 use super::super::look::{look, views};
 use super::super::sender::{Command, Event, LOOK_AGE, Record, Step};
 use super::outcomes::of;
@@ -78,7 +78,7 @@ impl Shared {
                 Ok((seen, now)) => Event::Looked(
                     seen.get(&job.claimed.id)
                         .filter(|s| s.token == job.claimed.token && s.state == State::Sending)
-                        .map(|s| decide(&s.gate, &self.setting, *now)),
+                        .map(|s| as_it_was(decide(&s.gate, &self.setting, *now), s.gate.class, s.maybe_mailed, *now)),
                 ),
             };
             *command = job.on(event);
