@@ -151,6 +151,9 @@ fn plan(page: &[Failure], known: &Known, dwell: Span) -> Planned {
             if place == Place::Told {
                 continue;
             }
+            if waiting.get(&(thread.id, lane)).is_some_and(|mail| names_older_outage(failure, *mail, known)) {
+                waiting.remove(&(thread.id, lane));
+            }
             let delivery = *waiting.entry((thread.id, lane)).or_insert_with(|| {
                 let dwell = if own_fault { Span::ZERO } else { dwell };
                 let due_at = failure.created_at + dwell;
@@ -190,6 +193,15 @@ fn place(failure: &Failure, subscriber: SubscriberId, own_fault: bool, known: &K
         }
         Some(_) => Place::Told,
     }
+}
+
+/// A mail names a connection once. One that waits with an outage that is over, and is about to be withdrawn, has no
+/// room for the newer outage.
+fn names_older_outage(failure: &Failure, mail: DeliveryId, known: &Known) -> bool {
+    known
+        .named
+        .iter()
+        .any(|n| n.delivery_id == mail && n.connection_id == failure.connection_id && n.episode != failure.episode)
 }
 
 fn stale(failure: &Failure) -> Option<Reason> {
