@@ -11,7 +11,7 @@ use crate::domain::id::{DeliveryId, ThreadId};
 use crate::domain::time::{Span, Timestamp};
 use crate::store::queue::{Armed, Due, Hold, ItemKey, Lane};
 use crate::store::view::ItemView;
-use crate::store::{StoreError, Tx, plan, queue, told, view};
+use crate::store::{StoreError, Tx, plan, queue, record, told, view};
 use std::collections::{HashMap, HashSet};
 
 /// A lease ran out twice with this mail: it is claimed alone, in case it is what ends its workers.
@@ -241,6 +241,11 @@ impl Sorted<'_> {
         let now = tx.now();
         if !self.put_off.is_empty() {
             queue::put_off(tx, &self.put_off).await?;
+            let open = self.put_off.iter().filter(|(_, _, reason)| *reason == Reason::ConnectionOpenAgain);
+            let open: Vec<_> = open.map(|(id, ..)| *id).collect();
+            if !open.is_empty() {
+                record::replace_late_corrections(tx, &open).await?;
+            }
         }
         for (seen, split) in &self.parted {
             let true_still: Vec<_> = split.keep.iter().chain(&split.later).filter_map(|i| key(seen, *i)).collect();

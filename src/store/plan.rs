@@ -14,11 +14,12 @@ use uuid::Uuid;
 use uuid::fmt::Simple;
 
 statements! {
-    // Of one matter the oldest goes first: an end is never planned before the update it ends.
+    // Of one matter the oldest goes first: an end is never planned before the update it ends. The database's time
+    // says which: ids carry the time of the node that made them, and clocks differ.
     NEXT = locking!(
         "SELECT p.id, p.kind, p.matter_id, p.notice_id, p.component_id, p.cursor_list, p.cursor_id, p.created_at FROM plan p
          WHERE p.kind IN ('notice', 'component_up') AND p.done_at IS NULL AND NOT EXISTS (SELECT 1 FROM plan q
-            WHERE q.matter_id = p.matter_id AND q.done_at IS NULL AND q.id < p.id AND q.kind IN ('notice', 'component_up'))
+            WHERE q.matter_id = p.matter_id AND q.done_at IS NULL AND (q.created_at, q.id) < (p.created_at, p.id) AND q.kind IN ('notice', 'component_up'))
          ORDER BY p.id LIMIT 1",
         "FOR UPDATE SKIP LOCKED"
     );

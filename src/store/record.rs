@@ -61,12 +61,26 @@ statements! {
          WHERE delivery_item.delivery_id = c.id AND delivery_item.connection_id = ni.connection_id
             AND delivery_item.episode < ni.episode AND delivery_item.dropped IS NULL"
     );
+    // A sweep that joins one of them holds its row: only what is read after waiting for it is the truth.
+    LOCK_CORRECTIONS = super::Sql::differs(
+        "SELECT 1 FROM delivery WHERE $1 IS NULL",
+        "SELECT 1 FROM delivery WHERE class = 'correction' AND state = 'queued' AND thread_id IN (
+            SELECT n.thread_id FROM json_to_recordset($1::json) AS j(id uuid)
+            JOIN delivery n ON n.id = j.id AND n.class = 'action_required') ORDER BY id FOR UPDATE",
+    );
     FOLD_EMPTY = over_rows!(
         "UPDATE delivery SET state = 'folded', reason = 'replaced_by_newer', folded_into = n.id, decided_at = j.at FROM",
         [id uuid, at bigint],
         "JOIN delivery n ON n.id = j.id AND n.class = 'action_required'
          WHERE delivery.thread_id = n.thread_id AND delivery.class = 'correction' AND delivery.state = 'queued'
             AND NOT EXISTS (SELECT 1 FROM delivery_item i WHERE i.delivery_id = delivery.id AND i.dropped IS NULL)"
+    );
+    ASKED_SINCE = over_rows!(
+        "SELECT DISTINCT n.id FROM", [id uuid],
+        "JOIN delivery c ON c.id = j.id JOIN delivery_item i ON i.delivery_id = c.id AND i.dropped IS NULL
+         JOIN delivery n ON n.thread_id = c.thread_id AND n.class = 'action_required' AND n.state = 'accepted'
+         JOIN delivery_item ni ON ni.delivery_id = n.id AND ni.connection_id = i.connection_id AND ni.episode > i.episode
+            AND ni.dropped IS NULL"
     );
     EXPIRED = locking!(
         "SELECT id, class, token, repeats, reaps FROM delivery WHERE state = 'sending' AND (lease_until <= $1 OR owner = $2) ORDER BY lease_until LIMIT $3",
@@ -247,6 +261,15 @@ async fn settle_rows(tx: &mut Tx, of: &[Settled]) -> Result<(), StoreError> {
     exec!(tx, OUTCOMES, json(&list)).map(drop)
 }
 
+/// Replaces corrections that were written when the relay had already taken the newer mail: the sweep was late.
+///
+/// # Errors
+/// When the database fails.
+pub async fn replace_late_corrections(tx: &mut Tx, of: &[DeliveryId]) -> Result<(), StoreError> {
+    let newer: Vec<(DeliveryId,)> = rows!(tx, (DeliveryId,), ASKED_SINCE, super::browse::ids(of))?;
+    replace_corrections(tx, &newer.into_iter().map(|row| row.0).collect::<Vec<_>>()).await
+}
+
 async fn replace_corrections(tx: &mut Tx, accepted: &[DeliveryId]) -> Result<(), StoreError> {
     #[derive(Serialize)]
     struct Row {
@@ -258,6 +281,7 @@ async fn replace_corrections(tx: &mut Tx, accepted: &[DeliveryId]) -> Result<(),
     }
     let at = tx.now().0;
     let list = json(&accepted.iter().map(|id| Row { id: id.0.simple(), at }).collect::<Vec<_>>());
+    exec!(tx, LOCK_CORRECTIONS, &list)?;
     if exec!(tx, REPLACE_CORRECTED, &list)? > 0 {
         exec!(tx, FOLD_EMPTY, &list)?;
     }

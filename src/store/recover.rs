@@ -40,6 +40,12 @@ statements! {
             AND c.own_fault_episode < i.episode AND c.cleared < i.episode
          ORDER BY i.failed_at, i.delivery_id LIMIT $5",
     );
+    // A plan that joins one of them holds its row: only what is read after waiting for it is the truth.
+    LOCK_STALE = super::Sql::differs(
+        "SELECT 1 FROM delivery WHERE $1 IS NULL",
+        "SELECT 1 FROM delivery WHERE id IN (SELECT j.id FROM json_to_recordset($1::json) AS j(id uuid))
+            AND state = 'queued' ORDER BY id FOR UPDATE",
+    );
     WITHDRAW_STALE = over_rows!(
         "UPDATE delivery SET state = 'withdrawn', reason = j.reason, decided_at = j.at FROM",
         [id uuid, reason text, at bigint],
@@ -244,7 +250,9 @@ pub async fn withdraw_stale(
     }
     let at = tx.now().0;
     let list: Vec<_> = of.iter().map(|id| Row { id: id.0.simple(), reason: reason.as_str(), at }).collect();
-    exec!(tx, WITHDRAW_STALE, json(&list))
+    let list = json(&list);
+    exec!(tx, LOCK_STALE, &list)?;
+    exec!(tx, WITHDRAW_STALE, &list)
 }
 
 /// What of some mails has been taken back already: mail, connection, outage.

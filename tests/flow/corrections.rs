@@ -3,13 +3,15 @@
 
 use super::table::{assert_table, until};
 use crate::on_both;
-use crate::support::{On, World};
+use crate::support::{On, World, t};
 use allclear::mail::sink::{Act, Answer, Phase, Script};
 use serde_json::json;
 
 on_both! {
     a_correction_names_what_broke_again_before_it_left;
     a_newer_mail_of_the_thread_replaces_the_correction;
+    a_correction_written_after_the_newer_mail_is_replaced_too;
+    who_broke_again_before_the_first_mail_was_withdrawn_is_asked;
     an_end_waits_while_a_component_it_names_is_down_again;
     a_problem_mail_nobody_can_know_about_gets_its_end;
 }
@@ -49,6 +51,34 @@ async fn a_correction_names_what_broke_again_before_it_left(on: On) {
         Mon 2 Jun 08:40 ann no action needed: Inbox a2
         ",
     );
+}
+
+async fn a_correction_written_after_the_newer_mail_is_replaced_too(on: On) {
+    let mut w = world(on, Script::default()).await;
+    w.broken("a1").await;
+    until(&mut w, "2025-06-02T08:10:00Z").await;
+    // The sweep is late: by then the customer has been asked again.
+    w.recovered("a1", "automatic").await;
+    w.clock.set(t("2025-06-02T08:11:00Z"));
+    w.broken("a1").await;
+    w.clock.set(t("2025-06-02T08:20:00Z"));
+    w.worker.settle_without_recovery().await.unwrap();
+    assert_eq!(w.sink.count(), 2);
+    until(&mut w, "2025-06-02T08:30:00Z").await;
+    let all = ["action_required accepted", "action_required accepted", "correction folded replaced_by_newer"];
+    assert_eq!(w.deliveries().await, all);
+}
+
+async fn who_broke_again_before_the_first_mail_was_withdrawn_is_asked(on: On) {
+    let mut w = world(on, Script::default()).await;
+    w.broken("a1").await;
+    w.settle().await;
+    w.clock.set(t("2025-06-02T08:01:00Z"));
+    w.recovered("a1", "automatic").await;
+    w.clock.set(t("2025-06-02T08:02:00Z"));
+    w.broken("a1").await;
+    until(&mut w, "2025-06-02T08:20:00Z").await;
+    assert_table(w.all(), "UTC", "Mon 2 Jun 08:07 ann please reconnect: Inbox a1");
 }
 
 async fn a_newer_mail_of_the_thread_replaces_the_correction(on: On) {

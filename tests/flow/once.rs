@@ -3,6 +3,7 @@
 use super::table::{assert_table, plain, until};
 use crate::on_both;
 use crate::support::{On, World};
+use allclear::domain::time::Span;
 use allclear::mail::sink::{Act, Answer, Phase, Script};
 use serde_json::{Value, json};
 
@@ -32,6 +33,7 @@ on_both! {
     what_was_folded_under_a_mail_that_never_leaves_is_told;
     resolved_though_not_well_ends_at_once;
     an_end_that_perhaps_left_is_repeated_once;
+    what_was_said_first_is_planned_first_whatever_a_nodes_clock_said;
 }
 
 async fn world(on: On, who: &[(&str, &[&str])]) -> World {
@@ -581,4 +583,19 @@ async fn an_end_that_perhaps_left_is_repeated_once(on: On) {
     let ids: Vec<_> = w.all().iter().map(|m| m.header("Message-ID")).collect();
     assert_eq!(ids.len(), 3);
     assert_eq!(ids[1], ids[2], "the same mail");
+}
+
+/// Ids carry the time of the node that made them, and nodes' clocks differ.
+async fn what_was_said_first_is_planned_first_whatever_a_nodes_clock_said(on: On) {
+    let mut w = world(on, &[("ann", &["a"])]).await;
+    w.notice(said("investigating", &[("a", "major_outage")], json!({}))).await;
+    w.clock.set(w.now() + Span::seconds(1));
+    w.notice(said("identified", &[("a", "major_outage")], json!({}))).await;
+    let slow = "UPDATE plan SET id = (SELECT id FROM component WHERE key = 'a')
+        WHERE created_at = (SELECT MAX(created_at) FROM plan)";
+    w.execute(slow).await;
+    until(&mut w, "2025-06-02T08:05:00Z").await;
+    let phases: Vec<_> = w.all().iter().map(|mail| mail.header("X-Allclear-Phase").unwrap()).collect();
+    println!("{phases:?} {:?}", w.deliveries().await);
+    assert_eq!(phases, ["identified"]);
 }

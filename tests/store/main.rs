@@ -6,6 +6,7 @@ mod support;
 
 mod checks;
 mod indexes;
+mod joining;
 mod journal;
 mod race;
 mod schema;

@@ -371,6 +371,18 @@ impl World {
         rows.into_iter().map(|(c, s, r)| format!("{c} {s} {}", r.unwrap_or_default()).trim_end().to_owned()).collect()
     }
 
+    /// A statement of the test's own.
+    pub async fn execute(&self, sql: &'static str) {
+        use sqlx::Connection;
+        if self.url.starts_with("sqlite") {
+            let mut conn = sqlx::SqliteConnection::connect(&self.url).await.unwrap();
+            sqlx::query(sql).execute(&mut conn).await.unwrap();
+        } else {
+            let mut conn = sqlx::PgConnection::connect(&self.url).await.unwrap();
+            sqlx::query(sql).execute(&mut conn).await.unwrap();
+        }
+    }
+
     /// A query of the test's own whose columns are all text.
     pub async fn query(&self, sql: &'static str) -> Vec<Vec<Option<String>>> {
         use sqlx::{Column, Connection, Row};
