@@ -36,6 +36,7 @@ pub async fn failures(
     db::add_deliveries(&mut tx, &planned.deliveries, |class| setting.stream_name(class)).await?;
     db::add_items(&mut tx, &planned.items).await?;
     db::move_items(&mut tx, &planned.moves).await?;
+    db::join(&mut tx, &planned.joins).await?;
     db::finish(&mut tx, &planned.outcomes).await?;
     failpoint::pass("planning");
     tx.commit().await?;
@@ -70,6 +71,10 @@ impl Known {
         let connections: Vec<ConnectionId> = page.iter().map(|f| f.connection_id).collect();
         let named = db::named(tx, &connections).await?;
         Ok(Self { lanes, own_fault_lane, concerned, threads, siblings, named })
+    }
+
+    fn names(&self, delivery: DeliveryId, connection: ConnectionId) -> bool {
+        self.named.iter().any(|n| n.delivery_id == delivery && n.connection_id == connection)
     }
 }
 
@@ -119,16 +124,18 @@ struct Planned {
     deliveries: Vec<NewDelivery>,
     items: Vec<NewItem>,
     moves: Vec<(DeliveryId, ConnectionId, DeliveryId)>,
+    joins: Vec<(DeliveryId, Timestamp)>,
     outcomes: Vec<(PlanId, &'static str)>,
 }
 
 fn plan(page: &[Failure], known: &Known, dwell: Span) -> Planned {
     let mut planned = Planned::default();
-    // The mail that waits in each thread and lane, and takes what fails meanwhile.
+    // The mail that waits in each thread and lane, and takes what fails meanwhile; one that may have left is sent again
+    // as it was.
     let mut waiting: HashMap<(ThreadId, LaneId), DeliveryId> = known
         .siblings
         .iter()
-        .filter(|s| s.class == Class::ActionRequired && s.state == State::Queued)
+        .filter(|s| s.class == Class::ActionRequired && s.state == State::Queued && !s.maybe_mailed)
         .map(|s| ((s.thread_id, s.lane_id), s.id))
         .collect();
     for failure in page {
@@ -151,14 +158,19 @@ fn plan(page: &[Failure], known: &Known, dwell: Span) -> Planned {
             if place == Place::Told {
                 continue;
             }
-            let delivery = *waiting.entry((thread.id, lane)).or_insert_with(|| {
-                let dwell = if own_fault { Span::ZERO } else { dwell };
-                let due_at = failure.created_at + dwell;
+            // A mail names a connection once: what broke again while one waits about its outage before gets its own.
+            let at = (thread.id, lane);
+            if waiting.get(&at).is_some_and(|mail| known.names(*mail, failure.connection_id)) {
+                waiting.remove(&at);
+            }
+            let due_at = failure.created_at + if own_fault { Span::ZERO } else { dwell };
+            let delivery = *waiting.entry(at).or_insert_with(|| {
                 let new = delivery(failure, subscriber, thread.id, lane, due_at, own_fault);
                 let id = new.id;
                 planned.deliveries.push(new);
                 id
             });
+            planned.joins.push((delivery, due_at));
             match place {
                 Place::Waits(old) => planned.moves.push((old, failure.connection_id, delivery)),
                 _ => planned.items.push(item(failure, delivery)),
@@ -180,7 +192,8 @@ enum Place {
 
 fn place(failure: &Failure, subscriber: SubscriberId, own_fault: bool, known: &Known) -> Place {
     let named = known.named.iter().find(|n| {
-        n.subscriber_id == subscriber && n.connection_id == failure.connection_id && n.episode == failure.episode
+        let this = n.connection_id == failure.connection_id && n.episode == failure.episode;
+        n.subscriber_id == subscriber && this && !n.dropped
     });
     match named {
         None => Place::Nowhere,

@@ -90,6 +90,12 @@ statements! {
          failed_at bigint, status text, corrects_id uuid],
         "WHERE TRUE ON CONFLICT DO NOTHING"
     );
+    // What waits for its component, and is joined by what does not, leaves with it; the look parts them.
+    JOIN = over_rows!(
+        "UPDATE delivery SET due_at = j.due_at, reason = 'dwell' FROM", [id uuid, due_at bigint],
+        "WHERE delivery.id = j.id AND delivery.state = 'queued' AND delivery.due_at > j.due_at
+            AND delivery.reason IN ('component_down', 'awaiting_reconnection')"
+    );
     FOLD = over_rows!(
         "UPDATE delivery SET state = 'folded', reason = 'replaced_by_newer', folded_into = j.into_id, decided_at = j.at FROM",
         [id uuid, into_id uuid, at bigint],
@@ -132,8 +138,9 @@ statements! {
     );
     // Where a connection's outage is already named, for whom: an old thread counts too.
     NAMED = over_rows!(
-        "SELECT i.delivery_id, d.subscriber_id, i.connection_id, i.episode, d.state, d.lane_id FROM", [connection_id uuid],
-        "JOIN delivery_item i ON i.connection_id = j.connection_id AND i.corrects_id IS NULL AND i.dropped IS NULL
+        "SELECT i.delivery_id, d.subscriber_id, i.connection_id, i.episode, d.state, d.lane_id,
+            i.dropped IS NOT NULL AS dropped FROM", [connection_id uuid],
+        "JOIN delivery_item i ON i.connection_id = j.connection_id AND i.corrects_id IS NULL
          JOIN delivery d ON d.id = i.delivery_id
          WHERE d.class = 'action_required' AND d.state IN ('queued', 'sending', 'accepted', 'unknown')"
     );
@@ -356,6 +363,8 @@ pub struct Named {
     pub state: State,
     /// Its lane.
     pub lane_id: LaneId,
+    /// The delivery does not tell of it any more.
+    pub dropped: bool,
 }
 
 #[derive(Serialize)]
@@ -773,6 +782,23 @@ pub async fn move_items(tx: &mut Tx, of: &[(DeliveryId, ConnectionId, DeliveryId
         return Ok(());
     }
     exec!(tx, MOVE_ITEMS, json(&list)).map(drop)
+}
+
+/// Mails that wait for their component are joined by failures that are due by then.
+///
+/// # Errors
+/// When the database fails.
+pub async fn join(tx: &mut Tx, of: &[(DeliveryId, Timestamp)]) -> Result<(), StoreError> {
+    #[derive(Serialize)]
+    struct Row {
+        id: Simple,
+        due_at: i64,
+    }
+    let list: Vec<_> = of.iter().map(|(id, due_at)| Row { id: id.0.simple(), due_at: due_at.0 }).collect();
+    if list.is_empty() {
+        return Ok(());
+    }
+    exec!(tx, JOIN, json(&list)).map(drop)
 }
 
 /// The unresolved incidents, maintenances apart, that have named a component: each with its revision and its newest update.

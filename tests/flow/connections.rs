@@ -2,6 +2,7 @@
 
 use crate::on_both;
 use crate::support::{On, World};
+use allclear::mail::sink::{Answer, Phase, Script};
 use serde_json::json;
 
 on_both! {
@@ -15,6 +16,8 @@ on_both! {
     a_covering_recovery_is_one_row_and_corrects_and_must_be_confirmed;
     a_late_failure_is_stale_at_birth;
     breaking_again_before_the_correction_left_folds_it;
+    what_breaks_again_while_its_mail_waits_is_told_and_does_not_wait_with_it;
+    a_proven_own_fault_is_told_beside_a_mail_that_named_its_outage_before;
 }
 
 async fn world(on: On) -> World {
@@ -179,4 +182,49 @@ async fn breaking_again_before_the_correction_left_folds_it(on: On) {
     assert_eq!(got.len(), 1);
     w.recovered("ann-1", "automatic").await;
     assert_eq!(w.pass(10).await.len(), 1);
+}
+
+async fn what_breaks_again_while_its_mail_waits_is_told_and_does_not_wait_with_it(on: On) {
+    let mut w = world(on).await;
+    w.down("outlook").await;
+    w.pass(1).await;
+    w.broken("ann-1").await;
+    w.broken("ann-2").await;
+    w.pass(10).await;
+    w.up("outlook").await;
+    w.pass(10).await;
+    // Both wait to be reconnected. One is, and breaks by itself.
+    w.recovered("ann-2", "automatic").await;
+    w.pass(1).await;
+    w.broken("ann-2").await;
+    let got = w.pass(10).await;
+    assert_eq!(got.len(), 1, "{:?}", w.deliveries().await);
+    assert!(got[0].text().contains("Inbox ann-2") && !got[0].text().contains("Inbox ann-1"), "{}", got[0].raw);
+    // Nothing is heard of the other until the longest hold is over.
+    assert_eq!(w.pass(60 * 12).await.len(), 1);
+}
+
+async fn a_proven_own_fault_is_told_beside_a_mail_that_named_its_outage_before(on: On) {
+    let later = |at, nth| (at == Phase::Rcpt && nth == 1).then(|| Answer::reply(at, "451 4.7.1 later"));
+    let script = Script::default().answering(move |at, _, nth| later(at, nth));
+    let mut w = World::with(on, "2025-03-01T20:40:00Z", script, |setting| {
+        let second = allclear::domain::time::Span::minutes(120);
+        (setting.retry.first, setting.retry.cap) = (second, second);
+    })
+    .await;
+    w.component("outlook", "Outlook").await;
+    w.subscriber("ann").await;
+    for key in ["ann-1", "ann-2"] {
+        w.connection(key, "outlook", "ann").await;
+        w.signal(json!({"connection": key, "what": "recovery_failed"})).await;
+    }
+    assert!(w.settle().await.is_empty(), "the relay wants it later");
+    w.recovered("ann-1", "automatic").await;
+    w.move_to(w.now() + allclear::domain::time::Span(1)).await;
+    w.broken("ann-1").await;
+    w.settle().await;
+    w.signal(json!({"connection": "ann-1", "what": "recovery_failed"})).await;
+    let got = w.pass(125).await;
+    let named = |key: &str| got.iter().filter(|mail| mail.text().contains(&format!("Inbox {key}"))).count();
+    assert_eq!((got.len(), named("ann-1"), named("ann-2")), (2, 1, 1), "{:?}", w.deliveries().await);
 }
