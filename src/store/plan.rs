@@ -149,6 +149,12 @@ statements! {
         "WHERE delivery_item.delivery_id = j.delivery_id AND delivery_item.connection_id = j.connection_id
             AND delivery_item.corrects_id IS NULL"
     );
+    // What fails next must not leave with what is left of a mail: it would have no time to heal.
+    WITHDRAW_EMPTIED = over_rows!(
+        "UPDATE delivery SET state = 'withdrawn', reason = 'items_moved', decided_at = j.at FROM", [delivery_id uuid, at bigint],
+        "WHERE delivery.id = j.delivery_id AND delivery.state = 'queued'
+            AND NOT EXISTS (SELECT 1 FROM delivery_item i WHERE i.delivery_id = delivery.id AND i.dropped IS NULL)"
+    );
     OPEN_INCIDENTS_OF = super::Sql::same(
         "SELECT i.id, i.revision, (SELECT n.id FROM notice n WHERE n.incident_id = i.id
                 AND n.outcome NOT IN ('repeated', 'stale_at_birth') ORDER BY n.revision DESC LIMIT 1) AS notice_id
@@ -769,10 +775,13 @@ pub async fn move_items(tx: &mut Tx, of: &[(DeliveryId, ConnectionId, DeliveryId
         delivery_id: Simple,
         connection_id: Simple,
         into_id: Simple,
+        at: i64,
     }
+    let at = tx.now().0;
     let list: Vec<_> = of
         .iter()
         .map(|(from, connection, into)| Row {
+            at,
             delivery_id: from.0.simple(),
             connection_id: connection.0.simple(),
             into_id: into.0.simple(),
@@ -781,7 +790,8 @@ pub async fn move_items(tx: &mut Tx, of: &[(DeliveryId, ConnectionId, DeliveryId
     if list.is_empty() {
         return Ok(());
     }
-    exec!(tx, MOVE_ITEMS, json(&list)).map(drop)
+    exec!(tx, MOVE_ITEMS, json(&list))?;
+    exec!(tx, WITHDRAW_EMPTIED, json(&list)).map(drop)
 }
 
 /// Mails that wait for their component are joined by failures that are due by then.

@@ -18,6 +18,8 @@ on_both! {
     breaking_again_before_the_correction_left_folds_it;
     what_breaks_again_while_its_mail_waits_is_told_and_does_not_wait_with_it;
     a_proven_own_fault_is_told_beside_a_mail_that_named_its_outage_before;
+    a_correction_does_not_list_an_outage_that_its_mail_did_not_speak_of;
+    after_a_proven_own_fault_the_next_outage_has_its_time_to_heal;
 }
 
 async fn world(on: On) -> World {
@@ -227,4 +229,39 @@ async fn a_proven_own_fault_is_told_beside_a_mail_that_named_its_outage_before(o
     let got = w.pass(125).await;
     let named = |key: &str| got.iter().filter(|mail| mail.text().contains(&format!("Inbox {key}"))).count();
     assert_eq!((got.len(), named("ann-1"), named("ann-2")), (2, 1, 1), "{:?}", w.deliveries().await);
+}
+
+async fn a_correction_does_not_list_an_outage_that_its_mail_did_not_speak_of(on: On) {
+    let mut w = world(on).await;
+    w.broken("ann-1").await;
+    w.broken("ann-2").await;
+    assert_eq!(w.pass(6).await.len(), 1);
+    w.recovered("ann-1", "automatic").await;
+    assert_eq!(w.pass(1).await.len(), 1);
+    // Nobody is asked about this one while the component is down: "that mail still applies" would be the first word of
+    // it, and nothing would take that back.
+    w.down("outlook").await;
+    w.pass(1).await;
+    w.broken("ann-1").await;
+    w.pass(1).await;
+    w.recovered("ann-2", "automatic").await;
+    let got = w.pass(1).await;
+    assert_eq!(got.len(), 1);
+    assert!(!got[0].text().contains("Inbox ann-1"), "{}", got[0].raw);
+}
+
+async fn after_a_proven_own_fault_the_next_outage_has_its_time_to_heal(on: On) {
+    let mut w = world(on).await;
+    w.down("outlook").await;
+    w.pass(1).await;
+    w.broken("ann-1").await;
+    w.pass(1).await;
+    w.signal(json!({"connection": "ann-1", "what": "recovery_failed"})).await;
+    assert_eq!(w.pass(4).await.len(), 1);
+    w.recovered("ann-1", "customer").await;
+    w.up("outlook").await;
+    w.clock.set(w.now() + allclear::domain::time::Span::seconds(1));
+    w.broken("ann-1").await;
+    assert!(w.pass(4).await.is_empty(), "{:?}", w.deliveries().await);
+    assert_eq!(w.pass(2).await.len(), 1);
 }
