@@ -11,3 +11,4 @@ mod support;
 mod table;
 
 mod parsers;
+mod properties;
