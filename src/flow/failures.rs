@@ -13,7 +13,7 @@ use crate::store::plan::{Failure, Fence, Named, NewDelivery, NewItem, NewThread,
 use crate::store::queue::ItemKey;
 use crate::store::{Store, StoreError, Tx, plan as db, queue};
 use crate::template::{Matter, Templates};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use uuid::Uuid;
 
 /// A thread about connections is continued for this long; mail programs do not group for longer.
@@ -37,8 +37,9 @@ pub async fn failures(
     let planned = plan(&page, &known, setting.limits(Class::ActionRequired).dwell);
     db::add_deliveries(&mut tx, &planned.deliveries, |class| setting.stream_name(class)).await?;
     queue::drop_items(&mut tx, &planned.moved).await?;
-    db::renew_items(&mut tx, &planned.joined()).await?;
     db::add_items(&mut tx, &planned.items).await?;
+    db::withdraw_emptied(&mut tx, &planned.moved.iter().map(|(key, _)| key.delivery).collect::<Vec<_>>()).await?;
+    db::join(&mut tx, &planned.joins).await?;
     db::finish(&mut tx, &planned.outcomes).await?;
     failpoint::pass("planning");
     tx.commit().await?;
@@ -77,8 +78,13 @@ impl Known {
 
     fn named(&self, failure: &Failure, subscriber: SubscriberId) -> Option<&Named> {
         self.named.iter().find(|n| {
-            n.subscriber_id == subscriber && n.connection_id == failure.connection_id && n.episode == failure.episode
+            let this = n.connection_id == failure.connection_id && n.episode == failure.episode;
+            n.subscriber_id == subscriber && this && !n.dropped
         })
+    }
+
+    fn names(&self, delivery: DeliveryId, connection: ConnectionId) -> bool {
+        self.named.iter().any(|n| n.delivery_id == delivery && n.connection_id == connection)
     }
 }
 
@@ -129,24 +135,18 @@ struct Planned {
     items: Vec<NewItem>,
     /// Items of mails that wait for the component, now named by one that does not.
     moved: Vec<(ItemKey, Reason)>,
+    joins: Vec<(DeliveryId, Timestamp)>,
     outcomes: Vec<(PlanId, &'static str)>,
-}
-
-impl Planned {
-    /// Items of mails that were there before.
-    fn joined(&self) -> Vec<NewItem> {
-        let new: HashSet<DeliveryId> = self.deliveries.iter().map(|d| d.id).collect();
-        self.items.iter().filter(|i| !new.contains(&i.delivery)).copied().collect()
-    }
 }
 
 fn plan(page: &[Failure], known: &Known, dwell: Span) -> Planned {
     let mut planned = Planned::default();
-    // The mail that waits in each thread and lane, and takes what fails meanwhile; what was on its way once stays as it is.
+    // The mail that waits in each thread and lane, and takes what fails meanwhile; one that may have left is sent again
+    // as it was.
     let mut waiting: HashMap<(ThreadId, LaneId), DeliveryId> = known
         .siblings
         .iter()
-        .filter(|s| s.class == Class::ActionRequired && s.state == State::Queued && !s.claimed)
+        .filter(|s| s.class == Class::ActionRequired && s.state == State::Queued && !s.maybe_mailed)
         .map(|s| ((s.thread_id, s.lane_id), s.id))
         .collect();
     for failure in page {
@@ -175,14 +175,19 @@ fn plan(page: &[Failure], known: &Known, dwell: Span) -> Planned {
             if place == Place::Told {
                 continue;
             }
-            let delivery = *waiting.entry((thread.id, lane)).or_insert_with(|| {
-                let dwell = if own_fault { Span::ZERO } else { dwell };
-                let due_at = failure.created_at + dwell;
+            // A mail names a connection once: what broke again while one waits about its outage before gets its own.
+            let at = (thread.id, lane);
+            if waiting.get(&at).is_some_and(|mail| known.names(*mail, failure.connection_id)) {
+                waiting.remove(&at);
+            }
+            let due_at = failure.created_at + if own_fault { Span::ZERO } else { dwell };
+            let delivery = *waiting.entry(at).or_insert_with(|| {
                 let new = delivery(failure, subscriber, thread.id, lane, due_at, own_fault);
                 let id = new.id;
                 planned.deliveries.push(new);
                 id
             });
+            planned.joins.push((delivery, due_at));
             if let (Place::Waits, Some(old)) = (place, named) {
                 let (subject, episode) = (failure.connection_id.0, failure.episode);
                 planned.moved.push((ItemKey { delivery: old, subject, episode }, Reason::ItemsMoved));

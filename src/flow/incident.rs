@@ -286,7 +286,12 @@ fn next_revision(
         Some(i) if standing == Standing::Late => IncidentNow { revision: i.revision + 1, ..i },
         Some(i) => IncidentNow {
             title: if standing == Standing::Newest { said.title.clone() } else { i.title },
-            phase: if said.phase == Phase::Update { i.phase } else { said.phase },
+            phase: match said.phase {
+                // What is open again is not over, though nobody says where it stands.
+                Phase::Update if i.phase.is_over() && reopens(said) => Phase::Investigating,
+                Phase::Update => i.phase,
+                phase => phase,
+            },
             impact: said.impact.unwrap_or(i.impact),
             revision: i.revision + 1,
             started_at: said.started_at.unwrap_or(i.started_at),

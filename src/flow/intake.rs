@@ -30,7 +30,7 @@ pub fn read<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, FieldError
     let mut json = serde_json::Deserializer::from_slice(body);
     let read: T = serde_path_to_error::deserialize(&mut json).map_err(|e| {
         let path = e.path().to_string();
-        FieldError::new(if path == "." { "body".to_owned() } else { path }, e.inner().to_string())
+        FieldError::new(if path == "." || path.is_empty() { "body".to_owned() } else { path }, e.inner().to_string())
     })?;
     json.end().map_err(|e| FieldError::new("body", e.to_string()))?;
     Ok(read)
@@ -403,6 +403,11 @@ impl SignalIn {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_under_a_key_without_a_name_is_the_body_s() {
+        assert_eq!(read::<SignalIn>(br#"{"what":"failed","","x":1}"#).unwrap_err().field, "body");
+    }
 
     fn signal(json: &str) -> Result<(), FieldError> {
         read::<SignalIn>(json.as_bytes())?.check()

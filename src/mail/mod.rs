@@ -24,3 +24,5 @@ pub use message::{BuildError, Letter, build};
 pub use relay::{Login, PhaseTimeouts, Relay, Secret, Tls, Transport};
 pub use reply::{Outcome, Reply};
 pub use session::{Session, check};
+#[doc(hidden)]
+pub use wire::reply_lines;

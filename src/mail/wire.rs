@@ -117,6 +117,15 @@ impl<S> Replies<S> {
     }
 }
 
+/// What lettre is given to read of what a relay sent; for the fuzzer.
+#[doc(hidden)]
+pub async fn reply_lines(sent: &[u8]) -> Vec<u8> {
+    let mut lines = Vec::new();
+    // Reading from memory does not fail.
+    let _ = tokio::io::AsyncReadExt::read_to_end(&mut Replies::new(sent), &mut lines).await;
+    lines
+}
+
 /// RFC 5321 4.2: a code nobody knows means what its first digit says. lettre knows none beyond x5y, and 571 is said.
 fn known(line: &str) -> Cow<'_, str> {
     match line.as_bytes() {

@@ -58,7 +58,7 @@ statements! {
     );
     // Undecided or possibly mailed deliveries of threads: what an end, a fold or a join must know.
     SIBLINGS = over_rows!(
-        "SELECT d.id, d.thread_id, d.class, d.state, d.lane_id, d.maybe_mailed, d.claimed_at IS NOT NULL AS claimed FROM", [id uuid],
+        "SELECT d.id, d.thread_id, d.class, d.state, d.lane_id, d.maybe_mailed FROM", [id uuid],
         "JOIN delivery d ON d.thread_id = j.id WHERE d.state IN ('queued', 'sending') OR d.maybe_mailed ORDER BY d.id"
     );
     // A join adds items: the row must not be claimed meanwhile.
@@ -91,12 +91,11 @@ statements! {
          failed_at bigint, status text, corrects_id uuid],
         "WHERE TRUE ON CONFLICT DO NOTHING"
     );
-    // A mail that was never on its way names a connection once: its newest outage, for the older one is over.
-    RENEW_ITEMS = over_rows!(
-        "UPDATE delivery_item SET episode = j.episode, component_episode = j.component_episode, failed_at = j.failed_at, dropped = NULL FROM",
-        [delivery_id uuid, subject_id uuid, episode bigint, component_episode bigint, failed_at bigint],
-        "WHERE delivery_item.delivery_id = j.delivery_id AND delivery_item.subject_id = j.subject_id
-            AND delivery_item.corrects_id IS NULL AND delivery_item.episode < j.episode"
+    // What waits for its component, and is joined by what does not, leaves with it; the look parts them.
+    JOIN = over_rows!(
+        "UPDATE delivery SET due_at = j.due_at, reason = 'dwell' FROM", [id uuid, due_at bigint],
+        "WHERE delivery.id = j.id AND delivery.state = 'queued' AND delivery.due_at > j.due_at
+            AND delivery.reason IN ('component_down', 'awaiting_reconnection')"
     );
     FOLD = over_rows!(
         "UPDATE delivery SET state = 'folded', reason = 'replaced_by_newer', folded_into = j.into_id, decided_at = j.at FROM",
@@ -140,10 +139,17 @@ statements! {
     );
     // Where a connection's outage is already named, for whom: an old thread counts too.
     NAMED = over_rows!(
-        "SELECT i.delivery_id, d.subscriber_id, i.connection_id, i.episode, d.state, d.lane_id, d.maybe_mailed FROM", [connection_id uuid],
-        "JOIN delivery_item i ON i.connection_id = j.connection_id AND i.corrects_id IS NULL AND i.dropped IS NULL
+        "SELECT i.delivery_id, d.subscriber_id, i.connection_id, i.episode, d.state, d.lane_id, d.maybe_mailed,
+            i.dropped IS NOT NULL AS dropped FROM", [connection_id uuid],
+        "JOIN delivery_item i ON i.connection_id = j.connection_id AND i.corrects_id IS NULL
          JOIN delivery d ON d.id = i.delivery_id
          WHERE d.class = 'action_required' AND d.state IN ('queued', 'sending', 'accepted', 'unknown')"
+    );
+    // What fails next must not leave with what is left of a mail: it would have no time to heal.
+    WITHDRAW_EMPTIED = over_rows!(
+        "UPDATE delivery SET state = 'withdrawn', reason = 'items_moved', decided_at = j.at FROM", [delivery_id uuid, at bigint],
+        "WHERE delivery.id = j.delivery_id AND delivery.state = 'queued'
+            AND NOT EXISTS (SELECT 1 FROM delivery_item i WHERE i.delivery_id = delivery.id AND i.dropped IS NULL)"
     );
     OPEN_INCIDENTS_OF = super::Sql::same(
         "SELECT i.id, i.revision, (SELECT n.id FROM notice n WHERE n.incident_id = i.id
@@ -261,8 +267,6 @@ pub struct Sibling {
     pub lane_id: LaneId,
     /// It left, or may have left.
     pub maybe_mailed: bool,
-    /// It was on its way once.
-    pub claimed: bool,
 }
 
 /// A delivery to be made.
@@ -363,6 +367,8 @@ pub struct Named {
     pub lane_id: LaneId,
     /// It left, or may have left.
     pub maybe_mailed: bool,
+    /// The delivery does not tell of it any more.
+    pub dropped: bool,
 }
 
 #[derive(Serialize)]
@@ -588,14 +594,6 @@ pub async fn add_items(tx: &mut Tx, of: &[NewItem]) -> Result<(), StoreError> {
     if of.is_empty() { Ok(()) } else { exec!(tx, ADD_ITEMS, item_rows(of)).map(drop) }
 }
 
-/// Lets mails that were never on their way name newer outages of connections that they name already.
-///
-/// # Errors
-/// When the database fails.
-pub async fn renew_items(tx: &mut Tx, of: &[NewItem]) -> Result<(), StoreError> {
-    if of.is_empty() { Ok(()) } else { exec!(tx, RENEW_ITEMS, item_rows(of)).map(drop) }
-}
-
 fn item_rows(of: &[NewItem]) -> String {
     #[derive(Serialize)]
     struct Row {
@@ -761,6 +759,38 @@ pub async fn named(tx: &mut Tx, of: &[ConnectionId]) -> Result<Vec<Named>, Store
     }
     let list: Vec<_> = of.iter().map(|c| Row { connection_id: c.0.simple() }).collect();
     rows!(tx, Named, NAMED, json(&list))
+}
+
+/// Withdraws mails that have nothing left to say.
+///
+/// # Errors
+/// When the database fails.
+pub async fn withdraw_emptied(tx: &mut Tx, of: &[DeliveryId]) -> Result<(), StoreError> {
+    #[derive(Serialize)]
+    struct Row {
+        delivery_id: Simple,
+        at: i64,
+    }
+    let at = tx.now().0;
+    let list: Vec<_> = of.iter().map(|id| Row { delivery_id: id.0.simple(), at }).collect();
+    if list.is_empty() { Ok(()) } else { exec!(tx, WITHDRAW_EMPTIED, json(&list)).map(drop) }
+}
+
+/// Mails that wait for their component are joined by failures that are due by then.
+///
+/// # Errors
+/// When the database fails.
+pub async fn join(tx: &mut Tx, of: &[(DeliveryId, Timestamp)]) -> Result<(), StoreError> {
+    #[derive(Serialize)]
+    struct Row {
+        id: Simple,
+        due_at: i64,
+    }
+    let list: Vec<_> = of.iter().map(|(id, due_at)| Row { id: id.0.simple(), due_at: due_at.0 }).collect();
+    if list.is_empty() {
+        return Ok(());
+    }
+    exec!(tx, JOIN, json(&list)).map(drop)
 }
 
 /// The unresolved incidents, maintenances apart, that have named a component: each with its revision and its newest update.

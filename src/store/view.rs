@@ -101,9 +101,9 @@ statements! {
         "SELECT DISTINCT j.id, c.name FROM", [id uuid],
         "JOIN delivery_item x ON x.delivery_id = j.id AND x.corrects_id IS NOT NULL
          JOIN delivery_item i ON i.delivery_id = x.corrects_id AND i.connection_id IS NOT NULL
-         JOIN connection c ON c.id = i.connection_id AND c.cleared < c.episode
-         WHERE (c.own_fault_episode >= c.episode OR NOT EXISTS (SELECT 1 FROM episode e WHERE e.component_id = i.component_id
-                AND e.covers_from <= c.failed_at AND e.covers_until >= c.failed_at))
+         JOIN connection c ON c.id = i.connection_id AND c.cleared < i.episode
+         WHERE (c.own_fault_episode >= i.episode OR NOT EXISTS (SELECT 1 FROM episode e WHERE e.component_id = i.component_id
+                AND e.covers_from <= i.failed_at AND e.covers_until >= i.failed_at))
             AND NOT EXISTS (SELECT 1 FROM delivery_item y WHERE y.delivery_id = j.id AND y.connection_id = i.connection_id)
          ORDER BY c.name"
     );
@@ -367,8 +367,8 @@ pub async fn items(tx: &mut Tx, of: &[DeliveryId]) -> Result<Vec<ItemView>, Stor
     rows!(tx, ItemView, ITEMS, ids(of.iter().map(|d| d.0)))
 }
 
-/// Names of connections that mails taken back by some corrections named, that are still broken, and that the
-/// corrections do not name.
+/// Names of connections that mails taken back by some corrections named, that are still broken as they said, and that
+/// the corrections do not name. An outage after that is another matter: that mail does not speak of it.
 ///
 /// # Errors
 /// When the database fails.

@@ -2,6 +2,7 @@
 
 use crate::on_both;
 use crate::support::{On, World};
+use allclear::mail::sink::{Answer, Phase, Script};
 use serde_json::json;
 
 on_both! {
@@ -16,6 +17,10 @@ on_both! {
     a_late_failure_is_stale_at_birth;
     breaking_again_before_the_correction_left_folds_it;
     breaking_again_while_its_mail_waits_for_another_is_asked;
+    what_breaks_again_while_its_mail_waits_is_told_and_does_not_wait_with_it;
+    a_proven_own_fault_is_told_beside_a_mail_that_named_its_outage_before;
+    a_correction_does_not_list_an_outage_that_its_mail_did_not_speak_of;
+    after_a_proven_own_fault_the_next_outage_has_its_time_to_heal;
 }
 
 async fn world(on: On) -> World {
@@ -194,4 +199,84 @@ async fn breaking_again_while_its_mail_waits_for_another_is_asked(on: On) {
     let got = w.at("2025-03-01T20:50:00Z").await;
     let asked: String = got.iter().map(crate::support::Got::text).collect();
     assert!(asked.contains("Inbox ann-1") && asked.contains("Inbox ann-2"), "{asked}");
+}
+
+async fn what_breaks_again_while_its_mail_waits_is_told_and_does_not_wait_with_it(on: On) {
+    let mut w = world(on).await;
+    w.down("outlook").await;
+    w.pass(1).await;
+    w.broken("ann-1").await;
+    w.broken("ann-2").await;
+    w.pass(10).await;
+    w.up("outlook").await;
+    w.pass(10).await;
+    // Both wait to be reconnected. One is, and breaks by itself.
+    w.recovered("ann-2", "automatic").await;
+    w.pass(1).await;
+    w.broken("ann-2").await;
+    let got = w.pass(10).await;
+    assert_eq!(got.len(), 1, "{:?}", w.deliveries().await);
+    assert!(got[0].text().contains("Inbox ann-2") && !got[0].text().contains("Inbox ann-1"), "{}", got[0].raw);
+    // Nothing is heard of the other until the longest hold is over.
+    assert_eq!(w.pass(60 * 12).await.len(), 1);
+}
+
+async fn a_proven_own_fault_is_told_beside_a_mail_that_named_its_outage_before(on: On) {
+    let later = |at, nth| (at == Phase::Rcpt && nth == 1).then(|| Answer::reply(at, "451 4.7.1 later"));
+    let script = Script::default().answering(move |at, _, nth| later(at, nth));
+    let mut w = World::with(on, "2025-03-01T20:40:00Z", script, |setting| {
+        let second = allclear::domain::time::Span::minutes(120);
+        (setting.retry.first, setting.retry.cap) = (second, second);
+    })
+    .await;
+    w.component("outlook", "Outlook").await;
+    w.subscriber("ann").await;
+    for key in ["ann-1", "ann-2"] {
+        w.connection(key, "outlook", "ann").await;
+        w.signal(json!({"connection": key, "what": "recovery_failed"})).await;
+    }
+    assert!(w.settle().await.is_empty(), "the relay wants it later");
+    w.recovered("ann-1", "automatic").await;
+    w.move_to(w.now() + allclear::domain::time::Span(1)).await;
+    w.broken("ann-1").await;
+    w.settle().await;
+    w.signal(json!({"connection": "ann-1", "what": "recovery_failed"})).await;
+    let got = w.pass(125).await;
+    let named = |key: &str| got.iter().filter(|mail| mail.text().contains(&format!("Inbox {key}"))).count();
+    assert_eq!((got.len(), named("ann-1"), named("ann-2")), (2, 1, 1), "{:?}", w.deliveries().await);
+}
+
+async fn a_correction_does_not_list_an_outage_that_its_mail_did_not_speak_of(on: On) {
+    let mut w = world(on).await;
+    w.broken("ann-1").await;
+    w.broken("ann-2").await;
+    assert_eq!(w.pass(6).await.len(), 1);
+    w.recovered("ann-1", "automatic").await;
+    assert_eq!(w.pass(1).await.len(), 1);
+    // Nobody is asked about this one while the component is down: "that mail still applies" would be the first word of
+    // it, and nothing would take that back.
+    w.down("outlook").await;
+    w.pass(1).await;
+    w.broken("ann-1").await;
+    w.pass(1).await;
+    w.recovered("ann-2", "automatic").await;
+    let got = w.pass(1).await;
+    assert_eq!(got.len(), 1);
+    assert!(!got[0].text().contains("Inbox ann-1"), "{}", got[0].raw);
+}
+
+async fn after_a_proven_own_fault_the_next_outage_has_its_time_to_heal(on: On) {
+    let mut w = world(on).await;
+    w.down("outlook").await;
+    w.pass(1).await;
+    w.broken("ann-1").await;
+    w.pass(1).await;
+    w.signal(json!({"connection": "ann-1", "what": "recovery_failed"})).await;
+    assert_eq!(w.pass(4).await.len(), 1);
+    w.recovered("ann-1", "customer").await;
+    w.up("outlook").await;
+    w.clock.set(w.now() + allclear::domain::time::Span::seconds(1));
+    w.broken("ann-1").await;
+    assert!(w.pass(4).await.is_empty(), "{:?}", w.deliveries().await);
+    assert_eq!(w.pass(2).await.len(), 1);
 }

@@ -17,6 +17,7 @@ on_both! {
     an_incident_that_names_nothing_reaches_only_subscribers_of_everything;
     the_end_comes_once_and_then_only_a_relapse;
     an_update_after_resolved_reopens_nothing_unless_a_component_is_down;
+    an_update_that_reopens_does_not_say_that_it_is_over;
     an_end_that_comes_late_ends_unless_something_newer_is_down;
     an_end_reaches_those_told_though_its_update_notifies_nobody;
     what_is_backdated_or_notifies_nobody_is_recorded;
@@ -259,6 +260,18 @@ async fn an_update_after_resolved_reopens_nothing_unless_a_component_is_down(on:
     w.pass(10).await;
     assert!(plain(w.all().last().unwrap()).starts_with("Resolved"));
     assert_eq!(w.all().len(), 4);
+}
+
+async fn an_update_that_reopens_does_not_say_that_it_is_over(on: On) {
+    let mut w = world(on, &[("ann", &["a"])]).await;
+    w.notice(said("investigating", &[("a", "major_outage")], json!({}))).await;
+    w.pass(10).await;
+    w.notice(said("resolved", &[], json!({}))).await;
+    w.pass(10).await;
+    w.notice(said("update", &[("a", "major_outage")], json!({"body": "It is back."}))).await;
+    w.pass(10).await;
+    let last = plain(w.all().last().unwrap());
+    assert!(last.starts_with("Investigating: Alpha has a major outage."), "{last}");
 }
 
 async fn an_end_that_comes_late_ends_unless_something_newer_is_down(on: On) {

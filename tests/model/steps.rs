@@ -204,13 +204,14 @@ impl Driver<'_> {
             if place == Place::Told {
                 continue;
             }
-            let joins = |m: &Mail| m.class == Class::ActionRequired && m.own_fault_lane == own_fault && !m.claimed;
-            let into = self.waiting(thread, joins);
+            let joins = |m: &Mail| m.class == Class::ActionRequired && m.own_fault_lane == own_fault && !m.maybe_mailed;
+            // A mail names a connection once: what broke again gets a mail of its own.
+            let names = |m: &Mail| m.items.iter().flatten().any(|i| i.connection == plan.connection);
+            let into = self.waiting(thread, joins).filter(|mail| !names(self.world.mail(*mail)));
             let into = into.unwrap_or_else(|| self.add_mail(Class::ActionRequired, thread, own_fault));
             if let Some(old) = named.filter(|_| place == Place::Waits) {
                 self.drop_items(old, &plan);
             }
-            self.renew_item(into, plan.item());
             self.add_item(into, plan.item());
         }
         Some(())
@@ -265,7 +266,7 @@ impl Driver<'_> {
         }
         self.part(worker);
         let row = self.world.mail_mut(worker.mail);
-        (row.state, row.claimed) = (State::Sending, true);
+        row.state = State::Sending;
         self.new_token(worker.mail);
         let worker = &mut self.world.workers[usize::from(w)];
         (worker.ours, worker.later, worker.dropped) = (true, 0, 0);
@@ -510,7 +511,6 @@ impl Driver<'_> {
             state: State::Queued,
             quarantined: false,
             maybe_mailed: false,
-            claimed: false,
             own_fault_lane,
             copy_of: id,
             resend_no: 0,
@@ -531,16 +531,6 @@ impl Driver<'_> {
         }
         let free = row.items.iter_mut().find(|i| i.is_none());
         *free.expect("a mail of the model names more than it can") = Some(item);
-    }
-
-    /// The statement RENEW_ITEMS: a waiting mail names the newest outage of a connection.
-    fn renew_item(&mut self, mail: u8, item: crate::world::Item) {
-        let of = |old: &&mut crate::world::Item| {
-            old.connection == item.connection && old.corrects.is_none() && old.episode < item.episode
-        };
-        if let Some(old) = self.world.mail_mut(mail).items.iter_mut().flatten().find(of) {
-            *old = item;
-        }
     }
 
     /// The statement DROP_ITEMS.

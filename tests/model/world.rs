@@ -82,8 +82,6 @@ pub struct Mail {
     pub state: State,
     pub quarantined: bool,
     pub maybe_mailed: bool,
-    /// It was on its way once.
-    pub claimed: bool,
     pub own_fault_lane: bool,
     /// The mail it is a copy of, and how many copies there were before: a mail that nobody asked for again is its own.
     pub copy_of: u8,
