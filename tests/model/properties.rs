@@ -184,7 +184,11 @@ impl World {
     }
 
     fn all_broken_are_asked(&self, model: &Dispatcher) -> bool {
-        let asked = |thread: u8, c: u8| self.heard[usize::from(thread)][usize::from(c)] == Heard::Asked(self.newest(c));
+        let asked = |thread: u8, c: u8| {
+            let newest = |i: &Item| i.said && i.corrects.is_none() && i.connection == c && i.truly == self.newest(c);
+            let left = |m: &Mail| m.thread == thread && m.taken > 0 && m.items.iter().flatten().any(newest);
+            matches!(self.heard[usize::from(thread)][usize::from(c)], Heard::Asked(_)) && self.mails.iter().any(left)
+        };
         let mut all = model.configuration.subscribers();
         all.all(|(thread, c)| !self.is_broken(c) || asked(thread, c) || self.stands(thread, c))
     }
