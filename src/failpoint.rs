@@ -75,6 +75,8 @@ mod armed {
                 tracing::warn!("frozen at {point}");
                 // Every thread stops here and now; whoever armed the point sees it and decides what follows.
                 let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP);
+                // The stop reaches the threads one by one: this one goes no further meanwhile.
+                std::thread::sleep(std::time::Duration::from_millis(50));
             }
             false => {}
         }

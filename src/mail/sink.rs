@@ -91,6 +91,8 @@ pub struct Script {
     pub keep: bool,
     /// Waits this long before each answer, as a relay far away would.
     pub latency: Duration,
+    /// Hangs up on whoever is silent for so long within a mail's dialogue.
+    pub patience: Option<Duration>,
     /// The scripted answers; see [`Script::answering`].
     pub answers: Option<Arc<Answers>>,
 }
@@ -105,6 +107,7 @@ impl Default for Script {
             login: None,
             keep: true,
             latency: Duration::ZERO,
+            patience: None,
             answers: None,
         }
     }
@@ -145,6 +148,8 @@ pub struct Received {
     pub subject: String,
     /// The whole mail, as it was before dots were doubled.
     pub body: Vec<u8>,
+    /// When its DATA command was read.
+    pub begun: Instant,
     /// When its final dot was read.
     pub at: Instant,
 }
@@ -208,6 +213,12 @@ impl Sink {
     #[must_use]
     pub fn mails(&self) -> Vec<Received> {
         lock(&self.shared.mails).clone()
+    }
+
+    /// The mails kept since this was last asked, which are then forgotten: for more of them than memory holds.
+    #[must_use]
+    pub fn take_mails(&self) -> Vec<Received> {
+        std::mem::take(&mut lock(&self.shared.mails))
     }
 
     /// The mails taken so far.

@@ -8,5 +8,10 @@ mod amount;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod ledger;
+mod race;
 mod site;
 mod smoke;
+mod storm;
+mod wire;
+mod zombies;

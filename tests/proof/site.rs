@@ -97,7 +97,9 @@ impl Site {
 
     fn equip(&self, node: &str, command: &mut Command) {
         let home = self.home(node);
-        command.current_dir(home).env("ALLCLEAR_DATABASE__URL", &self.url).env("ALLCLEAR_DISPATCH__NODE", node);
+        // The lock on a node's name is the whole server's, and other tests run beside this one.
+        let name = format!("{node}{}", self.folder.path().file_name().unwrap().display());
+        command.current_dir(home).env("ALLCLEAR_DATABASE__URL", &self.url).env("ALLCLEAR_DISPATCH__NODE", name);
         command.env("ALLCLEAR_LOG", "info");
     }
 

@@ -60,7 +60,7 @@ impl Peer<'_> {
             if self.wire.is_ahead() {
                 self.shared.early.fetch_add(1, Ordering::Relaxed);
             }
-            let line = self.wire.line().await?;
+            let line = self.patiently(Wire::line).await?;
             let (verb, rest) = line.split_once(' ').unwrap_or((&line, ""));
             match verb.to_ascii_uppercase().as_str() {
                 "EHLO" => self.ehlo().await?,
@@ -80,6 +80,14 @@ impl Peer<'_> {
                 }
                 _ => self.say("502 5.5.1 unknown command"),
             }
+        }
+    }
+
+    /// Reads; within a mail's dialogue no longer than the script is patient.
+    async fn patiently<T>(&mut self, read: impl AsyncFnOnce(&mut Wire) -> io::Result<T>) -> io::Result<T> {
+        match self.shared.script.patience {
+            Some(patience) if self.sender => tokio::time::timeout(patience, read(&mut self.wire)).await?,
+            _ => read(&mut self.wire).await,
         }
     }
 
@@ -164,20 +172,21 @@ impl Peer<'_> {
     }
 
     async fn data(&mut self) -> io::Result<()> {
+        let begun = Instant::now();
         let usual = if self.recipients.is_empty() { "554 5.5.1 no valid recipients" } else { "354 go ahead" };
         if !self.answer(Phase::Data, usual).await? {
             return Ok(());
         }
-        let (start, end) = self.wire.mail().await?;
+        let (start, end) = self.patiently(Wire::mail).await?;
         let usual = if self.recipients.is_empty() { "554 5.5.1 no valid recipients" } else { "250 2.0.0 taken" };
         match self.scripted(Phase::Dot) {
             Some(Act::TakeAndClose) => {
-                self.take(start, end);
+                self.take(start, end, begun);
                 Err(ErrorKind::ConnectionAborted.into())
             }
             act => {
                 if self.act(act, usual).await? {
-                    self.take(start, end);
+                    self.take(start, end, begun);
                 }
                 self.clear();
                 Ok(())
@@ -185,7 +194,7 @@ impl Peer<'_> {
         }
     }
 
-    fn take(&mut self, start: usize, end: usize) {
+    fn take(&mut self, start: usize, end: usize, begun: Instant) {
         let mail = self.wire.read(start, end);
         let count = self.recipients.len() as u64;
         if self.shared.script.keep {
@@ -198,6 +207,7 @@ impl Peer<'_> {
                 message_id: message_id.clone(),
                 subject: subject.clone(),
                 body: body.clone(),
+                begun,
                 at,
             };
             lock(&self.shared.mails).extend(self.recipients.iter().map(received));

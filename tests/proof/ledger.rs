@@ -1,0 +1,179 @@
+//! What the relay took, told apart mail by mail, and whether it agrees with what the API was told. Nothing here asks
+//! the nodes or their database.
+
+use crate::storm::{Connection, Said};
+use allclear::mail::sink::Received;
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+/// A mail as its reader understands it.
+#[derive(Clone, Debug)]
+pub struct Heard {
+    pub to: String,
+    pub message_id: String,
+    pub kind: Kind,
+    /// The connections it asks about, or takes back.
+    pub names: Vec<String>,
+    /// When DATA was read.
+    pub begun: Instant,
+    /// When its final dot was read.
+    pub at: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Act, please.
+    Asks,
+    /// Disregard that mail.
+    TakesBack,
+    /// Disregard that mail, if you got it.
+    MayTakeBack,
+}
+
+impl Heard {
+    pub fn of(mail: &Received) -> Self {
+        let body = String::from_utf8_lossy(&mail.body).replace("=\r\n", "");
+        let text = body.split("Content-Type: text/html").next().unwrap_or_default();
+        let kind = match (text.contains("we asked you to act"), text.contains("You may have received")) {
+            (_, true) => Kind::MayTakeBack,
+            (true, false) => Kind::TakesBack,
+            (false, false) => Kind::Asks,
+        };
+        let after_name = if kind == Kind::Asks { ", since " } else { ", working again since " };
+        let name = |line: &str| Some(line.trim().strip_prefix("- Inbox ")?.split_once(after_name)?.0.to_owned());
+        let names: Vec<String> = text.lines().filter_map(name).collect();
+        assert!(!names.is_empty(), "a mail that names no connection: {body}");
+        Self { to: mail.to.clone(), message_id: mail.message_id.clone(), kind, names, begun: mail.begun, at: mail.at }
+    }
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub struct Found {
+    pub asked: usize,
+    pub corrected: usize,
+    /// Message-IDs that came more than once, and how often.
+    pub copies: Vec<(String, usize)>,
+    /// Whoever was asked, and not told that it is over; or told so, and not asked.
+    pub wrong: Vec<String>,
+    /// Mails that began after it was said that none would.
+    pub after_drained: Vec<String>,
+    /// Of each mail that began after the recovery it should have known: how long after the recovery was asked for,
+    /// and how long after it was answered. T lies between the two.
+    pub stale: Vec<(Duration, Duration)>,
+}
+
+/// Compares at rest. What is set aside (subscriber's address, connection) need not have been told the last word: its
+/// mail is listed as ambiguous, or waits for a person.
+pub fn compare(heard: &[Heard], connections: &[Connection], set_aside: &HashSet<(String, String)>) -> Found {
+    let mut found = Found::default();
+    let mut times: HashMap<&str, usize> = HashMap::new();
+    for mail in heard {
+        *times.entry(&mail.message_id).or_default() += 1;
+        match mail.kind {
+            Kind::Asks => found.asked += 1,
+            Kind::TakesBack | Kind::MayTakeBack => found.corrected += 1,
+        }
+    }
+    found.copies = times.iter().filter(|(_, n)| **n > 1).map(|(id, n)| ((*id).to_owned(), *n)).collect();
+    let mut told: HashMap<(&str, &str), Vec<&Heard>> = HashMap::new();
+    for mail in heard {
+        for name in &mail.names {
+            told.entry((name, &mail.to)).or_default().push(mail);
+        }
+    }
+    for connection in connections {
+        let said = connection.said();
+        for to in &connection.told {
+            let mut mails = told.remove(&(connection.key.as_str(), to.as_str())).unwrap_or_default();
+            mails.sort_by_key(|mail| mail.at);
+            found.wire(&connection.key, &said, &mails);
+            if let Some(wrong) = last_word(&said, &mails)
+                && !set_aside.contains(&(to.clone(), connection.key.clone()))
+            {
+                found.wrong.push(format!("{to} about {}: {wrong}: {}", connection.key, course(&said, &mails)));
+            }
+        }
+    }
+    found.wrong.extend(told.keys().map(|(name, to)| format!("{to} was told of {name}, which is not theirs")));
+    found
+}
+
+/// Reads one subscriber's mails about one connection as that subscriber does.
+fn last_word(said: &[Said], mails: &[&Heard]) -> Option<&'static str> {
+    let mut standing: Option<Instant> = None;
+    let mut seen = HashSet::new();
+    for mail in mails {
+        let copy = !seen.insert(&mail.message_id);
+        match mail.kind {
+            Kind::Asks => standing = Some(mail.begun),
+            Kind::TakesBack if standing.is_none() && !copy => return Some("corrected and never mailed"),
+            Kind::TakesBack | Kind::MayTakeBack => standing = None,
+        }
+    }
+    let last = said.last()?;
+    match (last.failed, standing) {
+        (false, Some(_)) => Some("mailed and not corrected"),
+        (true, None) => Some("broken, and not asked"),
+        (true, Some(begun)) if begun < last.sent => Some("broken again, and not asked again"),
+        _ => None,
+    }
+}
+
+impl Found {
+    /// What the relay's clock says of mails that began after a recovery.
+    fn wire(&mut self, key: &str, said: &[Said], mails: &[&Heard]) {
+        for mail in mails.iter().filter(|mail| mail.kind == Kind::Asks) {
+            let newest = said.iter().rposition(|one| one.failed && one.sent <= mail.begun);
+            let Some(newest) = newest else {
+                self.wrong.push(format!("{} was asked about {key} before it failed", mail.to));
+                continue;
+            };
+            let Some(over) = said[newest..].iter().find(|one| !one.failed && one.sent < mail.begun) else { continue };
+            let since = |then| mail.begun.saturating_duration_since(then);
+            self.stale.push((since(over.sent), since(over.answered)));
+            if over.drained.is_some_and(|drained| drained < mail.begun) {
+                self.after_drained.push(format!("{} about {key}: {}", mail.to, course(said, mails)));
+            }
+        }
+    }
+
+    /// The 99th percentile and the maximum of how long after T a mail began: counted from the answer, and from the
+    /// request, in milliseconds.
+    pub fn after_recovery(&self) -> String {
+        let line = |mut all: Vec<Duration>| {
+            all.sort();
+            let at = |percent: usize| all.get((all.len() * percent / 100).min(all.len().saturating_sub(1)));
+            let ms = |d: Option<&Duration>| d.map_or(0, Duration::as_millis);
+            format!("p50 {} p99 {} max {} ms", ms(at(50)), ms(at(99)), ms(all.last()))
+        };
+        let (asked, answered): (Vec<_>, Vec<_>) = self.stale.iter().copied().unzip();
+        format!("{} began after T: since the answer {}, since the request {}", asked.len(), line(answered), line(asked))
+    }
+
+    /// The percentile of how long after a recovery's answer a mail began.
+    pub fn since_answer(&self, percent: usize) -> Duration {
+        let mut all: Vec<_> = self.stale.iter().map(|one| one.1).collect();
+        all.sort();
+        let at = (all.len() * percent / 100).min(all.len().saturating_sub(1));
+        all.get(at).copied().unwrap_or_default()
+    }
+}
+
+/// The course of events, for a failure's message.
+fn course(said: &[Said], mails: &[&Heard]) -> String {
+    let mut events: Vec<(Instant, String)> = Vec::new();
+    for one in said {
+        let what = if one.failed { "failed" } else { "recovered" };
+        events.push((one.sent, format!("{what} sent")));
+        events.push((one.answered, format!("{what} answered")));
+        events.extend(one.drained.map(|at| (at, "drained".to_owned())));
+    }
+    events.extend(mails.iter().map(|mail| (mail.begun, format!("{:?} {}", mail.kind, mail.message_id))));
+    events.sort_by_key(|event| event.0);
+    let first = events.first().map(|event| event.0);
+    let at = |event: &(Instant, String)| {
+        format!("{:.3} {}", first.map_or(0.0, |first| (event.0 - first).as_secs_f64()), event.1)
+    };
+    events.iter().rev().take(12).rev().map(at).collect::<Vec<_>>().join(", ")
+}
