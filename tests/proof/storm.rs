@@ -210,7 +210,7 @@ impl Storm {
     pub async fn mails(&self, connection: &Connection, random: &mut StdRng) {
         let arrived = &self.ears.groups[connection.group];
         let enough = arrived.load(Ordering::Relaxed) + random.random_range(0..=self.size.crowd);
-        let limit = Duration::from_millis(random.random_range(0..4_000));
+        let limit = Duration::from_millis(random.random_range(0..2_000));
         let _ = tokio::time::timeout(limit, until(async || arrived.load(Ordering::Relaxed) >= enough)).await;
     }
 

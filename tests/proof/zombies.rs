@@ -47,11 +47,10 @@ async fn set_aside(site: &Site) -> HashSet<(String, String)> {
     sqlx::query_as(sql).fetch_all(&mut conn).await.unwrap().into_iter().collect()
 }
 
-/// Freezes one or two nodes of three, until what they held is taken back, and longer.
+/// Freezes two nodes of three, until what they held is taken back, and longer.
 async fn freeze_some(storm: &Storm, random: &mut impl RngExt) -> u64 {
     let first = random.random_range(0..3);
-    let both = [first, (first + random.random_range(1..3)) % 3];
-    let frozen = &both[..random.random_range(1..=2)];
+    let frozen = &[first, (first + random.random_range(1..3)) % 3];
     for n in frozen {
         storm.awake[*n].store(false, Ordering::Relaxed);
         storm.nodes[*n].freeze();
@@ -72,7 +71,7 @@ async fn freeze_some(storm: &Storm, random: &mut impl RngExt) -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn frozen_beyond_its_lease_a_node_does_no_harm_when_it_wakes() {
     let mut random = random();
-    let (size, wanted) = (Size { groups: 12, crowd: 8, recoveries: u64::MAX, drained: false }, amount(10, 200));
+    let (size, wanted) = (Size { groups: 4, crowd: 8, recoveries: u64::MAX, drained: false }, amount(10, 200));
     let sink = Sink::start(relay()).await.unwrap();
     let mut storm = Storm::new(Site::new(On::Postgres, sink.port(), "").await, size).await;
     for name in ["one", "two", "three"] {
@@ -139,7 +138,9 @@ async fn held_up(at: &str) {
     site.audit().await;
     let heard: Vec<_> = sink.mails().iter().map(Heard::of).collect();
     let count = |kind| heard.iter().filter(|mail| mail.kind == kind).count();
-    assert_eq!(count(Kind::Asks), count(Kind::TakesBack), "{at}: each mail that left was taken back: {heard:?}");
+    let (asked, certain) = (count(Kind::Asks), count(Kind::TakesBack));
+    let all = certain + count(Kind::MayTakeBack);
+    assert!(certain <= asked && asked <= all, "{at}: each mail that left is taken back: {heard:?}");
     println!("zombies: frozen at {at}, the other node went on");
 }
 
