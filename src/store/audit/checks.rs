@@ -123,14 +123,13 @@ statements! {
          FROM notice n LEFT JOIN plan p ON p.notice_id = n.id
          WHERE n.outcome = 'planned' AND n.kind <> 'action_required' AND p.id IS NULL ORDER BY n.id LIMIT $1",
     );
-    // A mail that was never on its way names the newest outage of a connection in the place of an older one.
     PLANNED_NOBODY = crate::store::Sql::same(
         "SELECT p.id, 'planning work of kind ' || p.kind || ' ended as planned, and no delivery tells of it'
          FROM plan p LEFT JOIN (SELECT DISTINCT notice_id FROM delivery WHERE notice_id IS NOT NULL) n ON n.notice_id = p.notice_id
          WHERE p.outcome = 'planned' AND CASE p.kind
             WHEN 'notice' THEN n.notice_id IS NULL
             WHEN 'failure' THEN NOT EXISTS (SELECT 1 FROM delivery_item i
-                WHERE i.connection_id = p.connection_id AND i.episode >= p.episode AND i.corrects_id IS NULL)
+                WHERE i.connection_id = p.connection_id AND i.episode = p.episode AND i.corrects_id IS NULL)
             ELSE NOT EXISTS (SELECT 1 FROM delivery d JOIN delivery_item i ON i.delivery_id = d.id
                 WHERE d.class = 'all_clear' AND i.component_id = p.component_id AND d.created_at >= p.created_at) END
          ORDER BY p.id LIMIT $1",
