@@ -10,5 +10,6 @@ mod support;
 #[path = "../flow/table.rs"]
 mod table;
 
+mod flapping;
 mod parsers;
 mod properties;
