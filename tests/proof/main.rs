@@ -8,5 +8,8 @@ mod amount;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod cut;
+mod poison;
+mod relay_faults;
 mod site;
 mod smoke;
