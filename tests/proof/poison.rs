@@ -181,8 +181,8 @@ async fn a_field_of_10_mb_is_refused_by_name_and_costs_nobody_anything() {
     ];
     for (n, (path, field, body)) in (2..).zip(&cases) {
         let (status, answer) = post(&node.address, &site.key, path, "application/json", body.to_string().as_bytes());
-        assert_eq!(status, 422, "{field}: {:.400}", answer);
-        assert!(answer.contains(field) && answer.len() < 10_000, "{field}: {} bytes: {:.400}", answer.len(), answer);
+        assert_eq!(status, 422, "{field}: {answer:.400}");
+        assert!(answer.contains(field) && answer.len() < 10_000, "{field}: {} bytes: {answer:.400}", answer.len());
         broken(&site, &node, n).await;
         sink.wait_for(n).await;
     }
@@ -192,7 +192,7 @@ async fn a_field_of_10_mb_is_refused_by_name_and_costs_nobody_anything() {
     let (status, answer) =
         post(&node.address, &site.key, "/v1/import/subscribers", "application/x-ndjson", lines.as_bytes());
     let counts = |said: &str| answer.contains(said);
-    assert!(status == 200 && counts("\"inserted\":2") && counts("longer than"), "{:.600}", answer);
+    assert!(status == 200 && counts("\"inserted\":2") && counts("longer than"), "{answer:.600}");
     let after = most_memory(&node);
     println!("10 MB fields: {} refused by name, a line refused alone; memory {before} -> {after} MiB", cases.len());
     assert!(after < before + 400, "{before} -> {after} MiB");
