@@ -5,7 +5,7 @@ use crate::flow::copies::Copies;
 use crate::flow::dispatch::{Dispatcher, Shared};
 use crate::flow::setting::{Setting, transports};
 use crate::flow::spill::Spill;
-use crate::flow::{sweep, worker};
+use crate::flow::{caught, sweep, worker};
 use crate::http::{Api, router};
 use crate::mail::{OpenError, Tls, Transport, check_plaintext};
 use crate::store::open::Connections;
@@ -210,13 +210,12 @@ async fn plan_loop(
     stop: CancellationToken,
 ) {
     while !stop.is_cancelled() {
-        let planned = worker::plan_all(&shared).await;
-        let failed = told("planning", &planned);
-        if planned.unwrap_or(false) {
+        let planned = round("planning", worker::plan_all(&shared)).await;
+        if planned == Some(true) {
             wake.send_replace(());
             woken.mark_unchanged();
         }
-        rest(&mut woken, failed, poll, &stop).await;
+        rest(&mut woken, planned.is_none(), poll, &stop).await;
     }
 }
 
@@ -228,13 +227,12 @@ async fn recover_loop(
     stop: CancellationToken,
 ) {
     while !stop.is_cancelled() {
-        let recovered = worker::recover_all(&shared).await;
-        let failed = told("the sweep", &recovered);
-        if recovered.unwrap_or(false) {
+        let recovered = round("the sweep", worker::recover_all(&shared)).await;
+        if recovered == Some(true) {
             wake.send_replace(());
             woken.mark_unchanged();
         }
-        rest(&mut woken, failed, poll, &stop).await;
+        rest(&mut woken, recovered.is_none(), poll, &stop).await;
     }
 }
 
@@ -245,15 +243,18 @@ async fn dispatch_loop(
     stop: CancellationToken,
 ) {
     while !stop.is_cancelled() {
-        let drained = dispatcher.drain(|| stop.is_cancelled()).await;
-        let failed = told("dispatching", &drained);
-        rest(&mut woken, failed, poll, &stop).await;
+        let drained = round("dispatching", dispatcher.drain(|| stop.is_cancelled())).await;
+        rest(&mut woken, drained.is_none(), poll, &stop).await;
     }
 }
 
-fn told<T>(what: &str, result: &Result<T, StoreError>) -> bool {
-    if let Err(e) = result {
-        tracing::error!(error = %e, "{what} failed, and is tried again: {e}; {}", e.hint());
+/// A round of a loop; nothing when it failed, which is told. A panic ends the round and never the loop: the process
+/// would go on taking in what nobody plans or sends.
+async fn round<T>(what: &str, work: impl Future<Output = Result<T, StoreError>>) -> Option<T> {
+    match caught::round(work).await {
+        Ok(Ok(done)) => return Some(done),
+        Ok(Err(e)) => tracing::error!(error = %e, "{what} failed, and is tried again: {e}; {}", e.hint()),
+        Err(panic) => tracing::error!("{what} met a fault of the program, and is tried again: {panic}"),
     }
-    result.is_err()
+    None
 }

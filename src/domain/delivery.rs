@@ -95,6 +95,8 @@ names!(
         Ambiguous = "ambiguous",
         /// Its worker vanished again and again while holding it.
         ReapedOften = "reaped_often",
+        /// Session after session was lost when it was this mail's turn, and others got through.
+        SessionsLost = "sessions_lost",
         /// It could not be rendered or built.
         TemplateFault = "template_fault",
         /// Its items moved to another delivery.

@@ -62,6 +62,9 @@ impl Reason {
             Self::GaveUp => "the mail server asked to try later until we gave up",
             Self::Ambiguous => "nobody can know whether the mail server took it",
             Self::ReapedOften => "the sending process died again and again while it had this mail",
+            Self::SessionsLost => {
+                "the connection to the mail server broke each time it was this mail's turn, and others got through"
+            }
             Self::TemplateFault => "the mail could not be put together: its template has a fault",
             Self::ItemsMoved => "what it names moved to another mail",
             Self::NothingNew => "it changes nothing for this recipient; it goes into the next mail that does",

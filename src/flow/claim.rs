@@ -1,5 +1,6 @@
 //! The claim: takes what is due for slots whose session is open and idle, asks the gate, freezes what may leave.
 
+use super::caught;
 use super::compose::{self, Frozen, Payloads};
 use super::gate::{Split, Verdict, View, gate, stays_whole};
 use super::look::{Seen, views};
@@ -9,6 +10,7 @@ use crate::domain::class::Class;
 use crate::domain::delivery::{Reason, State};
 use crate::domain::id::{DeliveryId, ThreadId};
 use crate::domain::time::{Span, Timestamp};
+use crate::failpoint;
 use crate::store::queue::{Armed, Due, Hold, ItemKey, Lane};
 use crate::store::view::ItemView;
 use crate::store::{StoreError, Tx, plan, queue, record, told, view};
@@ -149,7 +151,11 @@ async fn sort_and_arm(
             }
             Verdict::Send(split) => {
                 let open = still_open.get(&id).map_or(&[][..], Vec::as_slice);
-                let frozen = compose::freeze(one, &split.keep, open, &payloads, setting, now);
+                let freeze = || {
+                    failpoint::pass_with("composing", &one.row.address);
+                    compose::freeze(one, &split.keep, open, &payloads, setting, now)
+                };
+                let frozen = caught::about_a_mail(freeze);
                 let paced = one.row.reason == Some(Reason::Paced);
                 match frozen.map(|frozen| (frozen, paces.draw(&one.row.address, paced))) {
                     Ok((frozen, Ok(()))) => sorted.send.push((one, split, frozen)),

@@ -15,22 +15,20 @@ use super::setting::{Setting, Stream};
 use super::spill::Spill;
 use crate::domain::delivery::{HandOver, Outcome};
 use crate::domain::id::DeliveryId;
-use crate::domain::time::{Span, Timestamp};
+use crate::domain::time::Timestamp;
 use crate::failpoint;
 use crate::mail::{self, Session, Transport};
 use crate::store::queue::Lane;
 use crate::store::streams::{self, Pause};
 use crate::store::{Store, StoreError, Tx};
 use crate::template::Templates;
-use outcomes::is_accepted;
+use outcomes::{AtFault, is_accepted};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::{JoinError, JoinSet};
 use way::{Finished, Job, hand_over, sender};
 
-/// Between two probes of a relay that cannot be reached.
-const PROBE: Span = Span::seconds(30);
 /// So many sessions lost in a row are trouble with the relay, not with a session.
 const LOST_IN_A_ROW: u32 = 3;
 /// A session nobody needs is given back after this.
@@ -84,19 +82,27 @@ pub struct Dispatcher {
     lanes: (Option<Instant>, Vec<Lane>),
     hungry: bool,
     lost: u32,
-    probe_at: Option<Timestamp>,
 }
 
 /// What ended beside the rounds.
 enum Ended {
     Dialogue(Box<Finished>),
     Opening(Result<Seated, mail::OpenError>),
+    Closing,
 }
 
 /// A session, and the right to it.
 struct Seated {
     session: Session,
     seat: Seat,
+}
+
+impl Seated {
+    /// Says good-bye, which a relay may leave unanswered; the right ends with it.
+    async fn close(self) {
+        self.session.close().await;
+        drop(self.seat);
+    }
 }
 
 impl Dispatcher {
@@ -129,7 +135,6 @@ impl Dispatcher {
             lanes: (None, Vec::new()),
             hungry: false,
             lost: 0,
-            probe_at: None,
         }
     }
 
@@ -206,13 +211,14 @@ impl Dispatcher {
             Ok(Ended::Dialogue(finished)) => self.finish(*finished, results),
             Ok(Ended::Opening(Ok(seated))) => {
                 self.opening -= 1;
-                self.probe_at = None;
+                self.sessions.reached();
                 self.idle.push(seated);
             }
             Ok(Ended::Opening(Err(e))) => {
                 self.opening -= 1;
                 self.not_opened(&e).await;
             }
+            Ok(Ended::Closing) => {}
             Err(e) => {
                 tracing::error!(error = %e, "a dialogue ended by a fault of the program; its lease will tell: {e}");
                 self.dialogues = self.dialogues.saturating_sub(1);
@@ -254,7 +260,7 @@ impl Dispatcher {
             return;
         }
         let told = async {
-            self.probe_at = Some(self.shared.store.read().await?.now() + PROBE);
+            self.sessions.unreachable(self.shared.store.read().await?.now());
             relation::not_let_in(&self.shared.store, &self.stream, e, &self.shared.owner).await
         };
         self.trouble = told.await.err();
@@ -279,17 +285,18 @@ impl Dispatcher {
         let paused = self.pause.as_ref().is_some_and(|pause| now < pause.probe_at);
         // A cap that is reached, and a relay that cannot be reached, need no sessions yet.
         let later = self.turn_at.is_some_and(|at| now < at);
-        let unreachable = self.dialogues + self.idle.len() == 0 && self.probe_at.is_some_and(|at| now < at);
-        let lanes = match paused || later || unreachable {
+        let without = self.dialogues + self.opening + self.idle.len() == 0;
+        if self.lost >= LOST_IN_A_ROW && without {
+            // It takes sessions and drops them: hammering it would help nobody.
+            self.lost = 0;
+            self.sessions.unreachable(now);
+        }
+        let mut lanes = match paused || later || (without && self.sessions.let_be(now)) {
             true => Vec::new(),
             false => open_lanes(&mut tx, &self.shared.setting, &self.stream).await?,
         };
-        if self.lost >= LOST_IN_A_ROW && self.dialogues + self.idle.len() == 0 {
-            // It takes sessions and drops them: hammering it would help nobody.
-            self.lost = 0;
-            self.probe_at = Some(now + PROBE);
-            self.lanes = (Some(Instant::now()), Vec::new());
-            return Ok(());
+        if without && !lanes.is_empty() && !self.sessions.may_try(now) {
+            lanes.clear();
         }
         self.lanes = (Some(Instant::now()), lanes);
         Ok(())
@@ -301,9 +308,9 @@ impl Dispatcher {
             self.sessions.content(self.number);
         }
         let all = self.sessions.others_wait(self.number, Duration::ZERO);
-        for Seated { session, seat } in self.idle.extract_if(.., |s| all || s.session.idle_for() > IDLE) {
-            session.close().await;
-            drop(seat);
+        for seated in self.idle.extract_if(.., |s| all || s.session.idle_for() > IDLE) {
+            // New work does not wait for it.
+            tokio::spawn(seated.close());
         }
     }
 
@@ -316,15 +323,14 @@ impl Dispatcher {
             if seated.session.usable(now) && seated.session.alive().await {
                 kept.push(seated);
             } else {
-                seated.session.close().await;
+                busy.spawn(closing(seated));
             }
         }
         self.idle = kept;
         if self.sessions.others_wait(self.number, PATIENCE)
-            && let Some(Seated { session, seat }) = self.idle.pop()
+            && let Some(seated) = self.idle.pop()
         {
-            session.close().await;
-            drop(seat);
+            busy.spawn(closing(seated));
             return !self.idle.is_empty();
         }
         let open = self.dialogues + self.opening + self.idle.len();
@@ -428,7 +434,7 @@ impl Dispatcher {
             let one = std::slice::from_ref(one);
             if let Err(e) = self.shared.record_alone(&self.stream, one).await {
                 tracing::error!(error = %e, "an outcome cannot be recorded; it goes to the spill file");
-                let settled = self.shared.settled(one, &[], one[0].0.claimed.frozen.date);
+                let settled = self.shared.settled(one, &AtFault::default(), one[0].0.claimed.frozen.date);
                 if let Err(e) = self.shared.spill.append(&settled) {
                     tracing::error!(error = %e, "the spill file cannot be written; the lease will tell");
                 }
@@ -436,6 +442,11 @@ impl Dispatcher {
             }
         }
     }
+}
+
+async fn closing(seated: Seated) -> Ended {
+    seated.close().await;
+    Ended::Closing
 }
 
 async fn open_seated(transport: &Transport, seat: Seat) -> Result<Seated, mail::OpenError> {

@@ -115,7 +115,7 @@ async fn threads(
             continue;
         }
         let component = names.get(&pair.0).copied().unwrap_or_default().to_owned();
-        let subject = render_subject(templates, &Matter::Connections { component })?;
+        let subject = render_subject(templates, &Matter::Connections { component });
         let ordinal = old.map_or(0, |t| t.ordinal + 1);
         let thread = new_thread(setting, "connections", pair.0.0, pair.1, ordinal, Class::ActionRequired, &subject);
         threads.insert(pair, as_thread(&thread));

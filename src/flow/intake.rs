@@ -18,8 +18,18 @@ pub struct FieldError {
 impl FieldError {
     /// An error about a field.
     pub fn new(field: impl Into<String>, what: impl Into<String>) -> Self {
-        Self { field: field.into(), what: what.into() }
+        Self { field: short(field.into()), what: short(what.into()) }
     }
+}
+
+/// What is wrong may quote what was said, and that may be megabytes.
+fn short(mut text: String) -> String {
+    const MOST: usize = 500;
+    if let Some((end, _)) = text.char_indices().nth(MOST) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
 
 /// Reads JSON into a type; an error names the field.

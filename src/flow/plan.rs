@@ -7,6 +7,8 @@ mod told;
 mod update;
 
 use super::audience::{self, Reach};
+use super::caught;
+use super::compose::ComposeError;
 use super::intake::FreeIn;
 use super::setting::Setting;
 use crate::domain::class::Class;
@@ -137,7 +139,7 @@ impl Page<'_> {
         // A title edited later changes nothing: the subject of a thread stays.
         let subject = match db::subject_of(self.tx, matter).await? {
             Some(subject) => subject,
-            None => render_subject(self.templates, subject)?,
+            None => render_subject(self.templates, subject),
         };
         let new: Vec<_> =
             missing.iter().map(|s| new_thread(self.setting, kind, matter, *s, 0, class, &subject)).collect();
@@ -191,11 +193,15 @@ fn read_back<T: serde::de::DeserializeOwned>(notice: &Notice) -> Result<T, Store
     })
 }
 
-/// A thread's subject; a template that fails leaves the work undone, and says so.
-pub(super) fn render_subject(templates: &Templates, matter: &Matter) -> Result<String, StoreError> {
-    templates.subject(matter).map_err(|e| StoreError::Unfit {
-        what: format!("the subject cannot be rendered: {e}"),
-        hint: "mend the template and start again".to_owned(),
+/// A thread's subject. Where its template fails the bare words do: nobody's news may wait for another's subject.
+pub(super) fn render_subject(templates: &Templates, matter: &Matter) -> String {
+    let rendered = caught::about_a_mail(|| {
+        failpoint::pass_with("titling", &matter.words());
+        templates.subject(matter).map_err(|e| ComposeError(e.to_string()))
+    });
+    rendered.unwrap_or_else(|e| {
+        tracing::error!("a subject cannot be rendered and is mailed without its template: {e}");
+        matter.words()
     })
 }
 

@@ -140,6 +140,9 @@ pub enum After {
 /// days, as RFC 5321 4.5.4.1 asks; most mails become too old long before.
 pub const MOST_TRIES: i64 = 200;
 
+/// A relay that says "never" means it, even where the words let hope: this often, and no more.
+pub const MOST_REFUSALS: i64 = 5;
+
 /// Greylisting lets a mail pass after minutes, by custom five (RFC 6647 section 5).
 const GREYLIST: Span = Span::minutes(5);
 /// Nobody clears a full mailbox within minutes.
@@ -161,7 +164,8 @@ pub fn after(outcome: &Outcome, tries: i64, now: Timestamp, wait: Span, quaranti
 
 /// What a "no" makes of the row: `refused` for 5xx, else 4xx.
 fn no(kind: Option<ReplyKind>, refused: bool, tries: i64, now: Timestamp, wait: Span) -> After {
-    let again = |least: Span, reason| match tries + 1 < MOST_TRIES {
+    let most = if refused { MOST_REFUSALS } else { MOST_TRIES };
+    let again = |least: Span, reason| match tries + 1 < most {
         true => After::Queued { due_at: now + wait.max(least), counts: true, reason },
         false => After::Failed(Reason::GaveUp),
     };
@@ -290,6 +294,13 @@ mod tests {
     fn a_relay_that_says_later_for_ever_is_not_asked_for_ever() {
         assert_eq!(reply(HandOver::Deferred, ReplyKind::Unknown, MOST_TRIES - 2), "retry 40");
         assert_eq!(reply(HandOver::Deferred, ReplyKind::Unknown, MOST_TRIES - 1), "failed gave_up");
-        assert_eq!(reply(HandOver::Refused, ReplyKind::MailboxFull, MOST_TRIES - 1), "failed gave_up");
+    }
+
+    #[test]
+    fn a_relay_that_says_never_is_asked_five_times_at_most() {
+        for kind in [ReplyKind::MailboxFull, ReplyKind::SlowDown, ReplyKind::Greylisted] {
+            assert!(!reply(HandOver::Refused, kind, 3).starts_with("failed"), "{kind}");
+            assert_eq!(reply(HandOver::Refused, kind, 4), "failed gave_up", "{kind}");
+        }
     }
 }

@@ -162,6 +162,12 @@ impl Session {
         !self.broken && self.sent < self.messages && now.saturating_duration_since(self.opened) < self.age
     }
 
+    /// Whether it is in doubt, so that nothing may be said on it any more, not even good-bye.
+    #[must_use]
+    pub const fn is_broken(&self) -> bool {
+        self.broken
+    }
+
     /// How long it has not been used.
     #[must_use]
     pub fn idle_for(&self) -> Duration {

@@ -41,6 +41,21 @@ statements! {
             AND ((p.domain = j.domain AND p.kind = j.kind) OR EXISTS (SELECT 1 FROM attempt a WHERE a.delivery_id = d.id
                 AND a.kind IN ('our_authentication', 'our_reputation', 'credentials') AND a.ended_at <= p.ended_at))"
     );
+    // Sessions lost with a mail and nothing heard of it since; and after how many of them the relay took another mail of
+    // the stream before the next was lost.
+    LOSSES = over_rows!(
+        "SELECT j.id, COUNT(*) AS losses, SUM(CASE WHEN EXISTS (SELECT 1 FROM attempt o
+            JOIN delivery od ON od.id = o.delivery_id AND od.stream = d.stream
+            WHERE o.outcome = 'accepted' AND o.ended_at >= a.ended_at AND o.ended_at <= COALESCE((SELECT MIN(b.ended_at)
+                FROM attempt b WHERE b.delivery_id = j.id AND b.ended_at > a.ended_at), o.ended_at)) THEN 1 ELSE 0 END) AS others
+         FROM",
+        [id uuid],
+        "JOIN delivery d ON d.id = j.id
+         JOIN attempt a ON a.delivery_id = j.id AND a.outcome = 'not_handed_over'
+         WHERE NOT EXISTS (SELECT 1 FROM attempt h WHERE h.delivery_id = j.id AND h.outcome <> 'not_handed_over'
+            AND h.ended_at > a.ended_at)
+         GROUP BY j.id"
+    );
     NEW_BUCKETS = over_rows!(
         "INSERT INTO rate_bucket (name, level, at, booked_until) SELECT j.name, j.level, j.at, j.booked_until FROM",
         [name text, level bigint, at bigint, booked_until bigint], "WHERE TRUE ON CONFLICT DO NOTHING"
@@ -197,6 +212,20 @@ pub async fn refused_alone(tx: &mut Tx, of: &[Refused<'_>], since: Timestamp) ->
     let row = of.iter().map(|r| Row { id: r.id.0.simple(), domain: r.domain, kind: r.kind.as_str(), since: since.0 });
     let rows = rows!(tx, (DeliveryId,), REFUSED_ALONE, json(&row.collect::<Vec<_>>()))?;
     Ok(rows.into_iter().map(|(id,)| id).collect())
+}
+
+/// How often a session was lost with each of these deliveries since anything was heard of it, and after how many of
+/// those the relay took another mail of its stream before the next was lost.
+///
+/// # Errors
+/// When the database fails.
+pub async fn losses(tx: &mut Tx, of: &[DeliveryId]) -> Result<Vec<(DeliveryId, i64, i64)>, StoreError> {
+    #[derive(Serialize)]
+    struct Row {
+        id: Simple,
+    }
+    let of: Vec<_> = of.iter().map(|id| Row { id: id.0.simple() }).collect();
+    rows!(tx, (DeliveryId, i64, i64), LOSSES, json(&of))
 }
 
 /// A token bucket.

@@ -193,6 +193,15 @@ impl Templates {
 }
 
 impl Matter {
+    /// What it is about, without a template.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let (Self::Incident { title: words, .. }
+        | Self::Connections { component: words }
+        | Self::Notice { subject: words }) = self;
+        prose::one_line(words, SUBJECT)
+    }
+
     /// The subject's template and what it shows.
     fn view(&self, page: &Page) -> (&'static str, Value) {
         match self {

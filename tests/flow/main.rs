@@ -1,11 +1,14 @@
 //! The way of a notice, end to end through SMTP to a scripted relay, on both databases, in driven time.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "../proof/cut.rs"]
+mod cut;
 #[path = "../support/mod.rs"]
 mod support;
 mod table;
 
 mod audience;
+mod away;
 mod connections;
 mod copies;
 mod corrections;
@@ -20,6 +23,7 @@ mod incident_d;
 mod mime;
 mod once;
 mod planning;
+mod poison;
 mod relay;
 mod replies;
 mod resend;

@@ -10,6 +10,9 @@ mod support;
 
 mod ledger;
 mod race;
+mod cut;
+mod poison;
+mod relay_faults;
 mod site;
 mod smoke;
 mod storm;

@@ -143,6 +143,7 @@ fn cases() -> Vec<(&'static str, Vec<Value>, Option<&'static str>)> {
         ("QUARANTINED", vec![Number(90_000), Number(50)], Some("delivery_quarantined")),
         ("WAKE_PAUSED", vec![Text("account".to_owned()), Number(1)], Some("delivery_stream_paused")),
         ("REFUSED_ALONE", vec![rows(DELIVERY)], None),
+        ("LOSSES", vec![rows(DELIVERY)], Some("attempt_by_time")),
         ("SUPPRESSIONS", vec![Text("a@example.net".to_owned())], None),
         ("FORGET", vec![rows(DELIVERY)], None),
         ("KNOWN", vec![rows(DELIVERY)], Some("delivery_by_thread")),

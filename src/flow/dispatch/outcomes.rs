@@ -19,12 +19,20 @@ use crate::template::context::Mail;
 
 /// A mail that is refused as if all were, while others are taken, has failed at this try.
 const TRIES_ALONE: i64 = 3;
+/// Perhaps it is the mail that ends its sessions: so many lost with it, in this many of the times between with others
+/// taken, are proof enough. (The second try comes at once: there may be no time for another between it and the first.)
+const SESSIONS_LOST: (i64, i64) = (5, 3);
 /// How long it is remembered that a recipient's domain refused us alone.
 const REMEMBERED: Span = Span::hours(24);
 
 /// The relay took it.
 pub(super) const fn is_accepted(record: &Record) -> bool {
     matches!(record, Record::Attempt(Outcome { hand_over: HandOver::Accepted, .. }))
+}
+
+/// The session was lost with it, and the relay has nothing of it.
+pub(super) const fn is_lost(record: &Record) -> bool {
+    matches!(record, Record::Attempt(Outcome { hand_over: HandOver::NotHandedOver, .. }))
 }
 
 impl Shared {
@@ -49,12 +57,19 @@ impl Shared {
             return Ok(false);
         }
         let refusals: Vec<_> = results.iter().filter_map(refusal).collect();
-        let mut alone = Vec::new();
+        let mut at_fault = AtFault::default();
         if !refusals.is_empty() {
             let refused: Vec<_> = refusals.iter().map(|r| r.0).collect();
-            alone = streams::refused_alone(tx, &refused, tx.now() - REMEMBERED).await?;
+            at_fault.refused = streams::refused_alone(tx, &refused, tx.now() - REMEMBERED).await?;
         }
-        let settled = self.settled(results, &alone, tx.now());
+        let lost: Vec<_> = results.iter().filter(|(_, r)| is_lost(r)).map(|(job, _)| job.claimed.id).collect();
+        if !lost.is_empty() {
+            let proven =
+                |(_, before, others): &(_, i64, i64)| before + 1 >= SESSIONS_LOST.0 && *others >= SESSIONS_LOST.1;
+            let losses = streams::losses(tx, &lost).await?;
+            at_fault.ends_sessions = losses.into_iter().filter(proven).map(|(id, ..)| id).collect();
+        }
+        let settled = self.settled(results, &at_fault, tx.now());
         record::outcomes(tx, &self.owner, &settled).await?;
         self.suppress_dead(tx, results, &settled).await?;
         let gone = |s: &&Settled| s.tells && !matches!(s.state, State::Queued | State::Accepted | State::Unknown);
@@ -64,7 +79,7 @@ impl Shared {
             told::release_refused(tx, &gone, tx.now() + self.setting.limits(Class::AllClear).stable_for).await?;
         }
         let mut turned = false;
-        if let Some((refused, outcome)) = refusals.iter().find(|r| !alone.contains(&r.0.id)) {
+        if let Some((refused, outcome)) = refusals.iter().find(|r| !at_fault.refused.contains(&r.0.id)) {
             let words = format!("{} {}", outcome.code.unwrap_or_default(), outcome.words);
             let delivery = Some((refused.id, refused.domain));
             relation::pause(tx, stream, refused.kind, &words, delivery, &self.owner).await?;
@@ -98,11 +113,18 @@ impl Shared {
         if dead.is_empty() { Ok(()) } else { suppressions::suppress(tx, &dead, "address_dead", &self.owner).await }
     }
 
-    pub(super) fn settled(&self, results: &[(Job, Record)], alone: &[DeliveryId], now: Timestamp) -> Vec<Settled> {
-        let settle =
-            |(job, record): &(Job, Record)| settle(job, record, &self.setting, now, alone.contains(&job.claimed.id));
-        results.iter().map(settle).collect()
+    pub(super) fn settled(&self, results: &[(Job, Record)], at_fault: &AtFault, now: Timestamp) -> Vec<Settled> {
+        results.iter().map(|(job, record)| settle(job, record, &self.setting, now, at_fault)).collect()
     }
+}
+
+/// Mails that are at fault themselves, as far as the others of their stream show it.
+#[derive(Default)]
+pub(super) struct AtFault {
+    /// Refused for what the others are not.
+    refused: Vec<DeliveryId>,
+    /// Session after session ended with it, and the others got through.
+    ends_sessions: Vec<DeliveryId>,
 }
 
 /// What a try said of us, if it did.
@@ -134,8 +156,9 @@ pub(super) fn of(outcome: mail::Outcome) -> Outcome {
     }
 }
 
-/// What a record makes of its row; `alone`: refused for what other mails of its stream are not.
-fn settle(job: &Job, record: &Record, setting: &Setting, now: Timestamp, alone: bool) -> Settled {
+/// What a record makes of its row.
+fn settle(job: &Job, record: &Record, setting: &Setting, now: Timestamp, at_fault: &AtFault) -> Settled {
+    let alone = at_fault.refused.contains(&job.claimed.id);
     let blank = Settled {
         id: job.claimed.id,
         token: job.claimed.token,
@@ -155,6 +178,10 @@ fn settle(job: &Job, record: &Record, setting: &Setting, now: Timestamp, alone: 
             let outcome = Some(outcome.clone());
             match then {
                 After::Accepted => Settled { outcome, state: State::Accepted, ..blank },
+                After::Queued { counts: false, .. } if at_fault.ends_sessions.contains(&job.claimed.id) => {
+                    tracing::error!(delivery = %job.claimed.id, "delivery {} ends its sessions and is set aside", job.claimed.id);
+                    Settled { outcome, state: State::Parked, reason: Some(Reason::SessionsLost), ..blank }
+                }
                 // The second session lost with it: perhaps it is this mail that ends them.
                 After::Queued { counts: false, .. } if job.lost_before => {
                     let due_at = Some(now + wait);

@@ -1,5 +1,6 @@
 //! The way of a claimed mail: rendered, looked at, handed over. What happens next, the sender machine says.
 
+use super::super::caught;
 use super::super::claim::{Claimed, decide, part};
 use super::super::compose::{self, ComposeError};
 use super::super::gate::{Split, as_it_was};
@@ -108,7 +109,8 @@ impl Shared {
         let payloads = view::payloads(&mut tx, &notices).await?.into_iter().collect();
         let open: Vec<String> =
             view::still_open(&mut tx, &[job.claimed.id]).await?.into_iter().map(|row| row.1).collect();
-        let frozen = compose::freeze(seen, &split.keep, &open, &payloads, &self.setting, now);
+        let freeze = || compose::freeze(seen, &split.keep, &open, &payloads, &self.setting, now);
+        let frozen = caught::about_a_mail(freeze);
         let Ok(frozen) = frozen else { return Ok(false) };
         part(&mut tx, seen, split, now).await?;
         let context = serde_json::to_string(&frozen).unwrap_or_default();
@@ -130,9 +132,10 @@ impl Job {
 }
 
 fn render(job: &mut Job, templates: &Templates) -> Event {
-    failpoint::pass("rendering");
     let frozen = &job.claimed.frozen;
-    let fit = compose::bytes(frozen, templates).and_then(|bytes| {
+    let fit = caught::about_a_mail(|| {
+        failpoint::pass_with("rendering", &frozen.to);
+        let bytes = compose::bytes(frozen, templates)?;
         // No relay could take it, now or later.
         mail::check(&bytes, sender(&frozen.from), &frozen.to).map_err(|why| ComposeError(why.to_owned()))?;
         Ok(bytes)
@@ -189,7 +192,8 @@ pub(super) async fn hand_over(shared: Shared, mut seated: Seated, from: String, 
     if session.wrote_mail() {
         job.copy = shared.copies.of(job.claimed.frozen.mail.kind(), &job.bytes);
     }
-    let session = session.usable(Instant::now()).then_some(seated);
+    // One that has had its share of mails is still owed a good-bye.
+    let session = (!session.is_broken()).then_some(seated);
     match job.on(Event::HandedOver(outcome)) {
         Command::Record(record) => Finished { session, job: Some((job, record)) },
         _ => Finished { session, job: None },
