@@ -5,8 +5,14 @@
 
 #[path = "../support/amount.rs"]
 mod amount;
+#[path = "../support/cluster.rs"]
+mod cluster;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod faults;
+mod kill;
+mod load;
 mod site;
 mod smoke;
+mod verdict;
