@@ -115,12 +115,14 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     for dispatcher in worker::dispatchers(&shared, &transports(config), GROUPS) {
         loops.spawn(dispatch_loop(dispatcher, woken.clone(), poll, stop.clone()));
     }
-    let api = Api { store, setting: shared.setting.clone(), max_body_bytes: config.http.max_body_bytes };
+    let api = Api { store: store.clone(), setting: shared.setting.clone(), max_body_bytes: config.http.max_body_bytes };
     let routes = router(api).layer(axum::middleware::map_response(move |response: axum::response::Response| {
         // Something may have been taken in; a wake-up is a courtesy, the poll is the truth.
         wake.send_replace(());
         std::future::ready(response)
     }));
+    let done = CancellationToken::new();
+    let holding = tokio::spawn(hold_loop(node, store.clone(), stop.clone(), done.clone()));
     let stopping = stop.clone();
     let served = axum::serve(listener, routes).with_graceful_shutdown(async move { stopping.cancelled().await });
     tokio::spawn(watch_signals(signals, stop));
@@ -128,6 +130,8 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
         tracing::error!(error = %e, "the HTTP face ended: {e}");
     }
     while loops.join_next().await.is_some() {}
+    done.cancel();
+    let _ = holding.await;
     tracing::info!("stopped; nothing is on the wire");
     Ok(())
 }
@@ -233,6 +237,21 @@ async fn recover_loop(
             woken.mark_unchanged();
         }
         rest(&mut woken, recovered.is_none(), poll, &stop).await;
+    }
+}
+
+/// Holds the node's name until everything is done; a node that lost it stops, since the other takes it for dead.
+async fn hold_loop(mut node: nodes::Node, store: Store, stop: CancellationToken, done: CancellationToken) {
+    loop {
+        match node.hold(&store).await {
+            Err(e @ StoreError::Unfit { .. }) => {
+                tracing::error!("stopping: {e}; {}", e.hint());
+                stop.cancel();
+            }
+            Err(e) => tracing::warn!(error = %e, "the name of this node cannot be held: {e}"),
+            Ok(()) => {}
+        }
+        tokio::select! { () = tokio::time::sleep(REST) => {} () = done.cancelled() => return }
     }
 }
 

@@ -181,6 +181,10 @@ fn mails(out: &mut String, deliveries: &[Told], next: Option<Cursor>) {
         if let Some(incident) = &d.incident {
             let _ = writeln!(out, "  incident {}", printable(incident));
         }
+        if d.repeats > 0 {
+            let again = if d.repeats == 1 { "once more".to_owned() } else { format!("{} times more", d.repeats) };
+            let _ = writeln!(out, "  sent {again}: nobody can know whether the mail server took it before");
+        }
         for item in &d.names {
             let key = item.connection.as_deref().unwrap_or(&item.component);
             let name = item.connection_name.as_deref().unwrap_or(&item.component_name);

@@ -73,6 +73,8 @@ pub struct Dispatcher {
     opening: usize,
     dialogues: usize,
     grow_at: Option<Instant>,
+    /// Outcomes that could neither be recorded nor spilled: the disk of both may be full.
+    unrecorded: Vec<(Job, Record)>,
     /// How often a session was lost with a mail, of those lost lately.
     losses: HashMap<DeliveryId, u32>,
     trouble: Option<StoreError>,
@@ -128,6 +130,7 @@ impl Dispatcher {
             opening: 0,
             dialogues: 0,
             grow_at: None,
+            unrecorded: Vec::new(),
             losses: HashMap::new(),
             trouble: None,
             pause: None,
@@ -152,7 +155,7 @@ impl Dispatcher {
         let mut busy = JoinSet::new();
         // A drain that was dropped half-way took its tasks with it.
         (self.dialogues, self.opening) = (0, 0);
-        let mut results: Vec<(Job, Record)> = Vec::new();
+        let mut results = std::mem::take(&mut self.unrecorded);
         let mut accepted = 0;
         loop {
             accepted += results.iter().filter(|(_, r)| is_accepted(r)).count();
@@ -197,6 +200,7 @@ impl Dispatcher {
             while let Some(more) = busy.try_join_next() {
                 self.ended(more, &mut results).await;
             }
+            results.append(&mut self.unrecorded);
         }
     }
 
@@ -358,7 +362,9 @@ impl Dispatcher {
         let claimed = match self.record_and_claim(&results, taking).await {
             Ok(claimed) => claimed,
             Err(e) => {
-                self.record_one_by_one(&results).await;
+                // Of a database that is away, each would only wait for it again.
+                let alone = e.is_conflict() || !e.is_away();
+                self.unrecorded = self.record_one_by_one(results, alone).await;
                 self.lanes.1.clear();
                 // Another node had the thread: nothing is wrong, the next round sees it.
                 return if e.is_conflict() { Ok(Vec::new()) } else { Err(e) };
@@ -428,19 +434,25 @@ impl Dispatcher {
         Ok(taken.claimed)
     }
 
-    /// A shared commit failed: each outcome for itself, and into the spill file what still cannot be recorded.
-    async fn record_one_by_one(&self, results: &[(Job, Record)]) {
+    /// A shared commit failed: each outcome for itself, if that may help, and into the spill file what still cannot be
+    /// recorded. What cannot even be spilled is kept, and comes again with the next round.
+    async fn record_one_by_one(&self, results: Vec<(Job, Record)>, alone: bool) -> Vec<(Job, Record)> {
+        let mut left = Vec::new();
         for one in results {
-            let one = std::slice::from_ref(one);
-            if let Err(e) = self.shared.record_alone(&self.stream, one).await {
-                tracing::error!(error = %e, "an outcome cannot be recorded; it goes to the spill file");
-                let settled = self.shared.settled(one, &AtFault::default(), one[0].0.claimed.frozen.date);
-                if let Err(e) = self.shared.spill.append(&settled) {
-                    tracing::error!(error = %e, "the spill file cannot be written; the lease will tell");
-                }
-                failpoint::pass("spilled");
+            let recorded = alone && self.shared.record_alone(&self.stream, std::slice::from_ref(&one)).await.is_ok();
+            if !recorded && let Err(e) = self.spill(&one) {
+                tracing::error!(error = %e, "an outcome can neither be recorded nor spilled; it is kept in memory: {e}");
+                left.push(one);
             }
         }
+        left
+    }
+
+    fn spill(&self, one: &(Job, Record)) -> std::io::Result<()> {
+        tracing::error!("an outcome cannot be recorded; it goes to the spill file");
+        self.shared.spill.append(&self.shared.settled(std::slice::from_ref(one), &AtFault::default(), one.0.claimed.frozen.date))?;
+        failpoint::pass("spilled");
+        Ok(())
     }
 }
 

@@ -13,13 +13,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct Spill {
     path: PathBuf,
     guard: Arc<Mutex<()>>,
+    merging: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Spill {
     /// A spill file at a path; it is made when it is first needed.
     #[must_use]
     pub fn new(path: PathBuf) -> Self {
-        Self { path, guard: Arc::default() }
+        Self { path, guard: Arc::default(), merging: Arc::default() }
     }
 
     /// Appends outcomes and makes them durable.
@@ -42,6 +43,8 @@ impl Spill {
     /// # Errors
     /// When the database fails; the file stays.
     pub async fn merge(&self, store: &Store, owner: &str) -> Result<usize, StoreError> {
+        // One at a time: two would record the same lines, and the second remove what came after them.
+        let Ok(_merging) = self.merging.try_lock() else { return Ok(0) };
         let taken = self.path.with_extension("merging");
         let lines: Vec<Settled> = {
             let _one = self.guard.lock().unwrap_or_else(PoisonError::into_inner);

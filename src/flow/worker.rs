@@ -10,6 +10,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use uuid::Uuid;
 
+/// So many pages of notices are planned before failures have their turn.
+const IN_TURN: usize = 20;
+
 /// All stages, to be stepped.
 pub struct Worker {
     shared: Shared,
@@ -95,17 +98,24 @@ pub async fn plan_all(shared: &Shared) -> Result<bool, StoreError> {
         return Ok(false);
     }
     let mut progress = false;
-    while plan::notices(&shared.store, &shared.setting, &shared.templates).await? {
-        progress = true;
+    // In turns: a flood of notices keeps nobody from being asked, and the other way round.
+    loop {
+        let mut noticed = 0;
+        while noticed < IN_TURN && plan::notices(&shared.store, &shared.setting, &shared.templates).await? {
+            noticed += 1;
+        }
+        let mut after = Uuid::nil();
+        while let Some((next, decided)) =
+            failures::failures(&shared.store, &shared.setting, &shared.templates, after).await?
+        {
+            after = next;
+            progress |= decided > 0;
+        }
+        progress |= noticed > 0;
+        if noticed < IN_TURN {
+            return Ok(progress);
+        }
     }
-    let mut after = Uuid::nil();
-    while let Some((next, decided)) =
-        failures::failures(&shared.store, &shared.setting, &shared.templates, after).await?
-    {
-        after = next;
-        progress |= decided > 0;
-    }
-    Ok(progress)
 }
 
 /// Sweeps recoveries, takes back what vanished workers held, ends quarantines, looks after deadlines, removes old

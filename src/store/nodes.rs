@@ -3,6 +3,7 @@
 
 use super::open::unfit;
 use super::{Store, StoreError};
+use sqlx::Connection;
 use std::fs::{File, TryLockError};
 use uuid::Uuid;
 
@@ -21,8 +22,46 @@ pub struct Node {
     pub owner: String,
     /// The owner that the name's last, dead incarnation wrote.
     pub dead: Option<String>,
+    name: String,
+    incarnation: Uuid,
     _file: Option<File>,
-    _session: Option<sqlx::PgConnection>,
+    session: Option<sqlx::PgConnection>,
+}
+
+impl Node {
+    /// Sees to it that the name is still this process's: a server that was restarted has forgotten its locks.
+    ///
+    /// # Errors
+    /// When another process has taken the name meanwhile ([`StoreError::Unfit`]), or the database fails.
+    pub async fn hold(&mut self, store: &Store) -> Result<(), StoreError> {
+        let Some(session) = &mut self.session else { return Ok(()) };
+        if session.ping().await.is_ok() {
+            return Ok(());
+        }
+        let Some(mut session) = store.detached().await? else { return Ok(()) };
+        lock(&mut session, &self.name).await?;
+        let newest = first!(store.read().await?, (Uuid,), INCARNATION, self.name.as_str())?;
+        if newest.is_some_and(|newest| newest.0 != self.incarnation) {
+            return Err(taken(&self.name));
+        }
+        self.session = Some(session);
+        Ok(())
+    }
+}
+
+/// Takes the lock of a name, for as long as the session lives.
+async fn lock(session: &mut sqlx::PgConnection, name: &str) -> Result<(), StoreError> {
+    let held: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtextextended('allclear ' || $1, 0))")
+        .bind(name)
+        .fetch_one(session)
+        .await
+        .map_err(|e| StoreError::failed("lock the node's name", e))?;
+    if held { Ok(()) } else { Err(taken(name)) }
+}
+
+fn taken(name: &str) -> StoreError {
+    let what = format!("another process dispatches as node `{name}`");
+    unfit(what, "stop it first, or give this one a `dispatch.node` of its own")
 }
 
 /// Takes the right to dispatch under a name. SQLite has one dispatching process whatever its name.
@@ -33,15 +72,7 @@ pub async fn take(store: &Store, name: &str) -> Result<Node, StoreError> {
     let file = store.file().map(lock_file).transpose()?;
     let session = match store.detached().await? {
         Some(mut session) => {
-            let held: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtextextended('allclear ' || $1, 0))")
-                .bind(name)
-                .fetch_one(&mut session)
-                .await
-                .map_err(|e| StoreError::failed("lock the node's name", e))?;
-            if !held {
-                let what = format!("another process dispatches as node `{name}`");
-                return Err(unfit(what, "stop it first, or give this one a `dispatch.node` of its own"));
-            }
+            lock(&mut session, name).await?;
             Some(session)
         }
         None => None,
@@ -53,7 +84,8 @@ pub async fn take(store: &Store, name: &str) -> Result<Node, StoreError> {
     let now = tx.now();
     exec!(tx, TAKE_OVER, name, incarnation, now)?;
     tx.commit().await?;
-    Ok(Node { owner: owner(incarnation), dead: before.map(|b| owner(b.0)), _file: file, _session: session })
+    let dead = before.map(|b| owner(b.0));
+    Ok(Node { owner: owner(incarnation), dead, name: name.to_owned(), incarnation, _file: file, session })
 }
 
 fn lock_file(database: &std::path::Path) -> Result<File, StoreError> {

@@ -19,7 +19,19 @@ statements! {
          FROM",
         [id uuid, delivery_id uuid, token bigint, owner text, at bigint, outcome text, code bigint, enhanced text, kind text,
          reply text],
-        "WHERE TRUE"
+        // A commit that failed may have been made all the same, and a spill file may be merged twice.
+        "WHERE NOT EXISTS (SELECT 1 FROM attempt a WHERE a.delivery_id = j.delivery_id AND a.token = j.token)"
+    );
+    // A 250 that comes when its claim was reaped already, and the mail still in quarantine: nobody need wonder any more.
+    // The claim gets its number back, and is recorded like any other. No claim had the next number: it would have left
+    // an attempt.
+    CLAIM_AGAIN = over_rows!(
+        "UPDATE delivery SET state = 'sending', token = j.token, owner = j.owner, lease_until = j.at, reason = NULL,
+            quarantine_until = NULL, decided_at = NULL FROM",
+        [id uuid, token bigint, owner text, at bigint],
+        "WHERE delivery.id = j.id AND delivery.token = j.token + 1 AND delivery.state = 'unknown'
+            AND delivery.quarantine_until IS NOT NULL
+            AND NOT EXISTS (SELECT 1 FROM attempt a WHERE a.delivery_id = delivery.id AND a.token = delivery.token)"
     );
     // The thread remembers the mail before its delivery leaves `sending`: the guard is still to be seen.
     THREADS = over_rows!(
@@ -167,15 +179,42 @@ pub struct Overdue {
 /// When the database fails.
 pub async fn outcomes(tx: &mut Tx, owner: &str, of: &[Settled]) -> Result<(), StoreError> {
     attempts(tx, owner, of).await?;
-    let mailed: Vec<_> = of.iter().filter(|s| s.is_mailed()).collect();
-    if !mailed.is_empty() {
-        remember_in_threads(tx, &mailed).await?;
+    let all: Vec<&Settled> = of.iter().collect();
+    if decide(tx, &all).await? < all.len() as u64 {
+        let taken: Vec<&Settled> = of.iter().filter(|s| s.state == State::Accepted).collect();
+        if claim_again(tx, owner, &taken).await? > 0 {
+            decide(tx, &taken).await?;
+        }
     }
-    settle_rows(tx, of).await?;
     let mails = of.iter().filter_map(|s| Some((s.id, s.outcome.as_ref()?.hand_over, s.copy.as_ref()?)));
     copies::keep(tx, &mails.collect::<Vec<_>>()).await?;
     let accepted: Vec<_> = of.iter().filter(|s| s.state == State::Accepted).map(|s| s.id).collect();
     replace_corrections(tx, &accepted).await
+}
+
+/// What the claims that still hold become; how many do.
+async fn decide(tx: &mut Tx, of: &[&Settled]) -> Result<u64, StoreError> {
+    let mailed: Vec<_> = of.iter().copied().filter(|s| s.is_mailed()).collect();
+    if !mailed.is_empty() {
+        remember_in_threads(tx, &mailed).await?;
+    }
+    settle_rows(tx, of).await
+}
+
+async fn claim_again(tx: &mut Tx, owner: &str, of: &[&Settled]) -> Result<u64, StoreError> {
+    #[derive(Serialize)]
+    struct Row<'a> {
+        id: Simple,
+        token: i64,
+        owner: &'a str,
+        at: i64,
+    }
+    if of.is_empty() {
+        return Ok(0);
+    }
+    let at = tx.now().0;
+    let list: Vec<_> = of.iter().map(|s| Row { id: s.id.0.simple(), token: s.token, owner, at }).collect();
+    exec!(tx, CLAIM_AGAIN, json(&list))
 }
 
 async fn attempts(tx: &mut Tx, owner: &str, of: &[Settled]) -> Result<(), StoreError> {
@@ -230,7 +269,7 @@ async fn remember_in_threads(tx: &mut Tx, mailed: &[&Settled]) -> Result<(), Sto
     if tells.is_empty() { Ok(()) } else { exec!(tx, TOLD, json(&tells)).map(drop) }
 }
 
-async fn settle_rows(tx: &mut Tx, of: &[Settled]) -> Result<(), StoreError> {
+async fn settle_rows(tx: &mut Tx, of: &[&Settled]) -> Result<u64, StoreError> {
     #[derive(Serialize)]
     struct Row {
         id: Simple,
@@ -258,7 +297,7 @@ async fn settle_rows(tx: &mut Tx, of: &[Settled]) -> Result<(), StoreError> {
             mailed: i64::from(s.is_mailed()),
         })
         .collect();
-    exec!(tx, OUTCOMES, json(&list)).map(drop)
+    exec!(tx, OUTCOMES, json(&list))
 }
 
 /// Replaces corrections that were written when the relay had already taken the newer mail: the sweep was late.

@@ -5,6 +5,7 @@
 mod support;
 
 #[cfg(unix)]
+#[path = "../support/cluster.rs"]
 mod cluster;
 mod pages;
 #[cfg(unix)]

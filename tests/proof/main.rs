@@ -5,16 +5,22 @@
 
 #[path = "../support/amount.rs"]
 mod amount;
+#[path = "../support/cluster.rs"]
+mod cluster;
 #[path = "../support/mod.rs"]
 mod support;
 
-mod ledger;
-mod race;
 mod cut;
+mod faults;
+mod kill;
+mod ledger;
+mod load;
 mod poison;
+mod race;
 mod relay_faults;
 mod site;
 mod smoke;
 mod storm;
+mod verdict;
 mod wire;
 mod zombies;

@@ -124,18 +124,53 @@ impl Site {
         const OPEN: &str =
             "SELECT COUNT(*) FROM delivery WHERE state IN ('queued', 'sending') OR quarantine_until IS NOT NULL";
         const PLANS: &str = "SELECT COUNT(*) FROM plan WHERE done_at IS NULL";
-        until(async || self.count(OPEN).await == 0 && self.count(PLANS).await == 0).await;
+        // Plans first: what is planned between the two counts is then in the second.
+        until(async || self.count(PLANS).await == 0 && self.count(OPEN).await == 0).await;
+    }
+
+    /// Posts JSON to whichever node listens at an address.
+    pub async fn post_to(
+        &self,
+        address: &str,
+        path: &str,
+        body: &Value,
+        idempotency: Option<&str>,
+    ) -> Option<(u16, Value)> {
+        let idempotency = idempotency.map(|key| format!("Idempotency-Key: {key}\r\n")).unwrap_or_default();
+        let body = body.to_string();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {}\r\n\
+             Content-Type: application/json\r\n{idempotency}Content-Length: {}\r\n\r\n",
+            self.key,
+            body.len(),
+        );
+        exchange(address, &(head + &body)).await
+    }
+
+    /// A query for one column of texts.
+    pub async fn texts(&self, sql: &'static str) -> Vec<String> {
+        use sqlx::Connection;
+        if self.url.starts_with("sqlite") {
+            let mut conn = sqlx::SqliteConnection::connect(&self.url).await.unwrap();
+            sqlx::query_scalar(sql).fetch_all(&mut conn).await.unwrap()
+        } else {
+            let mut conn = sqlx::PgConnection::connect(&self.url).await.unwrap();
+            sqlx::query_scalar(sql).fetch_all(&mut conn).await.unwrap()
+        }
     }
 
     /// A query for one number.
     pub async fn count(&self, sql: &'static str) -> i64 {
+        self.try_count(sql).await.unwrap()
+    }
+
+    /// The same of a database that may be away.
+    pub async fn try_count(&self, sql: &'static str) -> Result<i64, sqlx::Error> {
         use sqlx::Connection;
         if self.url.starts_with("sqlite") {
-            let mut conn = sqlx::SqliteConnection::connect(&self.url).await.unwrap();
-            sqlx::query_scalar(sql).fetch_one(&mut conn).await.unwrap()
+            sqlx::query_scalar(sql).fetch_one(&mut sqlx::SqliteConnection::connect(&self.url).await?).await
         } else {
-            let mut conn = sqlx::PgConnection::connect(&self.url).await.unwrap();
-            sqlx::query_scalar(sql).fetch_one(&mut conn).await.unwrap()
+            sqlx::query_scalar(sql).fetch_one(&mut sqlx::PgConnection::connect(&self.url).await?).await
         }
     }
 
@@ -235,33 +270,24 @@ impl Node {
 
     /// Posts JSON with an idempotency key; status and answer, or nothing when the node did not answer.
     pub async fn post(&self, site: &Site, path: &str, body: &Value, idempotency: Option<&str>) -> Option<(u16, Value)> {
-        let idempotency = idempotency.map(|key| format!("Idempotency-Key: {key}\r\n")).unwrap_or_default();
-        let body = body.to_string();
-        let head = format!(
-            "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {}\r\n\
-             Content-Type: application/json\r\n{idempotency}Content-Length: {}\r\n\r\n",
-            site.key,
-            body.len(),
-        );
-        self.exchange(&(head + &body)).await
+        site.post_to(&self.address, path, body, idempotency).await
     }
 
     /// Gets JSON.
     pub async fn get(&self, site: &Site, path: &str) -> Option<(u16, Value)> {
         let key = &site.key;
-        self.exchange(&format!(
-            "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {key}\r\n\r\n"
-        ))
-        .await
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {key}\r\n\r\n");
+        exchange(&self.address, &request).await
     }
+}
 
-    async fn exchange(&self, request: &str) -> Option<(u16, Value)> {
-        let mut stream = tokio::net::TcpStream::connect(&self.address).await.ok()?;
-        stream.write_all(request.as_bytes()).await.ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.ok()?;
-        let (head, body) = answer.split_once("\r\n\r\n")?;
-        let status = head.split(' ').nth(1)?.parse().ok()?;
-        Some((status, serde_json::from_str(body).unwrap_or(Value::Null)))
-    }
+async fn exchange(address: &str, request: &str) -> Option<(u16, Value)> {
+    let mut stream = tokio::net::TcpStream::connect(address).await.ok()?;
+    stream.write_all(request.as_bytes()).await.ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    Some((status, serde_json::from_str(body).unwrap_or(Value::Null)))
 }

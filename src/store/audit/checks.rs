@@ -205,7 +205,7 @@ statements! {
             AND NOT EXISTS (SELECT 1 FROM plan p WHERE p.matter_id = n.id AND p.done_at IS NULL)
             AND NOT EXISTS (SELECT 1 FROM delivery q WHERE q.thread_id = t.id
                 AND (q.state IN ('queued', 'sending') OR q.quarantine_until IS NOT NULL
-                    OR (q.class = 'incident_end' AND q.state IN ('suppressed', 'failed', 'parked'))))
+                    OR (q.class = 'incident_end' AND q.state IN ('suppressed', 'failed', 'parked', 'unknown'))))
          ORDER BY t.id LIMIT $1",
     );
 }

@@ -1,5 +1,6 @@
 //! A PostgreSQL server of a test's own, to be set as no server should be, and PgBouncer before it. Both refuse to
 //! run as root; then an unprivileged user runs them.
+#![allow(dead_code)]
 
 use sqlx::{Connection, PgConnection};
 use std::net::{TcpListener, TcpStream};
@@ -21,7 +22,12 @@ impl Drop for Cluster {
 
 impl Cluster {
     pub fn start() -> Self {
-        let mut cluster = Self { folder: unprivileged_folder(), bin: postgres_bin(), port: 0 };
+        Self::start_in(&std::env::temp_dir())
+    }
+
+    /// With its data under a folder.
+    pub fn start_in(folder: &Path) -> Self {
+        let mut cluster = Self { folder: unprivileged_folder_in(folder), bin: postgres_bin(), port: 0 };
         let data = cluster.data();
         let mut initdb = unprivileged(&cluster.bin.join("initdb"), cluster.folder.path());
         initdb.args(["-U", "allclear", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync", "-D"]).arg(data);
@@ -38,6 +44,16 @@ impl Cluster {
 
     fn data(&self) -> PathBuf {
         self.folder.path().join("data")
+    }
+
+    /// As a power cut would: nothing is finished, nothing is written any more.
+    pub fn stop_at_once(&self) {
+        let _ = self.control(&["-m", "immediate", "stop"]).status();
+    }
+
+    /// Up again, and whether it came up.
+    pub fn start_again(&self) -> bool {
+        self.control(&["start"]).status().unwrap().success()
     }
 
     fn control(&self, args: &[&str]) -> Command {
@@ -80,6 +96,44 @@ impl Cluster {
         // The server that answers a new connection has read its configuration before.
         while show(&mut PgConnection::connect(&self.url()).await.unwrap(), name).await == before {}
     }
+}
+
+/// Runs a test once more, in a process of its own that sees a small disk where nobody else does. `Some`: this is that
+/// process, and this its disk. Nothing is checked where this machine allows no mounts, and then the test says so.
+pub fn small_disk(test: &str, megabytes: u32) -> Option<PathBuf> {
+    const DISK: &str = "ALLCLEAR_TEST_SMALL_DISK";
+    if let Some(disk) = std::env::var_os(DISK) {
+        return Some(disk.into());
+    }
+    let folder = unprivileged_folder();
+    let unshared = |script: &str| {
+        let mut unshare = Command::new("unshare");
+        if unprivileged_user().is_none() {
+            unshare.arg("--map-root-user");
+        }
+        unshare.args(["--mount", "sh", "-c", script]).current_dir(folder.path());
+        unshare
+    };
+    if !unshared("true").status().is_ok_and(|status| status.success()) {
+        println!("not checked: this machine allows no mount namespaces");
+        return None;
+    }
+    let script = format!("mount -t tmpfs -o size={megabytes}m,mode=777 none \"${DISK}\" && exec \"$0\" \"$@\"");
+    let mut inside = unshared(&script);
+    inside.arg(std::env::current_exe().unwrap()).args(["--exact", test, "--nocapture"]).env(DISK, folder.path());
+    assert!(inside.status().unwrap().success());
+    None
+}
+
+/// Takes all the room there is, to the last byte; removing the file gives it back.
+pub fn fill(folder: &Path) -> PathBuf {
+    let path = folder.join("fill");
+    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&path).unwrap();
+    for size in [1 << 20, 4 << 10, 1] {
+        let block = vec![0; size];
+        while std::io::Write::write_all(&mut file, &block).is_ok() {}
+    }
+    path
 }
 
 async fn show(conn: &mut PgConnection, name: &str) -> String {
@@ -156,7 +210,11 @@ pub fn unprivileged_user() -> Option<(u32, u32)> {
 }
 
 pub fn unprivileged_folder() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
+    unprivileged_folder_in(&std::env::temp_dir())
+}
+
+fn unprivileged_folder_in(parent: &Path) -> tempfile::TempDir {
+    let folder = tempfile::tempdir_in(parent).unwrap();
     if let Some((user, group)) = unprivileged_user() {
         std::os::unix::fs::chown(folder.path(), Some(user), Some(group)).unwrap();
     }
