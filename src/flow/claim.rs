@@ -53,30 +53,38 @@ pub async fn open_lanes(tx: &mut Tx, setting: &Setting, stream: &Stream) -> Resu
     let now = tx.now();
     let holds = queue::holds(tx).await?;
     let mut lanes = queue::lanes(tx).await?;
-    lanes.retain(|lane| {
+    lanes.retain_mut(|lane| {
+        if setting.gate {
+            lane.overdue = overdue(lane, setting);
+        }
         stream.classes.contains(&lane.class)
-            && lane.next_due.is_some_and(|due| due <= now)
-            && (!setting.gate || is_open(lane, &holds, setting, now))
+            && lane.next_due.is_some_and(|due| due <= now - lane.overdue)
+            && (!setting.gate || is_open(lane, &holds))
     });
     lanes.sort_by_key(|lane| (lane.class, lane.next_due));
     Ok(lanes)
 }
 
 /// A held lane is skipped as a whole, so that what waits in it costs nothing; the look still asks for every mail.
-fn is_open(lane: &Lane, holds: &[Hold], setting: &Setting, now: Timestamp) -> bool {
-    let held = holds.iter().any(|hold| match (hold.scope.as_str(), hold.cause.as_str()) {
+fn is_open(lane: &Lane, holds: &[Hold]) -> bool {
+    !holds.iter().any(|hold| match (hold.scope.as_str(), hold.cause.as_str()) {
         (_, "stop") => true,
         _ if lane.class == Class::Correction => false,
         ("everything", _) => true,
         ("class", _) => hold.class == Some(lane.class),
         _ => lane.fence_kind == "component" && hold.component_id.is_some_and(|c| c.0 == lane.fence_id),
-    });
+    })
+}
+
+/// While its component is down a lane gives only what has been held for the longest hold. What has not is not even
+/// met: it would be put off to its own longest hold, and be overdue only as long after that once more.
+fn overdue(lane: &Lane, setting: &Setting) -> Span {
     let limits = setting.limits(lane.class);
-    let held_enough = match (limits.longest_hold, lane.next_due) {
-        (Some(longest), Some(due)) => now - due >= Span(longest.0 - limits.dwell.0),
-        _ => false,
-    };
-    !held && (lane.down_since.is_none() || lane.class != Class::ActionRequired || held_enough)
+    match limits.longest_hold {
+        _ if lane.down_since.is_none() || lane.class != Class::ActionRequired => Span::ZERO,
+        Some(longest) => Span(longest.0 - limits.dwell.0),
+        None => Span(i64::MAX),
+    }
 }
 
 /// What a claim took, and when a rate cap that is reached lets the next mail go.
@@ -187,7 +195,7 @@ async fn fair_share(tx: &mut Tx, lanes: &mut Vec<Lane>, most: usize) -> Result<V
     while !lanes.is_empty() && taken.len() < most {
         let lane = lanes.remove(0);
         let share = (most - taken.len()).div_ceil(lanes.len() + 1);
-        let found = queue::due(tx, lane.id, i64::try_from(share).unwrap_or(i64::MAX)).await?;
+        let found = queue::due(tx, &lane, i64::try_from(share).unwrap_or(i64::MAX)).await?;
         if found.len() == share {
             more.push(lane);
         }

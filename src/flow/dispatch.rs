@@ -450,7 +450,11 @@ impl Dispatcher {
 
     fn spill(&self, one: &(Job, Record)) -> std::io::Result<()> {
         tracing::error!("an outcome cannot be recorded; it goes to the spill file");
-        self.shared.spill.append(&self.shared.settled(std::slice::from_ref(one), &AtFault::default(), one.0.claimed.frozen.date))?;
+        self.shared.spill.append(&self.shared.settled(
+            std::slice::from_ref(one),
+            &AtFault::default(),
+            one.0.claimed.frozen.date,
+        ))?;
         failpoint::pass("spilled");
         Ok(())
     }

@@ -6,7 +6,7 @@ use crate::domain::class::Class;
 use crate::domain::delivery::Reason;
 use crate::domain::id::{ComponentId, DeliveryId, LaneId};
 use crate::domain::incident::ComponentStatus;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Span, Timestamp};
 use serde::Serialize;
 use uuid::Uuid;
 use uuid::fmt::Simple;
@@ -100,6 +100,9 @@ pub struct Lane {
     pub down_since: Option<Timestamp>,
     /// The earliest time something in it is due.
     pub next_due: Option<Timestamp>,
+    /// How long something in it must have been due to be taken.
+    #[sqlx(skip)]
+    pub overdue: Span,
 }
 
 /// A hold in force.
@@ -162,9 +165,9 @@ pub async fn holds(tx: &mut Tx) -> Result<Vec<Hold>, StoreError> {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn due(tx: &mut Tx, lane: LaneId, most: i64) -> Result<Vec<Due>, StoreError> {
-    let now = tx.now();
-    rows!(tx, Due, DUE, lane, now, most)
+pub async fn due(tx: &mut Tx, lane: &Lane, most: i64) -> Result<Vec<Due>, StoreError> {
+    let by = tx.now() - lane.overdue;
+    rows!(tx, Due, DUE, lane.id, by, most)
 }
 
 /// Marks deliveries as being sent.

@@ -19,6 +19,7 @@ on_both! {
     nothing_passes_the_stop_and_all_that_is_true_follows_the_resume;
     a_hold_put_between_two_tries_keeps_the_second;
     after_the_longest_wait_for_a_component_the_customer_is_asked;
+    the_longest_wait_is_each_mails_own;
 }
 
 async fn world(on: On) -> World {
@@ -204,4 +205,21 @@ async fn after_the_longest_wait_for_a_component_the_customer_is_asked(on: On) {
     w.broken("ann").await;
     until(&mut w, "2025-06-02T20:30:00Z").await;
     assert_table(w.all(), "UTC", "Mon 2 Jun 20:01 ann please reconnect: Inbox ann");
+}
+
+/// The first that is asked must not put the wait of the others off to twice as long.
+async fn the_longest_wait_is_each_mails_own(on: On) {
+    let mut w = world(on).await;
+    w.down("outlook").await;
+    until(&mut w, "2025-06-02T08:01:00Z").await;
+    w.broken("ann").await;
+    until(&mut w, "2025-06-02T09:01:00Z").await;
+    w.broken("bob").await;
+    until(&mut w, "2025-06-02T22:00:00Z").await;
+    assert_table(
+        w.all(),
+        "UTC",
+        "Mon 2 Jun 20:01 ann please reconnect: Inbox ann
+         Mon 2 Jun 21:01 bob please reconnect: Inbox bob",
+    );
 }

@@ -34,7 +34,7 @@ async fn world(on: On) -> (World, DeliveryId) {
     let lanes = queue::lanes(&mut tx).await.unwrap();
     let mut due = Vec::new();
     for lane in lanes {
-        due.extend(queue::due(&mut tx, lane.id, 10).await.unwrap());
+        due.extend(queue::due(&mut tx, &lane, 10).await.unwrap());
     }
     assert_eq!(due.len(), 1);
     let armed = Armed {

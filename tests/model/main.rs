@@ -102,7 +102,9 @@ where
 }
 
 /// What was found: the promise that broke, and how it came to that.
-fn found<M>(checked: &impl Checker<M>) -> Option<(&'static str, Vec<M::Action>, M::State)>
+type Found<M> = Option<(&'static str, Vec<<M as Model>::Action>, <M as Model>::State)>;
+
+fn found<M>(checked: &impl Checker<M>) -> Found<M>
 where
     M: Model<State: Rows, Action: Clone + PartialEq>,
 {

@@ -22,6 +22,9 @@ const COMPONENTS: u64 = 32;
 /// More than this may not wait to be planned or sent: a load that outruns the program would only show a queue.
 const BACKLOG: i64 = 60;
 
+/// How often a caller looks whether less is waiting before it speaks all the same.
+const LOOKS: u64 = 50;
+
 /// What callers know: each entry was answered with a 202, or repeated until it was.
 #[derive(Default, Debug)]
 pub struct Ledger {
@@ -110,12 +113,15 @@ impl Load {
         self.refusals.lock().unwrap().clone()
     }
 
-    /// Waits while much is waiting, unless the database is away.
+    /// Waits while much is waiting, unless the database is away or cannot be written: then nothing gets less.
     async fn pace(&self) {
         const WAITING: &str = "SELECT (SELECT COUNT(*) FROM plan WHERE done_at IS NULL)
             + (SELECT COUNT(*) FROM delivery WHERE state IN ('queued', 'sending'))";
         let waits = async || self.site.try_count(WAITING).await.is_ok_and(|waiting| waiting > BACKLOG);
-        while !self.ending.load(Ordering::SeqCst) && waits().await {
+        for _ in 0..LOOKS {
+            if self.ending.load(Ordering::SeqCst) || !waits().await {
+                return;
+            }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

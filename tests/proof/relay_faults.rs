@@ -247,6 +247,7 @@ fn a_ledger_that_does_not_agree_is_noticed() {
         message_id: "<m>".to_owned(),
         subject: String::new(),
         body: body.into(),
+        begun: Instant::now(),
         at: Instant::now(),
     };
     let row = |state: &str, accepted, ambiguous| Row {

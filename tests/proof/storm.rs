@@ -263,7 +263,10 @@ impl Storm {
         if answer["drained"] == true {
             return Some(Instant::now());
         }
-        while self.size.drained {
+        if !self.size.drained {
+            return None;
+        }
+        loop {
             let path = format!("/v1/recoveries/{recovery}?wait=2");
             let node = self.somebody(random);
             if let Ok(Some((200, progress))) = tokio::time::timeout(ANSWER, node.get(&self.site, &path)).await
@@ -272,7 +275,6 @@ impl Storm {
                 return Some(Instant::now());
             }
         }
-        None
     }
 
     /// Says it to one node after the other, until one answers.

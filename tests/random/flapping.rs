@@ -18,7 +18,7 @@ use serde_json::Value;
 use std::collections::HashMap;
 
 /// Subjects that share a world.
-const TOGETHER: u64 = 125;
+const TOGETHER: u64 = 625;
 /// How long things happen.
 const MINUTES: i64 = 40;
 
@@ -46,7 +46,7 @@ trait Subject {
 }
 
 enum Any {
-    Provider(provider::Provider),
+    Provider(Box<provider::Provider>),
     Incident(incident::Incident),
 }
 
@@ -79,7 +79,7 @@ async fn batch(on: On, number: u64, random: &mut StdRng, counts: &mut Counts) {
     .await;
     let mut subjects: Vec<Any> = (0..TOGETHER)
         .map(|i| match random.random_range(0..2) {
-            0 => Any::Provider(provider::Provider::new(i, random)),
+            0 => Any::Provider(Box::new(provider::Provider::new(i, random))),
             _ => Any::Incident(incident::Incident::new(i, random)),
         })
         .collect();
@@ -162,9 +162,8 @@ async fn say(w: &World, said: Vec<Said>) {
 
 /// Time passes until nothing waits any more: dwell, quarantine, stability, silence, confirmation, the longest hold.
 async fn rest(w: &mut World, subjects: &mut [Any]) {
-    // The longest hold is 12 hours, but a lane opened for one mail puts the others off, and opens for them 12 hours later:
-    // a fault that is known and not mended. Then 16 hours here are enough.
-    for step in [(30, 1), (24, 10), (26, 60)] {
+    // The longest hold is 12 hours.
+    for step in [(30, 1), (24, 10), (16, 60)] {
         for _ in 0..step.0 {
             let now = w.now() + Span::minutes(step.1);
             subjects.iter_mut().for_each(|subject| each!(subject, one => one.pass(now)));
@@ -220,9 +219,9 @@ parts! {
     on_sqlite_13 Sqlite 13 625;
     on_sqlite_14 Sqlite 14 625;
     on_sqlite_15 Sqlite 15 625;
-    on_postgres_1 Postgres 16 125;
-    on_postgres_2 Postgres 17 125;
-    on_postgres_3 Postgres 18 125;
-    on_postgres_4 Postgres 19 125;
-    on_postgres_5 Postgres 20 125;
+    on_postgres_1 Postgres 16 625;
+    on_postgres_2 Postgres 17 625;
+    on_postgres_3 Postgres 18 625;
+    on_postgres_4 Postgres 19 625;
+    on_postgres_5 Postgres 20 625;
 }

@@ -60,12 +60,15 @@ impl Relay {
         let mut lanes = claim::open_lanes(&mut tx, setting, stream).await.unwrap();
         let taken = claim::claim(&mut tx, setting, stream, "vanished", "", &mut lanes, most).await.unwrap();
         let ids: HashSet<DeliveryId> = taken.claimed.iter().map(|claimed| claimed.id).collect();
-        let mut lost = self.lost.lock().unwrap();
-        if !lost.is_disjoint(&ids) {
+        let seen_before = {
+            let mut lost = self.lost.lock().unwrap();
+            let seen = !lost.is_disjoint(&ids);
+            lost.extend(ids.iter().filter(|_| !seen));
+            seen
+        };
+        if seen_before {
             return 0;
         }
-        lost.extend(&ids);
-        drop(lost);
         tx.commit().await.unwrap();
         ids.len()
     }

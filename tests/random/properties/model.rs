@@ -316,10 +316,10 @@ impl Model {
         let broken_before: Vec<bool> =
             self.connections.iter().map(|c| c.outages.last().is_some_and(|outage| self.is_broken(outage))).collect();
         self.over.push(Over { since, until: self.now, covers });
-        for at in 0..2 {
+        for (at, broken) in broken_before.into_iter().enumerate() {
             let well = self.connections[at].outages.last().is_some_and(|outage| !self.is_broken(outage));
             let mailed = self.connections[at].outages.last().is_some_and(|outage| outage.mailed);
-            self.connections[at].owed |= broken_before[at] && well && mailed;
+            self.connections[at].owed |= broken && well && mailed;
         }
     }
 
