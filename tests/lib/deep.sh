@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # The long proofs of `tests/run --deep NAME`. Sourced by tests/run.
 . tests/lib/fuzz.sh
+. tests/lib/mutants.sh
 
 # Tests with the amounts of a deep run, one at a time, as long as they take.
 deep_tests() {

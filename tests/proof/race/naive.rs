@@ -31,7 +31,10 @@ const MAIL: &str = "SELECT s.address, d.class, c.key FROM delivery d JOIN subscr
 const RECORD: &str = "UPDATE delivery SET state = 'accepted', maybe_mailed = TRUE, owner = NULL, lease_until = NULL,
         decided_at = due_at
     WHERE id = $1";
-const LEFT: &str = "SELECT COUNT(*) FROM delivery WHERE state IN ('queued', 'sending')";
+/// What it would still send: a mail planned while its connection recovered waits for a last look, which it has not.
+const LEFT: &str = "SELECT COUNT(*) FROM delivery d WHERE d.state = 'sending' OR (d.state = 'queued'
+    AND (d.class = 'correction' OR NOT EXISTS (SELECT 1 FROM delivery_item i JOIN connection c ON c.id = i.connection_id
+        WHERE i.delivery_id = d.id AND c.cleared >= i.episode)))";
 const UNSWEPT: &str = "SELECT (SELECT COUNT(*) FROM recovery WHERE swept_at IS NULL)
     + (SELECT COUNT(*) FROM plan WHERE done_at IS NULL)";
 
