@@ -175,5 +175,5 @@ fn course(said: &[Said], mails: &[&Heard]) -> String {
     let at = |event: &(Instant, String)| {
         format!("{:.3} {}", first.map_or(0.0, |first| (event.0 - first).as_secs_f64()), event.1)
     };
-    events.iter().rev().take(12).rev().map(at).collect::<Vec<_>>().join(", ")
+    events.iter().rev().take(40).rev().map(at).collect::<Vec<_>>().join(", ")
 }
