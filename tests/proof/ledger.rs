@@ -102,13 +102,21 @@ pub fn compare(heard: &[Heard], connections: &[Connection], set_aside: &HashSet<
 /// Reads one subscriber's mails about one connection as that subscriber does.
 fn last_word(said: &[Said], mails: &[&Heard]) -> Option<&'static str> {
     let mut standing: Option<Instant> = None;
+    // Each mail is taken back by one of its own, so two about one after the other may be taken back one after the other.
+    let mut open = 0;
     let mut seen = HashSet::new();
     for mail in mails {
         let copy = !seen.insert(&mail.message_id);
         match mail.kind {
-            Kind::Asks => standing = Some(mail.begun),
-            Kind::TakesBack if standing.is_none() && !copy => return Some("corrected and never mailed"),
-            Kind::TakesBack | Kind::MayTakeBack => standing = None,
+            Kind::Asks => {
+                standing = Some(mail.begun);
+                open += u32::from(!copy);
+            }
+            Kind::TakesBack if open == 0 && !copy => return Some("corrected and never mailed"),
+            Kind::TakesBack | Kind::MayTakeBack => {
+                standing = None;
+                open -= u32::from(!copy && open > 0);
+            }
         }
     }
     let last = said.last()?;

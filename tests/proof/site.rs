@@ -123,8 +123,9 @@ impl Site {
     pub async fn settled(&self) {
         const OPEN: &str =
             "SELECT COUNT(*) FROM delivery WHERE state IN ('queued', 'sending') OR quarantine_until IS NOT NULL";
-        const PLANS: &str = "SELECT COUNT(*) FROM plan WHERE done_at IS NULL";
-        // Plans first: what is planned between the two counts is then in the second.
+        const PLANS: &str = "SELECT (SELECT COUNT(*) FROM plan WHERE done_at IS NULL)
+            + (SELECT COUNT(*) FROM recovery WHERE swept_at IS NULL)";
+        // Plans and sweeps first: what they make between the two counts is then in the second.
         until(async || self.count(PLANS).await == 0 && self.count(OPEN).await == 0).await;
     }
 
