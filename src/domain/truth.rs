@@ -31,7 +31,7 @@ impl Claim {
     /// Whether the fault is proven to be the connection's own: then nothing about the component touches it.
     #[must_use]
     pub const fn is_own_fault(&self) -> bool {
-        self.own_fault >= self.episode
+        self.own_fault == self.episode
     }
 
     /// Why "this connection is broken" is no longer true, if it is not.
@@ -57,7 +57,7 @@ impl Claim {
     /// Whether the connection is broken at this moment, in this outage or a later one.
     #[must_use]
     pub const fn open_now(&self) -> bool {
-        self.newest > self.cleared && !(self.newest_covered && self.own_fault < self.newest)
+        self.newest > self.cleared && !(self.newest_covered && self.own_fault != self.newest)
     }
 }
 
@@ -66,7 +66,7 @@ impl Claim {
 pub const fn over(episode: i64, cleared: i64, own_fault: i64, covered: bool) -> Option<Reason> {
     if cleared >= episode {
         Some(Reason::Recovered)
-    } else if covered && own_fault < episode {
+    } else if covered && own_fault != episode {
         Some(Reason::CoveredByRecovery)
     } else {
         None

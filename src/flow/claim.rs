@@ -57,9 +57,7 @@ pub async fn open_lanes(tx: &mut Tx, setting: &Setting, stream: &Stream) -> Resu
         if setting.gate {
             lane.overdue = overdue(lane, setting);
         }
-        stream.classes.contains(&lane.class)
-            && lane.next_due.is_some_and(|due| due <= now - lane.overdue)
-            && (!setting.gate || is_open(lane, &holds))
+        stream.classes.contains(&lane.class) && lane.is_due(now) && (!setting.gate || is_open(lane, &holds))
     });
     lanes.sort_by_key(|lane| (lane.class, lane.next_due));
     Ok(lanes)
@@ -77,7 +75,7 @@ fn is_open(lane: &Lane, holds: &[Hold]) -> bool {
 }
 
 /// While its component is down a lane gives only what has been held for the longest hold. What has not is not even
-/// met: it would be put off to its own longest hold, and be overdue only as long after that once more.
+/// met: a lane of a million would be put off row by row. Those already put off have their own time.
 fn overdue(lane: &Lane, setting: &Setting) -> Span {
     let limits = setting.limits(lane.class);
     match limits.longest_hold {

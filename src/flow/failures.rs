@@ -154,7 +154,7 @@ fn plan(page: &[Failure], known: &Known, dwell: Span) -> Planned {
             planned.outcomes.push((failure.id, reason.as_str()));
             continue;
         }
-        let own_fault = failure.own_fault_episode >= failure.episode;
+        let own_fault = failure.own_fault_episode == failure.episode;
         let subscribers = known.concerned.get(&failure.id).map_or(&[][..], Vec::as_slice);
         let stands = |subscriber: &SubscriberId| {
             let named = known.named(failure, *subscriber);

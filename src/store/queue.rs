@@ -13,15 +13,26 @@ use uuid::fmt::Simple;
 
 statements! {
     LANES = super::Sql::same(
-        "SELECT id, class, fence_kind, fence_id, down_since, next_due FROM
+        "SELECT id, class, fence_kind, fence_id, down_since, next_due, next_held FROM
             (SELECT l.id, l.class, l.fence_kind, l.fence_id, k.down_since,
-                (SELECT MIN(d.due_at) FROM delivery d WHERE d.lane_id = l.id AND d.state = 'queued') AS next_due
+                (SELECT MIN(d.due_at) FROM delivery d WHERE d.lane_id = l.id AND d.state = 'queued') AS next_due,
+                (SELECT MIN(d.due_at) FROM delivery d WHERE d.lane_id = l.id AND d.state = 'queued'
+                    AND d.reason IN ('awaiting_reconnection', 'component_down')) AS next_held
              FROM lane l LEFT JOIN component k ON l.fence_kind = 'component' AND k.id = l.fence_id WHERE l.closed_at IS NULL) AS x
          WHERE next_due IS NOT NULL",
     );
     // A thread with a mail on the wire or in quarantine waits for it; the unique index is the guard, this the filter.
     DUE = locking!(
         "SELECT d.id, d.thread_id, d.reaps FROM delivery d WHERE d.lane_id = $1 AND d.state = 'queued' AND d.due_at <= $2
+            AND NOT EXISTS (SELECT 1 FROM delivery b WHERE b.thread_id = d.thread_id
+                AND (b.state = 'sending' OR (b.state = 'unknown' AND b.quarantine_until IS NOT NULL)))
+         ORDER BY d.due_at, d.id LIMIT $3",
+        "FOR UPDATE OF d SKIP LOCKED"
+    );
+    // What was put off to the end of its own longest hold.
+    DUE_HELD = locking!(
+        "SELECT d.id, d.thread_id, d.reaps FROM delivery d WHERE d.lane_id = $1 AND d.state = 'queued'
+            AND d.reason IN ('awaiting_reconnection', 'component_down') AND d.due_at <= $2
             AND NOT EXISTS (SELECT 1 FROM delivery b WHERE b.thread_id = d.thread_id
                 AND (b.state = 'sending' OR (b.state = 'unknown' AND b.quarantine_until IS NOT NULL)))
          ORDER BY d.due_at, d.id LIMIT $3",
@@ -100,9 +111,24 @@ pub struct Lane {
     pub down_since: Option<Timestamp>,
     /// The earliest time something in it is due.
     pub next_due: Option<Timestamp>,
+    /// The same of what was put off to the end of its own longest hold.
+    pub next_held: Option<Timestamp>,
     /// How long something in it must have been due to be taken.
     #[sqlx(skip)]
     pub overdue: Span,
+}
+
+impl Lane {
+    /// Whether something in it is to be taken now.
+    #[must_use]
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        self.next_due.is_some_and(|due| due <= now - self.overdue) || self.has_held(now)
+    }
+
+    /// What was put off to the end of its own longest hold is due at that time, whatever the lane's own delay.
+    fn has_held(&self, now: Timestamp) -> bool {
+        self.overdue > Span::ZERO && self.overdue < Span(i64::MAX) && self.next_held.is_some_and(|due| due <= now)
+    }
 }
 
 /// A hold in force.
@@ -166,8 +192,16 @@ pub async fn holds(tx: &mut Tx) -> Result<Vec<Hold>, StoreError> {
 /// # Errors
 /// When the database fails.
 pub async fn due(tx: &mut Tx, lane: &Lane, most: i64) -> Result<Vec<Due>, StoreError> {
-    let by = tx.now() - lane.overdue;
-    rows!(tx, Due, DUE, lane.id, by, most)
+    let now = tx.now();
+    let mut due: Vec<Due> = Vec::new();
+    if lane.has_held(now) {
+        due = rows!(tx, Due, DUE_HELD, lane.id, now, most)?;
+    }
+    let by = now - lane.overdue;
+    let rest = most - i64::try_from(due.len()).unwrap_or(most);
+    let others = rows!(tx, Due, DUE, lane.id, by, rest)?;
+    due.extend(others.into_iter().filter(|one| !due.iter().any(|other| other.id == one.id)).collect::<Vec<_>>());
+    Ok(due)
 }
 
 /// Marks deliveries as being sent.

@@ -37,7 +37,7 @@ statements! {
          FROM delivery_item i JOIN delivery d ON d.id = i.delivery_id JOIN connection c ON c.id = i.connection_id
          WHERE i.component_id = $1 AND i.connection_id IS NOT NULL AND i.corrects_id IS NULL AND i.failed_at <= $2
             AND (i.failed_at, i.delivery_id) >= ($3, $4) AND i.dropped IS NULL AND d.class = 'action_required'
-            AND c.own_fault_episode < i.episode AND c.cleared < i.episode
+            AND c.own_fault_episode <> i.episode AND c.cleared < i.episode
          ORDER BY i.failed_at, i.delivery_id LIMIT $5",
     );
     // A plan that joins one of them holds its row: only what is read after waiting for it is the truth.
@@ -52,7 +52,7 @@ statements! {
         "WHERE delivery.id = j.id AND delivery.state = 'queued' AND delivery.class = 'action_required' AND NOT EXISTS (
             SELECT 1 FROM delivery_item i JOIN connection c ON c.id = i.connection_id
             WHERE i.delivery_id = delivery.id AND i.dropped IS NULL AND c.cleared < i.episode
-                AND (c.own_fault_episode >= i.episode OR NOT EXISTS (SELECT 1 FROM episode e WHERE e.component_id = i.component_id
+                AND (c.own_fault_episode = i.episode OR NOT EXISTS (SELECT 1 FROM episode e WHERE e.component_id = i.component_id
                     AND e.n >= i.component_episode AND e.covers_from <= i.failed_at AND e.covers_until >= i.failed_at)))"
     );
     CORRECTED_ALREADY = over_rows!(

@@ -102,7 +102,7 @@ statements! {
         "JOIN delivery_item x ON x.delivery_id = j.id AND x.corrects_id IS NOT NULL
          JOIN delivery_item i ON i.delivery_id = x.corrects_id AND i.connection_id IS NOT NULL
          JOIN connection c ON c.id = i.connection_id AND c.cleared < i.episode
-         WHERE (c.own_fault_episode >= i.episode OR NOT EXISTS (SELECT 1 FROM episode e WHERE e.component_id = i.component_id
+         WHERE (c.own_fault_episode = i.episode OR NOT EXISTS (SELECT 1 FROM episode e WHERE e.component_id = i.component_id
                 AND e.covers_from <= i.failed_at AND e.covers_until >= i.failed_at))
             AND NOT EXISTS (SELECT 1 FROM delivery_item y WHERE y.delivery_id = j.id AND y.connection_id = i.connection_id)
          ORDER BY c.name"

@@ -159,7 +159,7 @@ impl Driver<'_> {
         let until = clock_of(one.covering.map(|c| c.until));
         let mut page = self.touched(|item| {
             let c = &self.world.connections[usize::from(item.connection)];
-            item.failed_at <= until && c.own_fault < item.episode.into() && c.cleared < item.episode.into()
+            item.failed_at <= until && c.own_fault != i64::from(item.episode) && c.cleared < item.episode.into()
         });
         page.retain(|of| self.key(*of) >= one.cursor);
         page.sort_by_key(|of| self.key(*of));

@@ -177,7 +177,7 @@ impl Driver<'_> {
     fn read_plan(&mut self, i: u8) -> Option<()> {
         let plan = self.world.plans.remove(usize::from(i));
         if !self.world.is_over(&plan) {
-            let own_fault = self.world.connections[usize::from(plan.connection)].own_fault >= plan.episode.into();
+            let own_fault = self.world.connections[usize::from(plan.connection)].own_fault == i64::from(plan.episode);
             self.world.planning = Some((plan, own_fault));
         }
         Some(())

@@ -312,7 +312,7 @@ impl World {
     pub fn is_truly_over(&self, connection: u8, outage: u8, failed_at: u8) -> bool {
         let c = &self.connections[usize::from(connection)];
         let covered = self.covered(0, failed_at);
-        c.cleared >= outage.into() || (covered && c.own_fault < outage.into())
+        c.cleared >= outage.into() || (covered && c.own_fault != i64::from(outage))
     }
 
     /// Whether a customer must act now, as far as anybody has said.

@@ -168,9 +168,8 @@ async fn say(w: &World, said: Vec<Said>) {
 
 /// Time passes until nothing waits any more: dwell, quarantine, stability, silence, confirmation, the longest hold.
 async fn rest(w: &mut World, subjects: &mut [Any]) {
-    // The longest hold is 12 hours. A mail that waited for its reconnection when the component went down again waits up
-    // to 12 hours more: a fault that is known and not mended. Then 16 hours here are enough.
-    for step in [(30, 1), (24, 10), (26, 60)] {
+    // The longest hold is 12 hours.
+    for step in [(30, 1), (24, 10), (16, 60)] {
         for _ in 0..step.0 {
             let now = w.now() + Span::minutes(step.1);
             subjects.iter_mut().for_each(|subject| each!(subject, one => one.pass(now)));

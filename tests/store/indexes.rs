@@ -121,6 +121,7 @@ fn cases() -> Vec<(&'static str, Vec<Value>, Option<&'static str>)> {
     vec![
         ("LANES", vec![], Some("delivery_due")),
         ("DUE", vec![Id(id(LANE, 4)), Number(90_000), Number(64)], Some("delivery_due")),
+        ("DUE_HELD", vec![Id(id(LANE, 4)), Number(90_000), Number(64)], Some("delivery_held")),
         ("ARM", vec![rows(DELIVERY)], None),
         ("DELIVERIES", vec![rows(DELIVERY)], None),
         ("TRUTHS", vec![rows(DELIVERY)], None),

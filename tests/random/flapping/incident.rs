@@ -113,6 +113,13 @@ impl Incident {
         *self.truths.iter().rev().find(|truth| truth.at <= at).unwrap()
     }
 
+    /// Whether a component was reported down after the resolution that an end told of: lesser trouble reopens nothing for
+    /// those who had their end, even where another component reopened the incident.
+    fn relapsed(&self, end: Timestamp, follows: &[usize]) -> bool {
+        let resolved = self.truths.iter().rposition(|truth| truth.at <= end && truth.resolved).unwrap();
+        self.truths[resolved..].iter().any(|truth| follows.iter().any(|at| truth.status[*at].is_down()))
+    }
+
     /// The components a mail lists, with their states.
     fn listed(&self, got: &Got) -> Vec<(usize, String)> {
         let text = plain(got);
@@ -217,6 +224,7 @@ impl Subject for Incident {
                 // What is said last must be all that is to be said.
                 self.check(&Got { at: truth.at, ..mails.last().unwrap().clone() }, follows).map(|_| ())
             }
+            (true, Some(Kind::End)) if !self.relapsed(mails.last().unwrap().at, follows) => Ok(()),
             (true, last) => Err(format!("is in trouble at rest; the last word: {last:?}")),
             (false, _) => Ok(()),
         }
