@@ -7,7 +7,7 @@ use super::recovery::{Sweep, SweepCommand, SweepEvent, after_quarantine, is_by_h
 use super::setting::Setting;
 use crate::domain::class::Class;
 use crate::domain::delivery::{Reason, Rule, State};
-use crate::domain::id::{ConnectionId, DeliveryId, ThreadId};
+use crate::domain::id::{ConnectionId, DeliveryId, LaneId, ThreadId};
 use crate::domain::time::Timestamp;
 use crate::failpoint;
 use crate::store::ingest::PlanRow;
@@ -17,15 +17,32 @@ use crate::store::{Store, StoreError, Tx, ingest, plan, queue, record, recover, 
 use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
 
+/// Recoveries of connections that are swept in one transaction.
+const AT_ONCE: i64 = 50;
+
 /// Sweeps some recoveries, one page each; `false` when there was nothing to do.
 ///
 /// # Errors
 /// When the database fails; what was not committed is done again.
 pub async fn sweep(store: &Store, setting: &Setting) -> Result<bool, StoreError> {
     let mut tx = store.begin().await?;
-    let found = recover::next(&mut tx, 50).await?;
+    let mut found = recover::next(&mut tx, AT_ONCE).await?;
+    // Those of connections go together; a covering one has a transaction for each of its pages.
+    if let Some(first) = found.iter().position(|one| one.connection_id.is_none()) {
+        found.truncate(first.max(1));
+    }
+    let mut touched = Vec::new();
     for one in &found {
-        sweep_one(&mut tx, setting, one).await?;
+        touched.push(match one.connection_id {
+            Some(connection) => recover::of_connection(&mut tx, connection, one.episode).await?,
+            None => Vec::new(),
+        });
+    }
+    if touched.iter().any(|of| !of.is_empty()) {
+        lock(&mut tx, &threads(touched.iter().flatten())).await?;
+    }
+    for (one, touched) in found.iter().zip(touched) {
+        sweep_one(&mut tx, setting, one, touched).await?;
     }
     if !found.is_empty() {
         failpoint::pass("sweeping");
@@ -37,27 +54,39 @@ pub async fn sweep(store: &Store, setting: &Setting) -> Result<bool, StoreError>
     Ok(!found.is_empty())
 }
 
-async fn sweep_one(tx: &mut Tx, setting: &Setting, one: &Recovery) -> Result<(), StoreError> {
+/// Takes all that a transaction will change before it changes any of it, in the order in which others take it: two of
+/// which each has what the other wants would have to begin anew.
+async fn lock(tx: &mut Tx, threads: &[ThreadId]) -> Result<LaneId, StoreError> {
+    // The lane first, so that two never write the same correction.
+    let lane = plan::lane(tx, Class::Correction, Fence::None).await?;
+    plan::lock_queued(tx, threads).await?;
+    Ok(lane)
+}
+
+async fn sweep_one(
+    tx: &mut Tx,
+    setting: &Setting,
+    one: &Recovery,
+    mut touched: Vec<Touched>,
+) -> Result<(), StoreError> {
     let page = setting.page.max(2);
     let mut machine = Sweep::new(one.connection_id.is_some(), one.covers_from.is_some(), page);
     let mut command = machine.start();
     let (mut withdrawn, mut corrected) = (0, 0);
     loop {
-        let (touched, event) = match command {
+        let event = match command {
             SweepCommand::ReadConnection => {
                 let connection = one.connection_id.unwrap_or(ConnectionId(Uuid::nil()));
                 queue::wake_corrections(tx, connection).await?;
-                (recover::of_connection(tx, connection, one.episode).await?, SweepEvent::Whole)
+                SweepEvent::Whole
             }
             SweepCommand::ReadPage { limit } => {
                 let start = one.covers_from.unwrap_or_default();
                 let from = (one.cursor_at.unwrap_or(start), one.cursor_id.unwrap_or_default());
                 let until = one.covers_until.unwrap_or_default();
-                let page = recover::of_component(tx, one.component_id, until, from, limit).await?;
-                let last = page.last().map(|t| (t.failed_at, t.delivery_id.0));
-                let event =
-                    SweepEvent::Page { full: page.len() as i64 == limit, moved: last.is_some_and(|l| l != from) };
-                (page, event)
+                touched = recover::of_component(tx, one.component_id, until, from, limit).await?;
+                let last = touched.last().map(|t| (t.failed_at, t.delivery_id.0));
+                SweepEvent::Page { full: touched.len() as i64 == limit, moved: last.is_some_and(|l| l != from) }
             }
             SweepCommand::Remember => return Ok(()),
             SweepCommand::Finish => return recover::swept(tx, one.id, withdrawn, corrected).await,
@@ -79,6 +108,9 @@ async fn take_back(
     of: &Recovery,
     touched: &[Touched],
 ) -> Result<(i64, i64), StoreError> {
+    if of.connection_id.is_none() && !touched.is_empty() {
+        lock(tx, &threads(touched.iter())).await?;
+    }
     let queued: Vec<DeliveryId> = touched.iter().filter(|t| t.state == State::Queued).map(|t| t.delivery_id).collect();
     let reason = if of.connection_id.is_some() { Reason::Recovered } else { Reason::CoveredByRecovery };
     let withdrawn = recover::withdraw_stale(tx, &queued, reason).await?;
@@ -95,12 +127,10 @@ pub(super) async fn correct(tx: &mut Tx, setting: &Setting, of: &[Touched]) -> R
     if of.is_empty() {
         return Ok(0);
     }
-    // Locked, so that two sweeps never write the same correction.
-    let lane = plan::lane(tx, Class::Correction, Fence::None).await?;
+    let threads = threads(of.iter());
+    let lane = lock(tx, &threads).await?;
     let originals: Vec<DeliveryId> = of.iter().map(|t| t.delivery_id).collect();
     let done: HashSet<_> = recover::corrected_already(tx, &originals).await?.into_iter().collect();
-    let threads: Vec<ThreadId> = of.iter().map(|t| t.thread_id).collect::<HashSet<_>>().into_iter().collect();
-    plan::siblings(tx, &threads).await?;
     let mut waiting: HashMap<ThreadId, DeliveryId> =
         recover::queued_corrections(tx, &threads).await?.into_iter().collect();
     let now = tx.now();
@@ -138,6 +168,10 @@ pub(super) async fn correct(tx: &mut Tx, setting: &Setting, of: &[Touched]) -> R
     plan::add_items(tx, &items).await?;
     failpoint::pass("correcting");
     Ok(i64::try_from(items.len()).unwrap_or(i64::MAX))
+}
+
+fn threads<'a>(of: impl Iterator<Item = &'a Touched>) -> Vec<ThreadId> {
+    of.map(|t| t.thread_id).collect::<HashSet<_>>().into_iter().collect()
 }
 
 /// Takes back what vanished workers held: unknown, in quarantine, with its correction if already stale.

@@ -44,7 +44,7 @@ statements! {
     SOURCES = super::Sql::same("SELECT sources FROM template_set WHERE hash = $1");
     OLD = locking!(
         "SELECT delivery_id FROM mail_copy WHERE stored_at <= $1 ORDER BY stored_at LIMIT $2",
-        "FOR UPDATE SKIP LOCKED"
+        "FOR NO KEY UPDATE SKIP LOCKED"
     );
     REMOVE = over_rows!(
         "DELETE FROM mail_copy WHERE delivery_id IN (SELECT j.id FROM", [id uuid], "WHERE TRUE)"

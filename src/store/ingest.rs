@@ -26,7 +26,7 @@ statements! {
     );
     LOCK_COMPONENTS = super::Sql::differs(
         "SELECT 1 FROM component WHERE $1 IS NULL",
-        "SELECT 1 FROM component WHERE key IN (SELECT j.key FROM json_to_recordset($1::json) AS j(key text)) ORDER BY id FOR UPDATE",
+        "SELECT 1 FROM component WHERE key IN (SELECT j.key FROM json_to_recordset($1::json) AS j(key text)) ORDER BY id FOR NO KEY UPDATE",
     );
     COMPONENT_KEYS = over_rows!(
         "SELECT DISTINCT k.key FROM", [key text],
@@ -34,7 +34,7 @@ statements! {
     );
     LOCK_CONNECTIONS = super::Sql::differs(
         "SELECT 1 FROM connection WHERE $1 IS NULL",
-        "SELECT 1 FROM connection WHERE key IN (SELECT j.key FROM json_to_recordset($1::json) AS j(key text)) ORDER BY id FOR UPDATE",
+        "SELECT 1 FROM connection WHERE key IN (SELECT j.key FROM json_to_recordset($1::json) AS j(key text)) ORDER BY id FOR NO KEY UPDATE",
     );
     CONNECTIONS = over_rows!(
         "SELECT c.id, c.key, k.key AS component_key, c.component_id, c.episode, c.cleared, c.own_fault_episode, c.asked_episode,
@@ -99,7 +99,7 @@ statements! {
     );
     INCIDENT = locking!(
         "SELECT id, title, phase, impact, revision, started_at, updated_at, resolved_at FROM incident WHERE key = $1",
-        "FOR UPDATE"
+        "FOR NO KEY UPDATE"
     );
     SAVE_INCIDENT = super::Sql::same(
         "INSERT INTO incident (id, key, title, phase, impact, revision, started_at, updated_at, resolved_at, created_at)

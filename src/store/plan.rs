@@ -21,7 +21,7 @@ statements! {
          WHERE p.kind IN ('notice', 'component_up') AND p.done_at IS NULL AND NOT EXISTS (SELECT 1 FROM plan q
             WHERE q.matter_id = p.matter_id AND q.done_at IS NULL AND (q.created_at, q.id) < (p.created_at, p.id) AND q.kind IN ('notice', 'component_up'))
          ORDER BY p.id LIMIT 1",
-        "FOR UPDATE SKIP LOCKED"
+        "FOR NO KEY UPDATE SKIP LOCKED"
     );
     ANYTHING_TO_PLAN = super::Sql::same(
         "SELECT CAST(CASE WHEN EXISTS (SELECT 1 FROM plan WHERE done_at IS NULL) THEN 1 ELSE 0 END AS BIGINT)",
@@ -65,7 +65,7 @@ statements! {
     LOCK_QUEUED = super::Sql::differs(
         "SELECT 1 FROM delivery WHERE $1 IS NULL",
         "SELECT 1 FROM delivery WHERE thread_id IN (SELECT j.id FROM json_to_recordset($1::json) AS j(id uuid))
-            AND state = 'queued' ORDER BY id FOR UPDATE",
+            AND state = 'queued' ORDER BY id FOR NO KEY UPDATE",
     );
     PLANNED_ALREADY = over_rows!(
         "SELECT d.subscriber_id FROM", [cause_id uuid, subscriber_id uuid],
@@ -119,7 +119,7 @@ statements! {
     );
     FIND_LANE = locking!(
         "SELECT id FROM lane WHERE class = $1 AND fence_kind = $2 AND fence_id = $3",
-        "FOR UPDATE"
+        "FOR NO KEY UPDATE"
     );
     ADD_LANE = super::Sql::same(
         "INSERT INTO lane (id, class, fence_kind, fence_id, created_at) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
@@ -131,7 +131,7 @@ statements! {
                     AND e.covers_from <= p.failed_at AND e.covers_until >= p.failed_at) AS covered
          FROM plan p JOIN connection c ON c.id = p.connection_id JOIN component k ON k.id = p.component_id
          WHERE p.kind = 'failure' AND p.done_at IS NULL AND p.id > $1 ORDER BY p.id LIMIT $2",
-        "FOR UPDATE OF p SKIP LOCKED"
+        "FOR NO KEY UPDATE OF p SKIP LOCKED"
     );
     CONCERNED = over_rows!(
         "SELECT j.id, s.subscriber_id FROM", [id uuid, connection_id uuid],
@@ -502,6 +502,14 @@ pub async fn add_threads(tx: &mut Tx, of: &[NewThread]) -> Result<(), StoreError
         return Ok(());
     }
     exec!(tx, ADD_THREADS, json(&list)).map(drop)
+}
+
+/// Locks what is queued in threads, always in the same order.
+///
+/// # Errors
+/// When the database fails.
+pub async fn lock_queued(tx: &mut Tx, of: &[ThreadId]) -> Result<(), StoreError> {
+    exec!(tx, LOCK_QUEUED, ids(of.iter().map(|t| &t.0))).map(drop)
 }
 
 /// The undecided or possibly mailed deliveries of threads; queued ones are locked.

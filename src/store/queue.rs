@@ -27,7 +27,7 @@ statements! {
             AND NOT EXISTS (SELECT 1 FROM delivery b WHERE b.thread_id = d.thread_id
                 AND (b.state = 'sending' OR (b.state = 'unknown' AND b.quarantine_until IS NOT NULL)))
          ORDER BY d.due_at, d.id LIMIT $3",
-        "FOR UPDATE OF d SKIP LOCKED"
+        "FOR NO KEY UPDATE OF d SKIP LOCKED"
     );
     // What was put off to the end of its own longest hold.
     DUE_HELD = locking!(
@@ -36,7 +36,7 @@ statements! {
             AND NOT EXISTS (SELECT 1 FROM delivery b WHERE b.thread_id = d.thread_id
                 AND (b.state = 'sending' OR (b.state = 'unknown' AND b.quarantine_until IS NOT NULL)))
          ORDER BY d.due_at, d.id LIMIT $3",
-        "FOR UPDATE OF d SKIP LOCKED"
+        "FOR NO KEY UPDATE OF d SKIP LOCKED"
     );
     ARM = over_rows!(
         "UPDATE delivery SET state = 'sending', token = delivery.token + 1, owner = j.owner, lease_until = j.lease_until,

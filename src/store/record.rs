@@ -78,7 +78,7 @@ statements! {
         "SELECT 1 FROM delivery WHERE $1 IS NULL",
         "SELECT 1 FROM delivery WHERE class = 'correction' AND state = 'queued' AND thread_id IN (
             SELECT n.thread_id FROM json_to_recordset($1::json) AS j(id uuid)
-            JOIN delivery n ON n.id = j.id AND n.class = 'action_required') ORDER BY id FOR UPDATE",
+            JOIN delivery n ON n.id = j.id AND n.class = 'action_required') ORDER BY id FOR NO KEY UPDATE",
     );
     FOLD_EMPTY = over_rows!(
         "UPDATE delivery SET state = 'folded', reason = 'replaced_by_newer', folded_into = n.id, decided_at = j.at FROM",
@@ -96,7 +96,7 @@ statements! {
     );
     EXPIRED = locking!(
         "SELECT id, class, token, repeats, reaps FROM delivery WHERE state = 'sending' AND (lease_until <= $1 OR owner = $2) ORDER BY lease_until LIMIT $3",
-        "FOR UPDATE SKIP LOCKED"
+        "FOR NO KEY UPDATE SKIP LOCKED"
     );
     REAP = over_rows!(
         "UPDATE delivery SET state = 'unknown', reason = 'ambiguous', token = delivery.token + 1, maybe_mailed = TRUE,
@@ -113,7 +113,7 @@ statements! {
     QUARANTINED = locking!(
         "SELECT id, class, token, repeats, reaps FROM delivery WHERE quarantine_until IS NOT NULL AND quarantine_until <= $1
          ORDER BY quarantine_until LIMIT $2",
-        "FOR UPDATE SKIP LOCKED"
+        "FOR NO KEY UPDATE SKIP LOCKED"
     );
     SETTLE = over_rows!(
         "UPDATE delivery SET quarantine_until = NULL, state = j.state, reason = j.reason,

@@ -22,7 +22,7 @@ statements! {
     NEXT = locking!(
         "SELECT id, component_id, connection_id, episode, recovered_by, covers_from, covers_until, confirm_by, cursor_at, cursor_id
          FROM recovery WHERE swept_at IS NULL ORDER BY id LIMIT $1",
-        "FOR UPDATE SKIP LOCKED"
+        "FOR NO KEY UPDATE SKIP LOCKED"
     );
     OF_CONNECTION = super::Sql::same(
         "SELECT i.delivery_id, i.component_id, i.connection_id, i.episode, i.component_episode, i.failed_at, d.state, d.maybe_mailed,
@@ -39,12 +39,6 @@ statements! {
             AND (i.failed_at, i.delivery_id) >= ($3, $4) AND i.dropped IS NULL AND d.class = 'action_required'
             AND c.own_fault_episode <> i.episode AND c.cleared < i.episode
          ORDER BY i.failed_at, i.delivery_id LIMIT $5",
-    );
-    // A plan that joins one of them holds its row: only what is read after waiting for it is the truth.
-    LOCK_STALE = super::Sql::differs(
-        "SELECT 1 FROM delivery WHERE $1 IS NULL",
-        "SELECT 1 FROM delivery WHERE id IN (SELECT j.id FROM json_to_recordset($1::json) AS j(id uuid))
-            AND state = 'queued' ORDER BY id FOR UPDATE",
     );
     WITHDRAW_STALE = over_rows!(
         "UPDATE delivery SET state = 'withdrawn', reason = j.reason, decided_at = j.at FROM",
@@ -85,7 +79,7 @@ statements! {
     UNCONFIRMED_RECOVERIES = locking!(
         "SELECT id, component_id, covers_from, covers_until FROM recovery
          WHERE confirm_by IS NOT NULL AND confirmed_at IS NULL AND confirm_by <= $1 ORDER BY confirm_by LIMIT 1",
-        "FOR UPDATE SKIP LOCKED"
+        "FOR NO KEY UPDATE SKIP LOCKED"
     );
     UNCONFIRMED_KEYS = super::Sql::same(
         "SELECT key FROM connection WHERE component_id = $1 AND failed_at >= $2 AND failed_at <= $3 AND cleared < episode
@@ -230,7 +224,8 @@ pub async fn of_component(
     rows!(tx, Touched, OF_COMPONENT, component, until, from.0, from.1, page)
 }
 
-/// Withdraws those of some queued mails that name nothing true any more; how many.
+/// Withdraws those of some queued mails that name nothing true any more; how many. Their threads are locked before: a
+/// plan that joins one of them holds its row, and only what is read after waiting for it is the truth.
 ///
 /// # Errors
 /// When the database fails.
@@ -250,9 +245,7 @@ pub async fn withdraw_stale(
     }
     let at = tx.now().0;
     let list: Vec<_> = of.iter().map(|id| Row { id: id.0.simple(), reason: reason.as_str(), at }).collect();
-    let list = json(&list);
-    exec!(tx, LOCK_STALE, &list)?;
-    exec!(tx, WITHDRAW_STALE, &list)
+    exec!(tx, WITHDRAW_STALE, json(&list))
 }
 
 /// What of some mails has been taken back already: mail, connection, outage.

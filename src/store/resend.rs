@@ -20,7 +20,7 @@ statements! {
     LOCK_LANES = super::Sql::differs(
         "SELECT 1 WHERE $1 IS NULL",
         "SELECT 1 FROM lane WHERE class = 'incident_update' AND id IN (SELECT d.lane_id
-            FROM json_to_recordset($1::json) AS j(id uuid) JOIN delivery d ON d.id = j.id) ORDER BY id FOR UPDATE",
+            FROM json_to_recordset($1::json) AS j(id uuid) JOIN delivery d ON d.id = j.id) ORDER BY id FOR NO KEY UPDATE",
     );
     KNOWN = over_rows!(
         "SELECT d.id, d.class, d.state, d.reason, d.cause_id, d.subscriber_id, d.thread_id, d.notice_id, d.lane_id,

@@ -67,7 +67,7 @@ statements! {
         "SELECT b.name, b.level, b.at, b.booked_until FROM (SELECT value->>'name' AS name FROM json_each($1)) AS j
          JOIN rate_bucket b ON b.name = j.name ORDER BY b.name",
         "SELECT b.name, b.level, b.at, b.booked_until FROM json_to_recordset($1::json) AS j(name text)
-         JOIN rate_bucket b ON b.name = j.name ORDER BY b.name FOR UPDATE OF b",
+         JOIN rate_bucket b ON b.name = j.name ORDER BY b.name FOR NO KEY UPDATE OF b",
     );
     SET_BUCKETS = over_rows!(
         "UPDATE rate_bucket SET level = j.level, at = j.at, booked_until = j.booked_until FROM",
