@@ -12,6 +12,8 @@ deep_tests() {
 }
 
 deep() {
+    # Large amounts are worth some optimizing; debug assertions stay, and the failpoints with them.
+    export CARGO_PROFILE_DEV_OPT_LEVEL=1
     case $1 in
         model) deep_tests model ;;
         race | wire | kill | faults | zombies) deep_tests proof "$1::" ;;

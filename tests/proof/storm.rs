@@ -1,6 +1,7 @@
 //! A storm: connections of many subscribers break and recover at random through the API of running nodes, while
 //! mail goes. What the API answered is kept outside of the nodes.
 
+use crate::amount::amount;
 use crate::ledger::Heard;
 use crate::site::{Node, Site, until};
 use allclear::mail::sink::Sink;
@@ -210,7 +211,7 @@ impl Storm {
     pub async fn mails(&self, connection: &Connection, random: &mut StdRng) {
         let arrived = &self.ears.groups[connection.group];
         let enough = arrived.load(Ordering::Relaxed) + random.random_range(0..=self.size.crowd);
-        let limit = Duration::from_millis(random.random_range(0..2_000));
+        let limit = Duration::from_millis(random.random_range(0..amount(2_000, 60_000)));
         let _ = tokio::time::timeout(limit, until(async || arrived.load(Ordering::Relaxed) >= enough)).await;
     }
 

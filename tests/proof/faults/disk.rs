@@ -5,7 +5,6 @@ use crate::amount;
 use crate::cluster::{Cluster, fill, small_disk, unprivileged_user};
 use crate::site::until;
 use std::collections::BTreeMap;
-use std::time::Duration;
 use tokio::task::block_in_place;
 
 /// Refused so often, the disk is known to be full.
@@ -83,8 +82,14 @@ async fn refused(ground: &Ground) {
     let so_far = |ground: &Ground| ground.load().refusals().values().sum::<u64>();
     let before = so_far(ground);
     until(async || so_far(ground) >= before + REFUSED).await;
-    // For a while: what is on the wire comes back meanwhile, and finds no room.
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    // What was on the wire comes back meanwhile, and finds no room.
+    loop {
+        let (heard, before) = (ground.sink.count(), so_far(ground));
+        until(async || so_far(ground) >= before + REFUSED).await;
+        if ground.sink.count() == heard {
+            break;
+        }
+    }
 }
 
 fn check(refusals: &BTreeMap<String, u64>) {
