@@ -194,15 +194,15 @@ impl Signals {
     }
 }
 
-async fn rest(woken: &mut watch::Receiver<()>, failed: bool, poll: Duration, stop: &CancellationToken) {
-    if failed {
-        tokio::select! { () = tokio::time::sleep(REST) => {} () = stop.cancelled() => {} }
-        return;
-    }
-    tokio::select! {
-        _ = woken.changed() => {}
-        () = tokio::time::sleep(poll) => {}
-        () = stop.cancelled() => {}
+async fn rest<T>(woken: &mut watch::Receiver<()>, round: Round<T>, poll: Duration, stop: &CancellationToken) {
+    match round {
+        Round::Again => {}
+        Round::Failed => tokio::select! { () = tokio::time::sleep(REST) => {} () = stop.cancelled() => {} },
+        Round::Done(_) => tokio::select! {
+            _ = woken.changed() => {}
+            () = tokio::time::sleep(poll) => {}
+            () = stop.cancelled() => {}
+        },
     }
 }
 
@@ -215,11 +215,11 @@ async fn plan_loop(
 ) {
     while !stop.is_cancelled() {
         let planned = round("planning", worker::plan_all(&shared)).await;
-        if planned == Some(true) {
+        if matches!(planned, Round::Done(true)) {
             wake.send_replace(());
             woken.mark_unchanged();
         }
-        rest(&mut woken, planned.is_none(), poll, &stop).await;
+        rest(&mut woken, planned, poll, &stop).await;
     }
 }
 
@@ -232,11 +232,11 @@ async fn recover_loop(
 ) {
     while !stop.is_cancelled() {
         let recovered = round("the sweep", worker::recover_all(&shared)).await;
-        if recovered == Some(true) {
+        if matches!(recovered, Round::Done(true)) {
             wake.send_replace(());
             woken.mark_unchanged();
         }
-        rest(&mut woken, recovered.is_none(), poll, &stop).await;
+        rest(&mut woken, recovered, poll, &stop).await;
     }
 }
 
@@ -263,17 +263,30 @@ async fn dispatch_loop(
 ) {
     while !stop.is_cancelled() {
         let drained = round("dispatching", dispatcher.drain(|| stop.is_cancelled())).await;
-        rest(&mut woken, drained.is_none(), poll, &stop).await;
+        rest(&mut woken, drained, poll, &stop).await;
     }
 }
 
-/// A round of a loop; nothing when it failed, which is told. A panic ends the round and never the loop: the process
-/// would go on taking in what nobody plans or sends.
-async fn round<T>(what: &str, work: impl Future<Output = Result<T, StoreError>>) -> Option<T> {
+/// How a round of a loop ended.
+enum Round<T> {
+    Done(T),
+    /// Another node had what it wanted: it begins anew at once.
+    Again,
+    /// It is tried again after a rest.
+    Failed,
+}
+
+/// A round of a loop; that it failed is told. A panic ends the round and never the loop: the process would go on taking
+/// in what nobody plans or sends.
+async fn round<T>(what: &str, work: impl Future<Output = Result<T, StoreError>>) -> Round<T> {
     match caught::round(work).await {
-        Ok(Ok(done)) => return Some(done),
+        Ok(Ok(done)) => return Round::Done(done),
+        Ok(Err(e)) if e.is_turned_back() => {
+            tracing::info!(error = %e, "{what} met another node, and begins anew: {e}");
+            return Round::Again;
+        }
         Ok(Err(e)) => tracing::error!(error = %e, "{what} failed, and is tried again: {e}; {}", e.hint()),
         Err(panic) => tracing::error!("{what} met a fault of the program, and is tried again: {panic}"),
     }
-    None
+    Round::Failed
 }

@@ -42,8 +42,15 @@ impl StoreError {
     #[must_use]
     pub fn is_conflict(&self) -> bool {
         let Self::Failed { source: sqlx::Error::Database(e), .. } = self else { return false };
-        // PostgreSQL: serialization failure, deadlock. The other one goes on; this one comes again.
-        e.is_unique_violation() || matches!(e.code().as_deref(), Some("40001" | "40P01"))
+        e.is_unique_violation() || self.is_turned_back()
+    }
+
+    /// Whether the database let another transaction go first (PostgreSQL: serialization failure, deadlock): the same will
+    /// work at once.
+    #[must_use]
+    pub fn is_turned_back(&self) -> bool {
+        let Self::Failed { source: sqlx::Error::Database(e), .. } = self else { return false };
+        matches!(e.code().as_deref(), Some("40001" | "40P01"))
     }
 
     /// Whether the database is away or busy, so that the same may work a little later.

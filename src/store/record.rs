@@ -283,7 +283,7 @@ async fn settle_rows(tx: &mut Tx, of: &[&Settled]) -> Result<u64, StoreError> {
         mailed: i64,
     }
     let at = tx.now().0;
-    let list: Vec<_> = of
+    let mut list: Vec<_> = of
         .iter()
         .map(|s| Row {
             id: s.id.0.simple(),
@@ -297,6 +297,8 @@ async fn settle_rows(tx: &mut Tx, of: &[&Settled]) -> Result<u64, StoreError> {
             mailed: i64::from(s.is_mailed()),
         })
         .collect();
+    // In the order in which others take rows.
+    list.sort_unstable_by_key(|row| *row.id.as_uuid());
     exec!(tx, OUTCOMES, json(&list))
 }
 
