@@ -21,11 +21,11 @@ statements! {
     );
     // Whoever reads pins locks the component, so that opening and recovering are ordered against it.
     SHARE_COMPONENTS = super::Sql::differs(
-        "SELECT 1 FROM component WHERE $1 IS NULL",
+        "SELECT 1 WHERE $1 IS NULL",
         "SELECT 1 FROM component WHERE key IN (SELECT j.key FROM json_to_recordset($1::json) AS j(key text)) ORDER BY id FOR SHARE",
     );
     LOCK_COMPONENTS = super::Sql::differs(
-        "SELECT 1 FROM component WHERE $1 IS NULL",
+        "SELECT 1 WHERE $1 IS NULL",
         "SELECT 1 FROM component WHERE key IN (SELECT j.key FROM json_to_recordset($1::json) AS j(key text)) ORDER BY id FOR NO KEY UPDATE",
     );
     COMPONENT_KEYS = over_rows!(
@@ -33,7 +33,7 @@ statements! {
         "JOIN connection c ON c.key = j.key JOIN component k ON k.id = c.component_id"
     );
     LOCK_CONNECTIONS = super::Sql::differs(
-        "SELECT 1 FROM connection WHERE $1 IS NULL",
+        "SELECT 1 WHERE $1 IS NULL",
         "SELECT 1 FROM connection WHERE key IN (SELECT j.key FROM json_to_recordset($1::json) AS j(key text)) ORDER BY id FOR NO KEY UPDATE",
     );
     CONNECTIONS = over_rows!(

@@ -63,7 +63,7 @@ statements! {
     );
     // A join adds items: the row must not be claimed meanwhile.
     LOCK_QUEUED = super::Sql::differs(
-        "SELECT 1 FROM delivery WHERE $1 IS NULL",
+        "SELECT 1 WHERE $1 IS NULL",
         "SELECT 1 FROM delivery WHERE thread_id IN (SELECT j.id FROM json_to_recordset($1::json) AS j(id uuid))
             AND state = 'queued' ORDER BY id FOR NO KEY UPDATE",
     );

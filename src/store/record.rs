@@ -73,12 +73,15 @@ statements! {
          WHERE delivery_item.delivery_id = c.id AND delivery_item.connection_id = ni.connection_id
             AND delivery_item.episode < ni.episode AND delivery_item.dropped IS NULL"
     );
-    // A sweep that joins one of them holds its row: only what is read after waiting for it is the truth.
-    LOCK_CORRECTIONS = super::Sql::differs(
-        "SELECT 1 FROM delivery WHERE $1 IS NULL",
-        "SELECT 1 FROM delivery WHERE class = 'correction' AND state = 'queued' AND thread_id IN (
-            SELECT n.thread_id FROM json_to_recordset($1::json) AS j(id uuid)
-            JOIN delivery n ON n.id = j.id AND n.class = 'action_required') ORDER BY id FOR NO KEY UPDATE",
+    // All that an outcome changes, in the order in which others take rows: two of which each holds what the other wants
+    // would have to begin anew. And only what is read after waiting for a sweep that joins a correction is the truth.
+    LOCK = super::Sql::differs(
+        "SELECT 1 WHERE $1 IS NULL",
+        "SELECT 1 FROM delivery WHERE id IN (SELECT j.id FROM json_to_recordset($1::json) AS j(id uuid)
+            UNION ALL SELECT c.id FROM json_to_recordset($1::json) AS j(id uuid)
+                JOIN delivery n ON n.id = j.id AND n.class = 'action_required'
+                JOIN delivery c ON c.thread_id = n.thread_id AND c.class = 'correction' AND c.state = 'queued')
+         ORDER BY id FOR NO KEY UPDATE",
     );
     FOLD_EMPTY = over_rows!(
         "UPDATE delivery SET state = 'folded', reason = 'replaced_by_newer', folded_into = n.id, decided_at = j.at FROM",
@@ -178,6 +181,7 @@ pub struct Overdue {
 /// # Errors
 /// When the database fails.
 pub async fn outcomes(tx: &mut Tx, owner: &str, of: &[Settled]) -> Result<(), StoreError> {
+    exec!(tx, LOCK, super::browse::ids(&of.iter().map(|s| s.id).collect::<Vec<_>>()))?;
     attempts(tx, owner, of).await?;
     let all: Vec<&Settled> = of.iter().collect();
     if decide(tx, &all).await? < all.len() as u64 {
@@ -283,7 +287,7 @@ async fn settle_rows(tx: &mut Tx, of: &[&Settled]) -> Result<u64, StoreError> {
         mailed: i64,
     }
     let at = tx.now().0;
-    let mut list: Vec<_> = of
+    let list: Vec<_> = of
         .iter()
         .map(|s| Row {
             id: s.id.0.simple(),
@@ -297,8 +301,6 @@ async fn settle_rows(tx: &mut Tx, of: &[&Settled]) -> Result<u64, StoreError> {
             mailed: i64::from(s.is_mailed()),
         })
         .collect();
-    // In the order in which others take rows.
-    list.sort_unstable_by_key(|row| *row.id.as_uuid());
     exec!(tx, OUTCOMES, json(&list))
 }
 
@@ -308,7 +310,9 @@ async fn settle_rows(tx: &mut Tx, of: &[&Settled]) -> Result<u64, StoreError> {
 /// When the database fails.
 pub async fn replace_late_corrections(tx: &mut Tx, of: &[DeliveryId]) -> Result<(), StoreError> {
     let newer: Vec<(DeliveryId,)> = rows!(tx, (DeliveryId,), ASKED_SINCE, super::browse::ids(of))?;
-    replace_corrections(tx, &newer.into_iter().map(|row| row.0).collect::<Vec<_>>()).await
+    let newer: Vec<DeliveryId> = newer.into_iter().map(|row| row.0).collect();
+    exec!(tx, LOCK, super::browse::ids(&newer))?;
+    replace_corrections(tx, &newer).await
 }
 
 async fn replace_corrections(tx: &mut Tx, accepted: &[DeliveryId]) -> Result<(), StoreError> {
@@ -322,7 +326,6 @@ async fn replace_corrections(tx: &mut Tx, accepted: &[DeliveryId]) -> Result<(),
     }
     let at = tx.now().0;
     let list = json(&accepted.iter().map(|id| Row { id: id.0.simple(), at }).collect::<Vec<_>>());
-    exec!(tx, LOCK_CORRECTIONS, &list)?;
     if exec!(tx, REPLACE_CORRECTED, &list)? > 0 {
         exec!(tx, FOLD_EMPTY, &list)?;
     }

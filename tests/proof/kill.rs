@@ -49,6 +49,8 @@ async fn killed(on: On) {
     let ledger = running.end().await;
     let counts = judge(&site, &node, &sink, &ledger).await;
     assert!(counts.copies <= stops.len() as u64 * load::SLOTS, "{counts}");
+    // Each of them was on the wire at two kills.
+    assert!(counts.given_up as u64 <= stops.len() as u64 * load::SLOTS / 2, "{counts}");
     let missed: Vec<_> = points().filter(|point| !hits.contains_key(*point)).collect();
     assert!(missed.is_empty(), "never killed at {missed:?}: {hits:?}");
     println!("{on:?}: {} kills {hits:?}: {counts}", stops.len());

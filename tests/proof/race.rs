@@ -28,7 +28,7 @@ pub fn assert_true(found: &Found) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_was_asked_is_told_that_it_is_over_and_nobody_else() {
     let mut random = random();
-    let size = Size { groups: 12, crowd: amount(8, 64), recoveries: amount(400, 5_000), drained: false };
+    let size = Size { groups: 12, crowd: amount(8, 120), recoveries: amount(400, 5_000), drained: false };
     let sink = Sink::start(Script::default()).await.unwrap();
     let mut storm = Storm::new(Site::new(On::Postgres, sink.port(), "").await, size).await;
     storm.start("one", &RACER).await;

@@ -15,7 +15,7 @@ pub struct Counts {
     /// Copies beyond the first of a mail.
     pub copies: u64,
     /// Mails owed of which nobody can know whether they left: killed with it more often than it is repeated.
-    given_up: usize,
+    pub given_up: usize,
 }
 
 impl fmt::Display for Counts {

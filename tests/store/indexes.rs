@@ -128,6 +128,8 @@ fn cases() -> Vec<(&'static str, Vec<Value>, Option<&'static str>)> {
         ("CLAIMS", vec![rows(DELIVERY)], Some("delivery_item_once")),
         ("ITEMS original_claimed_at", vec![rows(DELIVERY)], Some("delivery_item_once")),
         ("OUTCOMES", vec![rows(DELIVERY)], None),
+        ("LOCK", vec![rows(DELIVERY)], None),
+        ("LOCK_QUEUED", vec![rows(THREAD)], None),
         ("SIBLINGS", vec![rows(THREAD)], Some("delivery_by_thread")),
         ("OF_CONNECTION dropped", vec![Id(id(CONNECTION, 77)), Number(1)], Some("delivery_item_by_connection")),
         (
