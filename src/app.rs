@@ -115,10 +115,17 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     for dispatcher in worker::dispatchers(&shared, &transports(config), GROUPS) {
         loops.spawn(dispatch_loop(dispatcher, woken.clone(), poll, stop.clone()));
     }
+    // What comes in here is told to the other nodes, and theirs wakes this one.
+    let (said, saying) = watch::channel(());
+    loops.spawn(tell_loop(store.clone(), shared.owner.clone(), saying, stop.clone()));
+    loops.spawn(listen_loop(store.clone(), shared.owner.clone(), wake.clone(), stop.clone()));
     let api = Api { store: store.clone(), setting: shared.setting.clone(), max_body_bytes: config.http.max_body_bytes };
     let routes = router(api).layer(axum::middleware::map_response(move |response: axum::response::Response| {
         // Something may have been taken in; a wake-up is a courtesy, the poll is the truth.
         wake.send_replace(());
+        if response.status() == axum::http::StatusCode::ACCEPTED {
+            said.send_replace(());
+        }
         std::future::ready(response)
     }));
     let done = CancellationToken::new();
@@ -238,6 +245,38 @@ async fn recover_loop(
         }
         rest(&mut woken, recovered, poll, &stop).await;
     }
+}
+
+/// Tells the other nodes what was taken in here; what comes meanwhile is told with the next.
+async fn tell_loop(store: Store, owner: String, mut saying: watch::Receiver<()>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            said = saying.changed() => if said.is_err() { return },
+            () = stop.cancelled() => return,
+        }
+        if let Err(e) = store.tell(&owner).await {
+            tracing::debug!(error = %e, "the other nodes are not told: {e}");
+        }
+    }
+}
+
+/// Wakes the loops when another node has taken something in.
+async fn listen_loop(store: Store, owner: String, wake: watch::Sender<()>, stop: CancellationToken) {
+    let hearing = async {
+        loop {
+            match store.listen(&owner).await {
+                Ok(None) => return,
+                Ok(Some(mut news)) => {
+                    while news.next().await.is_ok() {
+                        wake.send_replace(());
+                    }
+                }
+                Err(e) => tracing::debug!(error = %e, "the other nodes are not heard: {e}"),
+            }
+            tokio::time::sleep(REST).await;
+        }
+    };
+    tokio::select! { () = hearing => {} () = stop.cancelled() => {} }
 }
 
 /// Holds the node's name until everything is done; a node that lost it stops, since the other takes it for dead.

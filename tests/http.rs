@@ -161,6 +161,60 @@ async fn an_import_that_cannot_begin_or_breaks_off_says_why() {
     assert_eq!(reply.status, StatusCode::FORBIDDEN);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn signals_in_lines_are_taken_in_whatever_their_number_and_the_wrong_ones_answered() {
+    let face = Face::furnished().await;
+    let post = |body: Body| import("/v1/signals", "application/x-ndjson", &face.token, body);
+    // More than a body of the other paths may have; the same connection fails and recovers again and again.
+    let signal = |n: u64| {
+        let (what, more) = [("recovered", ""), ("failed", "\"fault\":\"permanent\",")][usize::from(n % 2 == 1)];
+        format!(
+            "{{\"connection\":\"inbox-1\",\"what\":\"{what}\",{more}\"sequence\":{n},\"observed_at\":\"2026-04-30T17:00:00Z\"}}\n"
+        )
+    };
+    let many: String = (1..=12_000).map(signal).collect();
+    assert!(many.len() > 1_000_000);
+    let lines = format!("{many}\n{{\"connection\":\"x\",\"what\":\"failed\"}}\nnonsense\n{}\n", "y".repeat(20_000));
+    let done = face.raw(post(lines.clone().into())).await;
+    assert_eq!(done.status, StatusCode::ACCEPTED, "{}", done.body);
+    assert_eq!((&done.body["lines"], &done.body["refused_total"]), (&json!(12_004), &json!(3)));
+    let refused: Vec<_> = done.body["refused"].as_array().unwrap().iter().map(|r| (&r["line"], &r["field"])).collect();
+    assert_eq!(
+        refused,
+        [(&json!(12_002), &json!("connection")), (&json!(12_003), &json!("body")), (&json!(12_004), &json!("line"))]
+    );
+    let again = face.raw(post(lines.into())).await;
+    let outcomes = again.body["outcomes"].as_object().unwrap();
+    assert!(outcomes.keys().all(|outcome| outcome == "repeated" || outcome == "stale_at_birth"), "{outcomes:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lines_of_signals_that_break_off_or_are_all_wrong_say_how_far_they_came() {
+    let face = Face::furnished().await;
+    let post = |token: &str, body: Body| import("/v1/signals", "application/jsonl", token, body);
+    let failed = "{\"connection\":\"inbox-1\",\"what\":\"failed\",\"fault\":\"permanent\"}\n";
+    let broken = Body::from_stream(futures_util::stream::iter([Ok(failed), Err(std::io::Error::other("gone"))]));
+    let reply = face.raw(post(&face.token, broken)).await;
+    assert_eq!(reply.status, StatusCode::BAD_REQUEST);
+    assert!(reply.body["detail"].as_str().unwrap().contains("after line 1"), "{}", reply.body);
+    let again =
+        face.post("/v1/signals", &json!({"connection": "inbox-1", "what": "failed", "fault": "permanent"})).await;
+    assert_eq!(again.body["outcome"], "repeated", "what came before the end was taken in: {}", again.body);
+    let wrong = face.raw(post(&face.token, "{}\n".repeat(5_000).into())).await;
+    assert_eq!((wrong.status, wrong.fields().len()), (StatusCode::UNPROCESSABLE_ENTITY, 1_000));
+    assert!(wrong.fields()[999].starts_with("line 1000: "), "{}", wrong.fields()[999]);
+    let mut keyed = post(&face.token, failed.into());
+    keyed.headers_mut().insert("idempotency-key", "k".parse().unwrap());
+    assert_eq!(face.raw(keyed).await.fields(), ["Idempotency-Key"]);
+    // A key that may not declare connections well, and one that may say nothing.
+    let signaller = Face::new(&[Scope::Signal]).await;
+    let covering = "{\"component\":\"imap\",\"what\":\"recovered\",\"connections\":\"all\"}\n";
+    let reply = signaller.raw(post(&signaller.token, covering.into())).await;
+    assert_eq!(reply.body["refused"][0]["field"], "connections", "{}", reply.body);
+    let reader = Face::new(&[Scope::Read]).await;
+    assert_eq!(reader.raw(post(&reader.token, failed.into())).await.status, StatusCode::FORBIDDEN);
+}
+
 fn incident() -> Value {
     json!({
         "kind": "incident", "incident": "2026-04-30", "title": "Mail is late", "phase": "investigating",

@@ -1,7 +1,7 @@
 //! `allclear enqueue`
 
 use super::failure::Failure;
-use super::{Context, caller, input};
+use super::{Context, caller, input, tell};
 use crate::flow::ingest::{self, Answer, Keyed};
 use crate::flow::reading;
 use std::path::PathBuf;
@@ -25,6 +25,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<u8, Failure> {
     let store = context.store().await?;
     let keyed = Keyed { key: args.idempotency_key.as_deref(), body: &body };
     let answer = ingest::notice(&store, &context.settings(), &caller(), &said, keyed).await?;
+    tell(&store).await;
     context.answer(&answer, || line(&answer))?;
     Ok(0)
 }

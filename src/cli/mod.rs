@@ -163,6 +163,11 @@ fn caller() -> Caller {
     Caller { source: "cli".to_owned(), may_cover: true }
 }
 
+/// Wakes the nodes that serve, where they can be: it is taken in, and their poll finds it all the same.
+async fn tell(store: &Store) {
+    let _ = store.tell("cli").await;
+}
+
 fn who() -> String {
     let user = std::env::var("USER").ok().filter(|user| !user.is_empty() && user.len() <= 100);
     format!("cli:{}", output::printable(&user.unwrap_or_else(|| "unknown".to_owned())))

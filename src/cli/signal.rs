@@ -1,18 +1,16 @@
 //! `allclear signal`
 
-use super::failure::{Failure, PARTIAL, USAGE};
-use super::{Context, caller, enqueue, input, output};
+use super::failure::{FAILURE, Failure, PARTIAL, USAGE};
+use super::{Context, caller, enqueue, output, tell};
 use crate::domain::connection::{By, Fault, What};
 use crate::domain::time::Timestamp;
+use crate::flow::bulk;
 use crate::flow::ingest::{self, Answer, Keyed};
 use crate::flow::intake::{Covers, FieldError, SignalIn};
-use crate::flow::reading;
-use crate::store::Store;
 use serde::Serialize;
-use std::path::PathBuf;
-
-/// Signals taken in together: enough to be fast, few enough not to keep others out for long.
-const BATCH: usize = 500;
+use std::path::{Path, PathBuf};
+use tokio::fs::File;
+use tokio::io::BufReader;
 
 /// `allclear signal`
 #[derive(clap::Args, Debug)]
@@ -67,8 +65,7 @@ fn covers(text: &str) -> Result<Covers, String> {
 
 pub(super) async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
     if let Some(file) = &args.file {
-        let body = input(file, context.config.http.max_body_bytes)?;
-        return many(context, &body).await;
+        return many(context, file).await;
     }
     let what = args.what.ok_or_else(|| Failure::new(USAGE, "--what is missing", "say what happened"))?;
     let said = SignalIn {
@@ -87,6 +84,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
     let keyed = Keyed { key: args.idempotency_key.as_deref(), body: &body };
     let store = context.store().await?;
     let mut answer = ingest::signal(&store, &context.settings(), &caller(), &said, keyed).await?;
+    tell(&store).await;
     ingest::drain_state(&store, &mut answer).await?;
     context.answer(&answer, || enqueue::line(&answer))?;
     Ok(0)
@@ -94,68 +92,89 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
 
 /// What became of one line.
 #[derive(Serialize)]
-struct Line {
-    line: usize,
+struct Line<'a> {
+    line: u64,
     #[serde(flatten)]
-    answer: Option<Answer>,
+    answer: Option<&'a Answer>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<FieldError>,
+    error: Option<&'a FieldError>,
 }
 
-async fn many(context: &Context, body: &[u8]) -> Result<u8, Failure> {
+/// Tells of each line when it is taken in: nothing of a long file is kept.
+struct Told {
+    json: bool,
+    lines: u64,
+    wrong: u64,
+    failed: Option<Failure>,
+}
+
+impl Told {
+    fn line(&mut self, of: &bulk::Line) -> bool {
+        self.lines += 1;
+        if let Err(error) = &of.answer {
+            self.wrong += 1;
+            eprintln!("error: line {}: {}: {}", of.number, error.field, output::printable(&error.what));
+        }
+        let text = match (&of.answer, self.json) {
+            (answer, true) => {
+                let line = Line { line: of.number, answer: answer.as_ref().ok(), error: answer.as_ref().err() };
+                let before = if self.lines == 1 { "[" } else { ",\n" };
+                format!("{before}{}", serde_json::to_string(&line).unwrap_or_default())
+            }
+            (Ok(answer), false) => enqueue::line(answer),
+            (Err(_), false) => return true,
+        };
+        self.failed = output::text(&text).err();
+        self.failed.is_none()
+    }
+
+    fn end(&self) -> Result<(), Failure> {
+        match (self.json, self.lines) {
+            (true, 0) => output::text("[]\n"),
+            (true, _) => output::text("]\n"),
+            (false, _) => Ok(()),
+        }
+    }
+}
+
+#[cfg(unix)]
+fn standard_input() -> std::io::Result<std::os::fd::OwnedFd> {
+    std::os::fd::AsFd::as_fd(&std::io::stdin()).try_clone_to_owned()
+}
+
+#[cfg(windows)]
+fn standard_input() -> std::io::Result<std::os::windows::io::OwnedHandle> {
+    std::os::windows::io::AsHandle::as_handle(&std::io::stdin()).try_clone_to_owned()
+}
+
+async fn many(context: &Context, file: &Path) -> Result<u8, Failure> {
+    let unreadable = |e: std::io::Error| {
+        let what = format!("{} cannot be read: {e}", file.display());
+        Failure::new(USAGE, what, "name a file this program may read, or - for standard input")
+    };
+    let input = match file.to_str() {
+        Some("-") => File::from_std(std::fs::File::from(standard_input().map_err(unreadable)?)),
+        _ => File::open(file).await.map_err(unreadable)?,
+    };
     let store = context.store().await?;
-    let mut done = Vec::new();
-    let mut batch: Vec<(usize, SignalIn)> = Vec::new();
-    for (number, line) in body.split(|byte| *byte == b'\n').enumerate() {
-        let number = number + 1;
-        if line.trim_ascii().is_empty() {
-            continue;
-        }
-        let read = reading::input::<SignalIn>(line).map_err(reading::Unreadable::into_field);
-        match read.and_then(|said| said.check().map(|()| said)) {
-            Ok(said) => batch.push((number, said)),
-            Err(error) => done.push(Line { line: number, answer: None, error: Some(error) }),
-        }
-        if batch.len() == BATCH {
-            take(context, &store, &mut batch, &mut done).await?;
-        }
+    let mut told = Told { json: context.json, lines: 0, wrong: 0, failed: None };
+    let input = BufReader::new(input);
+    let done = bulk::run(&store, &context.settings(), &caller(), input, |line| told.line(&line)).await;
+    tell(&store).await;
+    if let Some(failure) = told.failed.take() {
+        return Err(failure);
     }
-    take(context, &store, &mut batch, &mut done).await?;
-    done.sort_by_key(|line| line.line);
-    for line in &done {
-        if let Some(error) = &line.error {
-            eprintln!("error: line {}: {}: {}", line.line, error.field, output::printable(&error.what));
-        }
-    }
-    let wrong = done.iter().filter(|line| line.error.is_some()).count();
+    told.end()?;
+    done.map_err(|error| {
+        Failure::new(FAILURE, error.to_string(), "run it again with the whole file: what was taken in changes nothing")
+    })?;
+    let Told { lines, wrong, .. } = told;
     if wrong > 0 {
-        eprintln!(
-            "hint: correct the {wrong} lines and send them alone; the other {} were taken in",
-            done.len() - wrong
-        );
+        eprintln!("hint: correct the {wrong} lines and send them alone; the other {} were taken in", lines - wrong);
     }
-    context.answer(&done, || done.iter().filter_map(|line| line.answer.as_ref()).map(enqueue::line).collect())?;
     Ok(match wrong {
         0 => 0,
-        _ if wrong == done.len() => USAGE,
+        _ if wrong == lines => USAGE,
         _ => PARTIAL,
     })
-}
-
-async fn take(
-    context: &Context,
-    store: &Store,
-    batch: &mut Vec<(usize, SignalIn)>,
-    done: &mut Vec<Line>,
-) -> Result<(), Failure> {
-    let (numbers, said): (Vec<usize>, Vec<SignalIn>) = std::mem::take(batch).into_iter().unzip();
-    if said.is_empty() {
-        return Ok(());
-    }
-    let answers = ingest::many_signals(store, &context.settings(), &caller(), &said).await?;
-    done.extend(numbers.into_iter().zip(answers).map(|(line, answer)| match answer {
-        Ok(answer) => Line { line, answer: Some(answer), error: None },
-        Err(error) => Line { line, answer: None, error: Some(error) },
-    }));
-    Ok(())
 }

@@ -11,6 +11,7 @@
 
 mod addressing;
 pub mod audience;
+pub mod bulk;
 pub mod caught;
 pub mod claim;
 pub mod compose;

@@ -1,6 +1,6 @@
 //! The handlers of `/v1`.
 
-use super::{Api, Problem, auth};
+use super::{Api, Problem, auth, bulk};
 use crate::domain::id::RecoveryId;
 use crate::domain::key::Scope;
 use crate::flow::copies;
@@ -10,12 +10,12 @@ use crate::flow::reading;
 use crate::flow::register::{self, Put};
 use crate::flow::subscription as subscribing;
 use crate::store::recover::{self, Progress};
-use axum::Json;
 use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequestParts, Path, Query, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
@@ -50,10 +50,18 @@ pub(super) async fn notice(State(api): State<Api>, headers: HeaderMap, body: Bod
     Ok(accepted("notices", &answer))
 }
 
-/// `POST /v1/signals`; a recovery is answered at once with what is still on the wire.
-pub(super) async fn signal(State(api): State<Api>, headers: HeaderMap, body: Body) -> Answered {
+/// `POST /v1/signals`; a recovery is answered at once with what is still on the wire. JSON lines are many signals.
+pub(super) async fn signal(
+    State(api): State<Api>,
+    Extension(places): Extension<bulk::Places>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answered {
     let caller = auth::caller(&api, &headers, Scope::Signal).await?;
     let key = idempotency_key(&headers)?;
+    if is_json_lines(&media_type(&headers)) {
+        return bulk::signals(&api, &places, &caller, key, body).await;
+    }
     let body = json_body(&api, &headers, body).await?;
     let said: SignalIn = reading::input(&body)?;
     let keyed = Keyed { key: key.as_deref(), body: &body };
@@ -168,13 +176,21 @@ pub(super) async fn managed<T: DeserializeOwned>(
 }
 
 pub(super) async fn json_body(api: &Api, headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Problem> {
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let media_type = content_type.split(';').next().unwrap_or_default().trim();
-    if !media_type.eq_ignore_ascii_case("application/json") {
+    if media_type(headers) != "application/json" {
         return Err(Problem::not_json());
     }
     let read = to_bytes(body, api.max_body_bytes).await;
     read.map(Into::into).map_err(|_| Problem::too_large(api.max_body_bytes))
+}
+
+/// What the body is said to be, without parameters.
+pub(super) fn media_type(headers: &HeaderMap) -> String {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+pub(super) fn is_json_lines(media_type: &str) -> bool {
+    matches!(media_type, "application/x-ndjson" | "application/jsonl")
 }
 
 /// The header, bare or as a quoted structured-field string.

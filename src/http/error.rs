@@ -1,6 +1,7 @@
 //! Errors as `application/problem+json` (RFC 9457): what happened, in which fields, and what to do.
 
 use crate::flow::copies::MailError;
+use crate::flow::import::Refusal;
 use crate::flow::ingest::IngestError;
 use crate::flow::intake::FieldError;
 use crate::flow::reading::Unreadable;
@@ -81,6 +82,25 @@ impl Problem {
     pub fn cut(detail: &str) -> Self {
         let hint = "send all of it again: lines that were taken in are left alone";
         Self::new(StatusCode::BAD_REQUEST, "body_cut", format!("the body cannot be read to its end: {detail}"), hint)
+    }
+
+    /// 422: so many lines are wrong that the rest was not read.
+    #[must_use]
+    pub fn too_many_wrong(lines: u64, of: &[Refusal]) -> Self {
+        let detail = format!("{} of the first {lines} lines are wrong, and no more were read", of.len());
+        let hint = "correct the lines and send all of them again: those that were taken in change nothing";
+        let named = |one: &Refusal| FieldError::new(format!("line {}: {}", one.line, one.field), one.reason.clone());
+        Self {
+            errors: of.iter().map(named).collect(),
+            ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "too_many_wrong_lines", detail, hint)
+        }
+    }
+
+    /// The same of a body of lines, of which the first are taken in.
+    #[must_use]
+    pub fn after_lines(self, after: u64) -> Self {
+        let detail = format!("{}; lines 1 to {after} were taken in", self.detail);
+        Self { detail, hint: "send all lines again: those that were taken in change nothing".to_owned(), ..self }
     }
 
     /// 409: a resend is refused, by name.

@@ -1,6 +1,6 @@
 //! `POST /v1/import/{kind}`: the lines of a file as the body, taken in as they arrive.
 
-use super::api::Segment;
+use super::api::{Segment, is_json_lines, media_type};
 use super::{Api, Problem, auth};
 use crate::domain::key::Scope;
 use crate::domain::kind::Kind;
@@ -9,7 +9,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Extension, Query, State};
-use axum::http::{HeaderMap, header};
+use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
@@ -89,7 +89,7 @@ pub(super) async fn import(
 }
 
 /// The body's bytes; a caller who stays silent too long ends it.
-fn patient(body: Body) -> impl futures_util::Stream<Item = io::Result<axum::body::Bytes>> + Send + Unpin {
+pub(super) fn patient(body: Body) -> impl futures_util::Stream<Item = io::Result<axum::body::Bytes>> + Send + Unpin {
     let chunks = body.into_data_stream().map_err(io::Error::other);
     Box::pin(stream::unfold(chunks, |mut chunks| async move {
         let silent = || Some(Err(io::Error::new(io::ErrorKind::TimedOut, format!("nothing came for {SILENCE:?}"))));
@@ -99,11 +99,9 @@ fn patient(body: Body) -> impl futures_util::Stream<Item = io::Result<axum::body
 }
 
 fn format(headers: &HeaderMap) -> Result<Format, Problem> {
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let media_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    match media_type.as_str() {
+    match media_type(headers).as_str() {
         "text/csv" => Ok(Format::Csv { delimiter: None }),
-        "application/x-ndjson" | "application/jsonl" => Ok(Format::JsonLines),
+        json if is_json_lines(json) => Ok(Format::JsonLines),
         _ => Err(Problem::unsupported("text/csv` or `application/x-ndjson")),
     }
 }

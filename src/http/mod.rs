@@ -3,6 +3,7 @@
 mod api;
 mod auth;
 mod browse;
+mod bulk;
 mod error;
 mod health;
 mod import;
@@ -33,7 +34,7 @@ pub fn router(api: Api) -> Router {
     Router::new()
         .route("/v1/notices", post(api::notice))
         .route("/v1/notices/{id}", get(browse::notice))
-        .route("/v1/signals", post(api::signal))
+        .route("/v1/signals", post(api::signal).layer(Extension(bulk::Places::default())))
         .route("/v1/signals/{id}", get(browse::signal))
         .route("/v1/deliveries", get(browse::deliveries))
         .route("/v1/deliveries/{id}", get(browse::delivery))

@@ -26,6 +26,7 @@ pub mod ingest;
 pub mod journal;
 pub mod keys;
 mod mount;
+pub mod news;
 pub mod nodes;
 pub mod plan;
 pub mod queue;

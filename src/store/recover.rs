@@ -29,7 +29,7 @@ statements! {
                 d.thread_id, d.subscriber_id
          FROM delivery_item i JOIN delivery d ON d.id = i.delivery_id
          WHERE i.connection_id = $1 AND i.episode <= $2 AND i.corrects_id IS NULL AND i.dropped IS NULL
-            AND d.class = 'action_required'",
+            AND d.class = 'action_required' AND (d.state IN ('queued', 'sending', 'accepted', 'unknown') OR d.maybe_mailed)",
     );
     OF_COMPONENT = super::Sql::same(
         "SELECT i.delivery_id, i.component_id, i.connection_id, i.episode, i.component_episode, i.failed_at, d.state, d.maybe_mailed,

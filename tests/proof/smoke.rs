@@ -1,9 +1,11 @@
-//! The harness itself: a node that stops at a failpoint is found stopped there, and what it held is not lost.
+//! The harness itself: a node that stops at a failpoint is found stopped there, and what it held is not lost. And that
+//! nodes of one database tell each other what comes in.
 
 use crate::site::{Site, until};
 use crate::support::On;
 use allclear::mail::sink::{Script, Sink};
 use serde_json::json;
+use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_killed_where_it_stopped_leaves_its_mail_to_the_next() {
@@ -22,4 +24,21 @@ async fn a_node_killed_where_it_stopped_leaves_its_mail_to_the_next() {
     site.settled().await;
     site.audit().await;
     assert_eq!(sink.count(), 1);
+}
+
+const LISTENING: &str =
+    "SELECT COUNT(*) FROM pg_stat_activity WHERE query = 'LISTEN \"allclear_' || md5(current_schema()) || '\"'";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_process_takes_in_wakes_a_node_before_its_poll() {
+    let sink = Sink::start(Script::default()).await.unwrap();
+    let site = Site::new(On::Postgres, sink.port(), "").await;
+    site.customers(1).await;
+    let _node = site.node_with("one", &[("ALLCLEAR_DISPATCH__POLL_MILLISECONDS", "60000")]).await;
+    until(async || site.count(LISTENING).await == 1).await;
+    let mut signal = site.command("two");
+    signal.args(["signal", "--connection", "c1", "--what", "failed", "--fault", "permanent"]);
+    assert!(signal.status().unwrap().success());
+    // Half of the poll: nothing else would have found it yet.
+    tokio::time::timeout(Duration::from_secs(30), sink.wait_for(1)).await.expect("the node was not woken");
 }

@@ -27,6 +27,8 @@ pub struct Size {
     pub crowd: u64,
     /// Recoveries until it is over.
     pub recoveries: u64,
+    /// Mails until it is over, too.
+    pub mails: usize,
     /// After each recovery it is waited for that nothing of it is on the wire, and a moment longer.
     pub drained: bool,
 }
@@ -105,6 +107,8 @@ pub struct Storm {
     components: Vec<RwLock<()>>,
     requests: AtomicU64,
     left: AtomicU64,
+    /// Recoveries beyond those.
+    more: AtomicU64,
 }
 
 impl Storm {
@@ -163,6 +167,7 @@ impl Storm {
             components: components.iter().map(|_| RwLock::default()).collect(),
             requests: AtomicU64::new(0),
             left: AtomicU64::new(size.recoveries),
+            more: AtomicU64::new(0),
         }
     }
 
@@ -186,6 +191,11 @@ impl Storm {
         self.ears.empty(sink);
     }
 
+    /// How many recoveries there were in the end.
+    pub fn recoveries(&self) -> u64 {
+        self.size.recoveries + self.more.load(Ordering::Relaxed)
+    }
+
     /// Ends it; how many recoveries there were.
     pub fn end(&self) -> u64 {
         self.size.recoveries - self.left.swap(0, Ordering::Relaxed)
@@ -193,7 +203,7 @@ impl Storm {
 
     /// One connection fails and recovers until there were enough recoveries; at the end it is left either way.
     async fn drive(&self, connection: &Connection, mut random: StdRng) {
-        while self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
+        while self.goes_on() {
             self.fail(connection, &mut random).await;
             self.mails(connection, &mut random).await;
             if random.random_ratio(1, 25) {
@@ -204,6 +214,16 @@ impl Storm {
         }
         if random.random() {
             self.fail(connection, &mut random).await;
+        }
+    }
+
+    /// Whether there is another recovery: there were not enough, or too few mails.
+    fn goes_on(&self) -> bool {
+        let one_less = |left: u64| left.checked_sub(1);
+        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok() || {
+            let more = self.ears.count() < self.size.mails;
+            self.more.fetch_add(u64::from(more), Ordering::Relaxed);
+            more
         }
     }
 

@@ -71,7 +71,8 @@ async fn freeze_some(storm: &Storm, random: &mut impl RngExt) -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn frozen_beyond_its_lease_a_node_does_no_harm_when_it_wakes() {
     let mut random = random();
-    let (size, wanted) = (Size { groups: 4, crowd: 8, recoveries: u64::MAX, drained: false }, amount(10, 200));
+    let (size, wanted) =
+        (Size { groups: 4, crowd: 8, recoveries: u64::MAX, mails: 0, drained: false }, amount(10, 200));
     let sink = Sink::start(relay()).await.unwrap();
     let mut storm = Storm::new(Site::new(On::Postgres, sink.port(), "").await, size).await;
     for name in ["one", "two", "three"] {
@@ -164,7 +165,7 @@ const HOUR: i64 = 3_600;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clocks_that_are_wrong_change_nothing() {
     let mut random = random();
-    let size = Size { groups: 8, crowd: 8, recoveries: amount(100, 2_000), drained: true };
+    let size = Size { groups: 8, crowd: 8, recoveries: amount(100, 2_000), mails: 0, drained: true };
     let sink = Sink::start(Script::default()).await.unwrap();
     let mut storm = Storm::new(Site::new(On::Postgres, sink.port(), "").await, size).await;
     let folder = tempfile::tempdir().unwrap();

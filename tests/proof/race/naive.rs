@@ -79,7 +79,7 @@ async fn the_naive_worker_leaves_somebody_with_a_mail_that_is_not_true() {
     let mut random = random();
     // A relay that nobody listens at: the nodes take in, plan and sweep, and cannot send.
     let closed = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap().local_addr().unwrap().port();
-    let size = Size { groups: 8, crowd: 8, recoveries: 0, drained: false };
+    let size = Size { groups: 8, crowd: 8, recoveries: 0, mails: 0, drained: false };
     let mut storm = Storm::new(Site::new(On::Postgres, closed, "").await, size).await;
     storm.start("one", &crate::race::RACER).await;
     storm.start("two", &crate::race::RACER).await;

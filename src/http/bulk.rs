@@ -1,0 +1,90 @@
+//! `POST /v1/signals` with JSON lines: taken in as they arrive, with a result for each line that is wrong.
+
+use super::import::patient;
+use super::{Api, Problem};
+use crate::flow::bulk::{self, BulkError};
+use crate::flow::import::Refusal;
+use crate::flow::ingest::{Became, Caller};
+use crate::flow::intake::FieldError;
+use axum::Json;
+use axum::body::Body;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::BufReader;
+use tokio::sync::Semaphore;
+use tokio_util::io::StreamReader;
+
+/// Such requests at once: one more would only wait for the others' locks.
+const AT_ONCE: usize = 4;
+/// The longest request.
+const LONGEST: Duration = Duration::from_secs(3_600);
+/// Wrong lines after which the rest is not read: it is another file than was meant.
+const WRONG: usize = 1_000;
+
+/// Lets so many requests run at once.
+#[derive(Clone)]
+pub(super) struct Places(Arc<Semaphore>);
+
+impl Default for Places {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(AT_ONCE)))
+    }
+}
+
+#[derive(Default, Serialize)]
+struct Taken {
+    lines: u64,
+    /// What became of those that were taken in.
+    outcomes: BTreeMap<&'static str, u64>,
+    refused_total: usize,
+    refused: Vec<Refusal>,
+}
+
+pub(super) async fn signals(
+    api: &Api,
+    places: &Places,
+    caller: &Caller,
+    key: Option<String>,
+    body: Body,
+) -> Result<Response, Problem> {
+    if key.is_some() {
+        let what = "is for one signal; the same lines again change nothing";
+        return Err(Problem::malformed(FieldError::new("Idempotency-Key", what)));
+    }
+    let _place = places.0.try_acquire().map_err(|_| Problem::busy("as many long requests as may run are running"))?;
+    let mut taken = Taken::default();
+    let hear = |line: bulk::Line| {
+        match line.answer {
+            Ok(answer) => *taken.outcomes.entry(Became::as_str(answer.outcome)).or_default() += 1,
+            Err(FieldError { field, what }) => {
+                taken.refused.push(Refusal { line: line.number, field, reason: what });
+            }
+        }
+        taken.refused.len() < WRONG
+    };
+    let input = BufReader::new(StreamReader::new(patient(body)));
+    let settings = api.setting.ingest();
+    let running = bulk::run(&api.store, &settings, caller, input, hear);
+    let lines =
+        tokio::time::timeout(LONGEST, running).await.map_err(|_| Problem::cut("it takes longer than an hour"))??;
+    taken.lines = lines;
+    taken.refused_total = taken.refused.len();
+    if taken.refused_total >= WRONG {
+        return Err(Problem::too_many_wrong(lines, &taken.refused));
+    }
+    Ok((StatusCode::ACCEPTED, Json(taken)).into_response())
+}
+
+impl From<BulkError> for Problem {
+    fn from(error: BulkError) -> Self {
+        let said = error.to_string();
+        match error {
+            BulkError::Input { .. } => Self::cut(&said),
+            BulkError::Ingest { after, source } => Self::from(source).after_lines(after),
+        }
+    }
+}
