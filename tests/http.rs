@@ -174,7 +174,7 @@ async fn signals_in_lines_are_taken_in_whatever_their_number_and_the_wrong_ones_
     };
     let many: String = (1..=12_000).map(signal).collect();
     assert!(many.len() > 1_000_000);
-    let lines = format!("{many}\n{{\"connection\":\"x\",\"what\":\"failed\"}}\nnonsense\n{}\n", "y".repeat(20_000));
+    let lines = format!("{many}\n{{\"connection\":\"x\",\"what\":\"recovered\"}}\nnonsense\n{}\n", "y".repeat(20_000));
     let done = face.raw(post(lines.clone().into())).await;
     assert_eq!(done.status, StatusCode::ACCEPTED, "{}", done.body);
     assert_eq!((&done.body["lines"], &done.body["refused_total"]), (&json!(12_004), &json!(3)));

@@ -224,6 +224,7 @@ async fn claim_look_and_sweep_use_their_indexes(on: On) {
         // in quarantine, what waits where that is asked for, and what a subquery has found.
         let small = [
             "SCAN json_each",
+            "SCAN CONSTANT ROW",
             "SCAN l",
             "SCAN delivery USING INDEX delivery_leased",
             "SCAN delivery USING COVERING INDEX delivery_leased",
