@@ -1,6 +1,6 @@
 //! Audiences: whom a notice concerns, resolved when it is planned.
 
-use super::ingest::json;
+use super::ingest::{ids, json};
 use super::{StoreError, Tx};
 use crate::domain::id::{ComponentId, IncidentId, NoticeId, SubscriberId};
 use crate::domain::incident::Impact;
@@ -8,7 +8,6 @@ use crate::domain::subscription::{Events, Filter};
 use crate::domain::time::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
-use uuid::fmt::Simple;
 
 /// A page of a list, `$1` the cursor, `$2` the length, `$3` whose list it is.
 macro_rules! listed {
@@ -130,18 +129,9 @@ pub struct Subscription {
 }
 
 #[derive(Serialize)]
-struct Id {
-    id: Simple,
-}
-
-#[derive(Serialize)]
 struct Pair<'a> {
     name: &'a str,
     value: &'a str,
-}
-
-fn ids(of: impl Iterator<Item = Uuid>) -> String {
-    json(&of.map(|id| Id { id: id.simple() }).collect::<Vec<_>>())
 }
 
 /// The filter as the statements take it: its names and values, and how many names there are.
@@ -189,7 +179,7 @@ pub async fn page(
 /// When the database fails.
 pub async fn matching(tx: &mut Tx, of: &[SubscriberId], filter: &Filter) -> Result<Vec<SubscriberId>, StoreError> {
     let (pairs, names) = pairs(filter);
-    let found = rows!(tx, (SubscriberId,), MATCHING_AMONG, ids(of.iter().map(|s| s.0)), &pairs, names)?;
+    let found = rows!(tx, (SubscriberId,), MATCHING_AMONG, ids(of), &pairs, names)?;
     Ok(found.into_iter().map(|row| row.0).collect())
 }
 
@@ -206,7 +196,7 @@ pub async fn names_held(tx: &mut Tx, filter: &Filter) -> Result<Vec<String>, Sto
 /// # Errors
 /// When the database fails.
 pub async fn subscriptions(tx: &mut Tx, of: &[SubscriberId]) -> Result<Vec<Subscription>, StoreError> {
-    rows!(tx, Subscription, FOLLOWED, ids(of.iter().map(|s| s.0)))
+    rows!(tx, Subscription, FOLLOWED, ids(of))
 }
 
 /// The groups of some components; those in none are left out.
@@ -214,7 +204,7 @@ pub async fn subscriptions(tx: &mut Tx, of: &[SubscriberId]) -> Result<Vec<Subsc
 /// # Errors
 /// When the database fails.
 pub async fn groups(tx: &mut Tx, of: &[ComponentId]) -> Result<Vec<(ComponentId, String)>, StoreError> {
-    rows!(tx, (ComponentId, String), GROUPS, ids(of.iter().map(|c| c.0)))
+    rows!(tx, (ComponentId, String), GROUPS, ids(of))
 }
 
 /// The components of some groups: group, key and id of each.

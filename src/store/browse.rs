@@ -1,6 +1,7 @@
 //! Deliveries as people read them: newest first, with what each names and what the relay said.
 
-use super::{StoreError, Tx, ingest::json};
+use super::ingest::ids;
+use super::{StoreError, Tx};
 use crate::domain::class::Class;
 use crate::domain::connection::{By, Fault, What};
 use crate::domain::delivery::{HandOver, Reason, Rule, State};
@@ -9,7 +10,6 @@ use crate::domain::reply::ReplyKind;
 use crate::domain::time::Timestamp;
 use serde::Serialize;
 use std::collections::HashMap;
-use uuid::fmt::Simple;
 
 statements! {
     PING = super::Sql::same("SELECT CAST(1 AS BIGINT)");
@@ -119,14 +119,6 @@ row!(/** A signal about a connection. */ Signal {
 });
 
 /// The ids of rows, as the parameter of a statement.
-pub(super) fn ids(of: &[DeliveryId]) -> String {
-    #[derive(Serialize)]
-    struct Id {
-        id: Simple,
-    }
-    json(&of.iter().map(|id| Id { id: id.0.simple() }).collect::<Vec<_>>())
-}
-
 /// Deliveries, newest first, each with what it names and how it was tried.
 ///
 /// # Errors

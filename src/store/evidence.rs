@@ -1,7 +1,8 @@
 //! What the steps of deliveries rest on: the signal or notice each was made of, the recovery that made it untrue, what
 //! was folded, corrected and sent again, holds, pauses and suppressions.
 
-use super::browse::{ids, row};
+use super::browse::row;
+use super::ingest::ids;
 use super::{StoreError, Tx};
 use crate::domain::class::Class;
 use crate::domain::connection::{By, Fault, What};

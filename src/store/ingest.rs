@@ -393,6 +393,15 @@ pub(super) fn json<T: Serialize>(rows: &[T]) -> String {
     serde_json::to_string(rows).unwrap_or_default()
 }
 
+/// Ids as the rows of a statement.
+pub(super) fn ids<T: Copy + Into<uuid::Uuid>>(of: &[T]) -> String {
+    #[derive(Serialize)]
+    struct Id {
+        id: Simple,
+    }
+    json(&of.iter().map(|id| Id { id: (*id).into().simple() }).collect::<Vec<_>>())
+}
+
 #[derive(Serialize)]
 struct Key<'a> {
     key: &'a str,

@@ -1,6 +1,6 @@
 //! Planning: the work left by ingest, who is concerned, and the deliveries it makes.
 
-use super::ingest::json;
+use super::ingest::{ids, json};
 use super::{StoreError, Tx};
 use crate::domain::class::Class;
 use crate::domain::delivery::{Reason, Rule, State};
@@ -371,15 +371,6 @@ pub struct Named {
     pub dropped: bool,
 }
 
-#[derive(Serialize)]
-struct Id {
-    id: Simple,
-}
-
-fn ids<'a>(of: impl Iterator<Item = &'a Uuid>) -> String {
-    json(&of.map(|id| Id { id: id.simple() }).collect::<Vec<_>>())
-}
-
 /// The next notice or returned component to plan, locked.
 ///
 /// # Errors
@@ -509,7 +500,7 @@ pub async fn add_threads(tx: &mut Tx, of: &[NewThread]) -> Result<(), StoreError
 /// # Errors
 /// When the database fails.
 pub async fn lock_queued(tx: &mut Tx, of: &[ThreadId]) -> Result<(), StoreError> {
-    exec!(tx, LOCK_QUEUED, ids(of.iter().map(|t| &t.0))).map(drop)
+    exec!(tx, LOCK_QUEUED, ids(of)).map(drop)
 }
 
 /// The undecided or possibly mailed deliveries of threads; queued ones are locked.
@@ -517,7 +508,7 @@ pub async fn lock_queued(tx: &mut Tx, of: &[ThreadId]) -> Result<(), StoreError>
 /// # Errors
 /// When the database fails.
 pub async fn siblings(tx: &mut Tx, of: &[ThreadId]) -> Result<Vec<Sibling>, StoreError> {
-    let list = ids(of.iter().map(|t| &t.0));
+    let list = ids(of);
     exec!(tx, LOCK_QUEUED, &list)?;
     rows!(tx, Sibling, SIBLINGS, &list)
 }

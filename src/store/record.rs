@@ -2,7 +2,7 @@
 //! guard fails. Leases that ran out, and quarantines that are over.
 
 use super::copies::{self, MailCopy};
-use super::ingest::json;
+use super::ingest::{ids, json};
 use super::{StoreError, Tx, search};
 use crate::domain::class::Class;
 use crate::domain::delivery::{Outcome, Reason, State};
@@ -181,7 +181,7 @@ pub struct Overdue {
 /// # Errors
 /// When the database fails.
 pub async fn outcomes(tx: &mut Tx, owner: &str, of: &[Settled]) -> Result<(), StoreError> {
-    exec!(tx, LOCK, super::browse::ids(&of.iter().map(|s| s.id).collect::<Vec<_>>()))?;
+    exec!(tx, LOCK, ids(&of.iter().map(|s| s.id).collect::<Vec<_>>()))?;
     attempts(tx, owner, of).await?;
     let all: Vec<&Settled> = of.iter().collect();
     if decide(tx, &all).await? < all.len() as u64 {
@@ -309,9 +309,9 @@ async fn settle_rows(tx: &mut Tx, of: &[&Settled]) -> Result<u64, StoreError> {
 /// # Errors
 /// When the database fails.
 pub async fn replace_late_corrections(tx: &mut Tx, of: &[DeliveryId]) -> Result<(), StoreError> {
-    let newer: Vec<(DeliveryId,)> = rows!(tx, (DeliveryId,), ASKED_SINCE, super::browse::ids(of))?;
+    let newer: Vec<(DeliveryId,)> = rows!(tx, (DeliveryId,), ASKED_SINCE, ids(of))?;
     let newer: Vec<DeliveryId> = newer.into_iter().map(|row| row.0).collect();
-    exec!(tx, LOCK, super::browse::ids(&newer))?;
+    exec!(tx, LOCK, ids(&newer))?;
     replace_corrections(tx, &newer).await
 }
 

@@ -1,6 +1,6 @@
 //! Recoveries: how far their sweep has come, what they withdraw and correct, and who has not confirmed.
 
-use super::ingest::json;
+use super::ingest::{ids, json};
 use super::{StoreError, Tx};
 use crate::domain::connection::By;
 use crate::domain::delivery::State;
@@ -185,15 +185,6 @@ struct ProgressRow {
     swept_at: Option<Timestamp>,
 }
 
-#[derive(Serialize)]
-struct Id {
-    id: Simple,
-}
-
-fn ids(of: impl Iterator<Item = Uuid>) -> String {
-    json(&of.map(|id| Id { id: id.simple() }).collect::<Vec<_>>())
-}
-
 /// Recoveries to be swept, oldest first, locked.
 ///
 /// # Errors
@@ -253,7 +244,7 @@ pub async fn withdraw_stale(
 /// # Errors
 /// When the database fails.
 pub async fn corrected_already(tx: &mut Tx, of: &[DeliveryId]) -> Result<Vec<(DeliveryId, Uuid, i64)>, StoreError> {
-    rows!(tx, (DeliveryId, Uuid, i64), CORRECTED_ALREADY, ids(of.iter().map(|d| d.0)))
+    rows!(tx, (DeliveryId, Uuid, i64), CORRECTED_ALREADY, ids(of))
 }
 
 /// The corrections that wait in some threads.
@@ -261,7 +252,7 @@ pub async fn corrected_already(tx: &mut Tx, of: &[DeliveryId]) -> Result<Vec<(De
 /// # Errors
 /// When the database fails.
 pub async fn queued_corrections(tx: &mut Tx, of: &[ThreadId]) -> Result<Vec<(ThreadId, DeliveryId)>, StoreError> {
-    rows!(tx, (ThreadId, DeliveryId), QUEUED_CORRECTIONS, ids(of.iter().map(|t| t.0)))
+    rows!(tx, (ThreadId, DeliveryId), QUEUED_CORRECTIONS, ids(of))
 }
 
 /// Remembers how far a sweep has come.

@@ -1,7 +1,7 @@
 //! Resends: what is known of a delivery that a person wants sent again, what could go instead of it, and the new
 //! delivery.
 
-use super::ingest::json;
+use super::ingest::{ids, json};
 use super::recover::Touched;
 use super::{StoreError, Tx};
 use crate::domain::class::Class;
@@ -230,15 +230,6 @@ pub struct Filter {
     pub from: Option<Timestamp>,
     /// Planned before this time.
     pub until: Option<Timestamp>,
-}
-
-#[derive(Serialize)]
-struct Id {
-    id: Simple,
-}
-
-fn ids(of: &[DeliveryId]) -> String {
-    json(&of.iter().map(|d| Id { id: d.0.simple() }).collect::<Vec<_>>())
 }
 
 /// Keeps planning from these deliveries' incidents until the end of the transaction.

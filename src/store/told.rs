@@ -1,12 +1,11 @@
 //! What threads were told of an incident's components, and what other threads of the same subscribers say of them.
 
-use super::ingest::json;
+use super::ingest::{ids, json};
 use super::{StoreError, Tx};
 use crate::domain::id::{ComponentId, DeliveryId, IncidentId, SubscriberId, ThreadId};
 use crate::domain::incident::{ComponentStatus, Phase};
 use crate::domain::time::Timestamp;
 use serde::Serialize;
-use uuid::Uuid;
 use uuid::fmt::Simple;
 
 statements! {
@@ -95,21 +94,12 @@ pub struct ElsewhereRow {
     pub delivery_id: DeliveryId,
 }
 
-#[derive(Serialize)]
-struct Id {
-    id: Simple,
-}
-
-fn ids(of: impl Iterator<Item = Uuid>) -> String {
-    json(&of.map(|id| Id { id: id.simple() }).collect::<Vec<_>>())
-}
-
 /// What threads were told of components.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn components(tx: &mut Tx, of: &[ThreadId]) -> Result<Vec<ToldComponent>, StoreError> {
-    rows!(tx, ToldComponent, TOLD, ids(of.iter().map(|t| t.0)))
+    rows!(tx, ToldComponent, TOLD, ids(of))
 }
 
 /// What mails of threads on the wire tell.
@@ -117,7 +107,7 @@ pub async fn components(tx: &mut Tx, of: &[ThreadId]) -> Result<Vec<ToldComponen
 /// # Errors
 /// When the database fails.
 pub async fn on_the_wire(tx: &mut Tx, of: &[ThreadId]) -> Result<Vec<OnTheWire>, StoreError> {
-    rows!(tx, OnTheWire, BEING_TOLD, ids(of.iter().map(|t| t.0)))
+    rows!(tx, OnTheWire, BEING_TOLD, ids(of))
 }
 
 /// Other unresolved incidents in which one of these components is in trouble.
@@ -162,7 +152,7 @@ pub async fn elsewhere(
 /// # Errors
 /// When the database fails.
 pub async fn causes(tx: &mut Tx, of: &[ComponentId]) -> Result<Vec<(ComponentId, ComponentId)>, StoreError> {
-    rows!(tx, (ComponentId, ComponentId), CAUSES, ids(of.iter().map(|c| c.0)))
+    rows!(tx, (ComponentId, ComponentId), CAUSES, ids(of))
 }
 
 /// The same for the threads of deliveries that the relay refused.
@@ -170,7 +160,7 @@ pub async fn causes(tx: &mut Tx, of: &[ComponentId]) -> Result<Vec<(ComponentId,
 /// # Errors
 /// When the database fails.
 pub async fn release_refused(tx: &mut Tx, of: &[DeliveryId], due: Timestamp) -> Result<(), StoreError> {
-    let threads = rows!(tx, (ThreadId,), THREADS_OF, ids(of.iter().map(|d| d.0)))?;
+    let threads = rows!(tx, (ThreadId,), THREADS_OF, ids(of))?;
     release(tx, &threads.into_iter().map(|row| row.0).collect::<Vec<_>>(), due).await
 }
 

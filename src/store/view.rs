@@ -1,7 +1,7 @@
 //! What the gate may know of deliveries, read in one go: by the claim inside its transaction, and by the last
 //! look in statements of their own after the claim's commit.
 
-use super::ingest::json;
+use super::ingest::ids;
 use super::{StoreError, Tx};
 use crate::domain::class::Class;
 use crate::domain::delivery::{Reason, Rule, State};
@@ -9,10 +9,7 @@ use crate::domain::id::{ComponentId, ConnectionId, DeliveryId, LaneId, NoticeId,
 use crate::domain::incident::{ComponentStatus, Phase};
 use crate::domain::time::Timestamp;
 use crate::domain::truth::{Claim, Original};
-use serde::Serialize;
 use std::ops::Deref;
-use uuid::Uuid;
-use uuid::fmt::Simple;
 
 statements! {
     DELIVERIES = over_rows!(
@@ -326,21 +323,12 @@ impl ItemTruth {
     }
 }
 
-#[derive(Serialize)]
-struct Id {
-    id: Simple,
-}
-
-fn ids(of: impl Iterator<Item = Uuid>) -> String {
-    json(&of.map(|id| Id { id: id.simple() }).collect::<Vec<_>>())
-}
-
 /// What the gate asks of deliveries.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn truths(tx: &mut Tx, of: &[DeliveryId]) -> Result<Vec<Truth>, StoreError> {
-    rows!(tx, Truth, TRUTHS, ids(of.iter().map(|d| d.0)))
+    rows!(tx, Truth, TRUTHS, ids(of))
 }
 
 /// What the gate asks of what some deliveries name, in the order of the deliveries.
@@ -348,7 +336,7 @@ pub async fn truths(tx: &mut Tx, of: &[DeliveryId]) -> Result<Vec<Truth>, StoreE
 /// # Errors
 /// When the database fails.
 pub async fn claims(tx: &mut Tx, of: &[DeliveryId]) -> Result<Vec<ItemTruth>, StoreError> {
-    rows!(tx, ItemTruth, CLAIMS, ids(of.iter().map(|d| d.0)))
+    rows!(tx, ItemTruth, CLAIMS, ids(of))
 }
 
 /// Deliveries by id.
@@ -356,7 +344,7 @@ pub async fn claims(tx: &mut Tx, of: &[DeliveryId]) -> Result<Vec<ItemTruth>, St
 /// # Errors
 /// When the database fails.
 pub async fn deliveries(tx: &mut Tx, of: &[DeliveryId]) -> Result<Vec<DeliveryView>, StoreError> {
-    rows!(tx, DeliveryView, DELIVERIES, ids(of.iter().map(|d| d.0)))
+    rows!(tx, DeliveryView, DELIVERIES, ids(of))
 }
 
 /// What some deliveries name, in the order of the deliveries.
@@ -364,7 +352,7 @@ pub async fn deliveries(tx: &mut Tx, of: &[DeliveryId]) -> Result<Vec<DeliveryVi
 /// # Errors
 /// When the database fails.
 pub async fn items(tx: &mut Tx, of: &[DeliveryId]) -> Result<Vec<ItemView>, StoreError> {
-    rows!(tx, ItemView, ITEMS, ids(of.iter().map(|d| d.0)))
+    rows!(tx, ItemView, ITEMS, ids(of))
 }
 
 /// Names of connections that mails taken back by some corrections named, that are still broken as they said, and that
@@ -373,7 +361,7 @@ pub async fn items(tx: &mut Tx, of: &[DeliveryId]) -> Result<Vec<ItemView>, Stor
 /// # Errors
 /// When the database fails.
 pub async fn still_open(tx: &mut Tx, of: &[DeliveryId]) -> Result<Vec<(DeliveryId, String)>, StoreError> {
-    rows!(tx, (DeliveryId, String), STILL_OPEN, ids(of.iter().map(|d| d.0)))
+    rows!(tx, (DeliveryId, String), STILL_OPEN, ids(of))
 }
 
 /// What some notices said, as JSON.
@@ -381,5 +369,5 @@ pub async fn still_open(tx: &mut Tx, of: &[DeliveryId]) -> Result<Vec<(DeliveryI
 /// # Errors
 /// When the database fails.
 pub async fn payloads(tx: &mut Tx, of: &[NoticeId]) -> Result<Vec<(NoticeId, String)>, StoreError> {
-    rows!(tx, (NoticeId, String), PAYLOADS, ids(of.iter().map(|n| n.0)))
+    rows!(tx, (NoticeId, String), PAYLOADS, ids(of))
 }

@@ -29,7 +29,7 @@ pub fn assert_true(found: &Found) {
 async fn whoever_was_asked_is_told_that_it_is_over_and_nobody_else() {
     let mut random = random();
     let (recoveries, mails) = (amount(400, 5_000), usize::try_from(amount(0, 250_000)).unwrap());
-    let size = Size { groups: amount(12, 80), crowd: amount(8, 32), recoveries, mails, drained: false };
+    let size = Size { groups: amount(12, 400), crowd: amount(8, 32), recoveries, mails, drained: false };
     let sink = Sink::start(Script::default()).await.unwrap();
     let mut storm = Storm::new(Site::new(On::Postgres, sink.port(), "").await, size).await;
     storm.start("one", &RACER).await;

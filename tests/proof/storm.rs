@@ -13,10 +13,13 @@ use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
-use tokio::sync::RwLock;
+use tokio::sync::{RwLock, Semaphore};
 
 /// A node that does not answer for so long is asked no more: another is, with the same key.
 const ANSWER: Duration = Duration::from_secs(5);
+
+/// Connections to which something happens at once.
+const AT_ONCE: usize = 24;
 
 /// How big it is.
 #[derive(Clone, Copy, Debug)]
@@ -109,6 +112,8 @@ pub struct Storm {
     left: AtomicU64,
     /// Recoveries beyond those.
     more: AtomicU64,
+    /// So many connections at once have something happen to them.
+    turns: Semaphore,
 }
 
 impl Storm {
@@ -168,6 +173,7 @@ impl Storm {
             requests: AtomicU64::new(0),
             left: AtomicU64::new(size.recoveries),
             more: AtomicU64::new(0),
+            turns: Semaphore::new(AT_ONCE),
         }
     }
 
@@ -203,7 +209,11 @@ impl Storm {
 
     /// One connection fails and recovers until there were enough recoveries; at the end it is left either way.
     async fn drive(&self, connection: &Connection, mut random: StdRng) {
-        while self.goes_on() {
+        loop {
+            let _turn = self.turns.acquire().await.unwrap();
+            if !self.goes_on() {
+                break;
+            }
             self.fail(connection, &mut random).await;
             self.mails(connection, &mut random).await;
             if random.random_ratio(1, 25) {
