@@ -117,6 +117,16 @@ mod tests {
     }
 
     #[test]
+    fn an_own_fault_is_that_of_one_outage_and_of_none_before_or_after_it() {
+        let covered = Claim { covered: true, newest_covered: true, ..broken() };
+        for other in [1, 3] {
+            let other = Claim { own_fault: other, ..covered };
+            assert_eq!((other.is_own_fault(), other.stale()), (false, Some(Reason::CoveredByRecovery)));
+        }
+        assert!(Claim { own_fault: 2, ..covered }.is_own_fault());
+    }
+
+    #[test]
     fn nobody_is_asked_while_the_component_is_down_or_reconnecting() {
         let down = Claim { component_down: true, awaiting: true, ..broken() };
         assert_eq!(down.waits(), Some(Reason::ComponentDown));
