@@ -119,10 +119,15 @@ impl Site {
         Node::start(command).await.expect("serve ended before it listened")
     }
 
-    /// Waits until no delivery is left to be decided: none queued, on the wire or in quarantine.
+    /// Waits until no delivery is left to be decided: none queued, on the wire or in quarantine. A correction waits as
+    /// long as its connection is broken again; a newer mail that arrived would end that, but not one that was given up
+    /// as ambiguous.
     pub async fn settled(&self) {
         const OPEN: &str =
-            "SELECT COUNT(*) FROM delivery WHERE state IN ('queued', 'sending') OR quarantine_until IS NOT NULL";
+            "SELECT COUNT(*) FROM delivery d WHERE (d.state IN ('queued', 'sending') OR d.quarantine_until IS NOT NULL)
+                AND NOT (d.class = 'correction' AND d.reason = 'connection_open_again' AND EXISTS (
+                    SELECT 1 FROM delivery n WHERE n.thread_id = d.thread_id AND n.class = 'action_required'
+                        AND n.state = 'unknown' AND n.quarantine_until IS NULL AND n.created_at > d.created_at))";
         const PLANS: &str = "SELECT (SELECT COUNT(*) FROM plan WHERE done_at IS NULL)
             + (SELECT COUNT(*) FROM recovery WHERE swept_at IS NULL)";
         // Plans and sweeps first: what they make between the two counts is then in the second.
