@@ -54,7 +54,7 @@ statements! {
     );
     QUEUED_CORRECTIONS = over_rows!(
         "SELECT d.thread_id, d.id FROM", [id uuid],
-        "JOIN delivery d ON d.thread_id = j.id WHERE d.class = 'correction' AND d.state = 'queued'"
+        "JOIN delivery d ON d.thread_id = j.id WHERE d.class = 'correction' AND d.state = 'queued' AND NOT d.maybe_mailed"
     );
     SWEPT = super::Sql::same(
         "UPDATE recovery SET swept_at = $2, withdrawn = withdrawn + $3, corrected = corrected + $4 WHERE id = $1",
@@ -247,7 +247,8 @@ pub async fn corrected_already(tx: &mut Tx, of: &[DeliveryId]) -> Result<Vec<(De
     rows!(tx, (DeliveryId, Uuid, i64), CORRECTED_ALREADY, ids(of))
 }
 
-/// The corrections that wait in some threads.
+/// The corrections that wait in some threads and can take back more. What may have left says the same again: a mailbox
+/// may hide the repeat, and with it whatever it said besides.
 ///
 /// # Errors
 /// When the database fails.

@@ -11,6 +11,7 @@ on_both! {
     a_correction_names_what_broke_again_before_it_left;
     a_newer_mail_of_the_thread_replaces_the_correction;
     a_correction_written_after_the_newer_mail_is_replaced_too;
+    a_correction_that_may_have_arrived_takes_back_no_more_than_it_did;
     who_broke_again_before_the_first_mail_was_withdrawn_is_asked;
     an_end_waits_while_a_component_it_names_is_down_again;
     a_problem_mail_nobody_can_know_about_gets_its_end;
@@ -105,6 +106,37 @@ async fn a_newer_mail_of_the_thread_replaces_the_correction(on: On) {
     );
     let corrections: Vec<_> = w.deliveries().await.into_iter().filter(|d| d.starts_with("correction")).collect();
     assert_eq!(corrections, ["correction folded replaced_by_newer", "correction accepted"]);
+}
+
+/// Its repeat goes under the same Message-ID: a mailbox that has the first copy may hide the second, and with it
+/// whatever it said besides.
+async fn a_correction_that_may_have_arrived_takes_back_no_more_than_it_did(on: On) {
+    let silent = |at, nth| (at == Phase::Dot && nth == 2).then_some(Answer { at, act: Act::TakeAndClose });
+    let mut w = world(on, Script::default().answering(move |at, _, nth| silent(at, nth))).await;
+    w.broken("a1").await;
+    w.broken("a2").await;
+    until(&mut w, "2025-06-02T08:10:00Z").await;
+    w.recovered("a1", "automatic").await;
+    until(&mut w, "2025-06-02T08:20:00Z").await;
+    w.sink.set_down(true);
+    // It waits to be repeated, and the other inbox recovers as well.
+    until(&mut w, "2025-06-02T08:30:00Z").await;
+    w.recovered("a2", "automatic").await;
+    until(&mut w, "2025-06-02T08:32:00Z").await;
+    w.sink.set_down(false);
+    until(&mut w, "2025-06-02T09:00:00Z").await;
+    assert_table(
+        w.all(),
+        "UTC",
+        "
+        Mon 2 Jun 08:05 ann please reconnect: Inbox a1, Inbox a2
+        Mon 2 Jun 08:10 ann no action needed: Inbox a1; still: Inbox a2
+        Mon 2 Jun 08:32 ann no action needed: Inbox a1
+        Mon 2 Jun 08:32 ann no action needed: Inbox a2
+        ",
+    );
+    let ids: Vec<_> = w.all().iter().map(|mail| mail.header("Message-ID")).collect();
+    assert!(ids[1] == ids[2] && ids[2] != ids[3], "{ids:?}");
 }
 
 async fn incident(w: &World, phase: &str, status: &str) {

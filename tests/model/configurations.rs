@@ -145,4 +145,12 @@ pub const SMALL: &[Configuration] = &[
         asks_unconfirmed: false,
         faults: NONE,
     },
+    Configuration {
+        name: "a mail, its sweeps and a lost reply",
+        voices: &[&[Word::Fails(0), Word::Recovers(0), Word::Fails(0), Word::Recovers(0)]],
+        workers: 1,
+        subscribers: &[&[0]],
+        asks_unconfirmed: false,
+        faults: Faults { lost: 1, ..NONE },
+    },
 ];

@@ -232,5 +232,6 @@ mod variant {
         pin_of_next_episode = PinOfNextEpisode,
         pin_read_late = PinReadLate,
         correction_stale = CorrectionStale,
+        said_correction_joined = SaidCorrectionJoined,
     }
 }

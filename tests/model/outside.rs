@@ -3,7 +3,7 @@
 use crate::configurations::Word;
 use crate::steps::{Driver, by_of, failed_at};
 use crate::variants::Variant;
-use crate::world::{Episode, Item, Plan, Recovery, at, clock_of};
+use crate::world::{Episode, Item, Mail, Plan, Recovery, at, clock_of};
 use allclear::domain::class::Class;
 use allclear::domain::component::{self, Effect as Turn};
 use allclear::domain::connection::{Effect, Fault, Said, What};
@@ -219,7 +219,9 @@ impl Driver<'_> {
                 }
                 continue;
             }
-            let waiting = self.waiting(thread, |m| m.class == Class::Correction);
+            let said_joined = self.variant == Variant::SaidCorrectionJoined;
+            let joins = |m: &Mail| m.class == Class::Correction && (!m.maybe_mailed || said_joined);
+            let waiting = self.waiting(thread, joins);
             let correction = waiting.unwrap_or_else(|| self.add_mail(Class::Correction, thread, false));
             self.add_item(correction, Item { corrects: Some(touched.0), said: false, ..item });
         }

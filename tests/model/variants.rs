@@ -39,6 +39,8 @@ pub enum Variant {
     PinReadLate,
     /// A correction is withdrawn as stale, like what it takes back.
     CorrectionStale,
+    /// A correction that may have left, and waits to be sent again, takes back one mail more.
+    SaidCorrectionJoined,
     /// A newer update of an incident replaces its end, which was owed. In the model of an incident.
     EndReplaced,
 }
@@ -61,5 +63,6 @@ impl Variant {
         Self::PinOfNextEpisode,
         Self::PinReadLate,
         Self::CorrectionStale,
+        Self::SaidCorrectionJoined,
     ];
 }

@@ -1,7 +1,7 @@
 //! `kill -9` from outside, at random moments and at every named point, under load. Nothing accepted is lost, and a
 //! second copy is only where nobody can know.
 
-use crate::amount;
+use crate::amount::{self, amount};
 use crate::load::{self, Running};
 use crate::site::{Node, Site, until};
 use crate::support::On;
@@ -33,10 +33,10 @@ async fn killed(on: On) {
     let mut random = amount::random();
     let sink = Sink::start(Script::default()).await.unwrap();
     let site = Arc::new(Site::new(on, sink.port(), load::SETTINGS).await);
-    let running = Running::start(&site, 80, &mut random).await;
+    let running = Running::start(&site, amount(80, 4_000), &mut random).await;
     let begun = Instant::now();
     let mut hits: BTreeMap<String, u64> = BTreeMap::new();
-    let stops = stops(amount::amount(20, 500), &mut random);
+    let stops = stops(amount(20, 500), &mut random);
     for stop in &stops {
         let took = end_at(&site, &running, stop, &mut random).await;
         println!("{:?}: {took}, {} accepted", begun.elapsed(), running.load.accepted.load(Ordering::SeqCst));
@@ -44,7 +44,7 @@ async fn killed(on: On) {
     }
     let node = site.node("one").await;
     running.load.open(&node.address);
-    let enough = amount::amount(0, 100_000);
+    let enough = amount(0, 100_000);
     until(async || running.load.accepted.load(Ordering::SeqCst) >= enough).await;
     let ledger = running.end().await;
     let counts = judge(&site, &node, &sink, &ledger).await;
@@ -83,11 +83,13 @@ async fn end_at(site: &Arc<Site>, running: &Running, stop: &Option<&'static str>
     let mut command = site.command("one");
     command.arg("serve");
     if let Some(point) = stop {
-        // Late enough for what the kill before left to be decided: what is lost again and again is given up.
+        // Late enough for what the kill before left to be decided: what is lost again and again is given up. In a deep
+        // run later still: much is accepted between two kills.
+        let most = amount(4, 48);
         let nth = match *point {
             "reaping" | "reaped" => 1,
-            "correcting" | "recovering" | "recovered" | "sweeping" | "swept" => random.random_range(1..=4),
-            _ => random.random_range(4..=16),
+            "correcting" | "recovering" | "recovered" | "sweeping" | "swept" => random.random_range(1..=most),
+            _ => random.random_range(4..=4 * most),
         };
         command.env("ALLCLEAR_TEST_FAILPOINT", format!("{point}:{nth}"));
     }

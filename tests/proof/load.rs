@@ -116,7 +116,8 @@ impl Load {
     /// Waits while much is waiting, unless the database is away or cannot be written: then nothing gets less.
     async fn pace(&self) {
         const WAITING: &str = "SELECT (SELECT COUNT(*) FROM plan WHERE done_at IS NULL)
-            + (SELECT COUNT(*) FROM delivery WHERE state IN ('queued', 'sending'))";
+            + (SELECT COUNT(*) FROM delivery WHERE state = 'queued')
+            + (SELECT COUNT(*) FROM delivery WHERE state = 'sending')";
         let waits = async || self.site.try_count(WAITING).await.is_ok_and(|waiting| waiting > BACKLOG);
         for _ in 0..LOOKS {
             if self.ending.load(Ordering::SeqCst) || !waits().await {

@@ -114,6 +114,12 @@ fn letters(ledger: &Ledger, mails: &[Received], named: &Named, wrong: &mut Vec<S
     given_up
 }
 
+/// Title and subject of an incident's thread that is named.
+fn thread(named: &str) -> Option<(&str, &str)> {
+    let (subject, _) = named.split_once('@')?;
+    Some((subject.split_once("] ")?.1, subject))
+}
+
 /// Whoever was told that something is wrong was told last that it is over.
 fn incidents(ledger: &Ledger, mails: &[Received], named: &Named, wrong: &mut Vec<String>) -> usize {
     let mut last: BTreeMap<&str, &Received> = BTreeMap::new();
@@ -122,10 +128,10 @@ fn incidents(ledger: &Ledger, mails: &[Received], named: &Named, wrong: &mut Vec
             last.insert(title, mail);
         }
     }
+    let threads: BTreeMap<_, _> = named.0.iter().filter_map(|named| thread(named)).collect();
     let mut given_up = 0;
     for (title, to) in &ledger.incidents {
-        let thread = named.0.iter().find_map(|n| n.split_once('@').filter(|(s, _)| s.ends_with(&format!("] {title}"))));
-        let thread = thread.map_or_else(String::new, |(subject, _)| subject.to_owned());
+        let thread = threads.get(title.as_str()).copied().unwrap_or_default();
         match last.get(title.as_str()) {
             Some(mail) if mail.to == *to && header(mail, "X-Allclear-Phase") == "resolved" => {}
             Some(_) if named.has(&format!("{thread}@incident_end"), GIVEN_UP) => given_up += 1,

@@ -72,7 +72,7 @@ async fn freeze_some(storm: &Storm, random: &mut impl RngExt) -> u64 {
 async fn frozen_beyond_its_lease_a_node_does_no_harm_when_it_wakes() {
     let mut random = random();
     let (size, wanted) =
-        (Size { groups: 4, crowd: 8, recoveries: u64::MAX, mails: 0, drained: false }, amount(10, 200));
+        (Size { groups: amount(4, 40), crowd: 8, recoveries: u64::MAX, mails: 0, drained: false }, amount(10, 200));
     let sink = Sink::start(relay()).await.unwrap();
     let mut storm = Storm::new(Site::new(On::Postgres, sink.port(), "").await, size).await;
     for name in ["one", "two", "three"] {
