@@ -242,7 +242,7 @@ impl Storm {
         let arrived = &self.ears.groups[connection.group];
         // In a deep run more than the group's half: what is withdrawn races nothing.
         let half = amount(0, self.size.crowd / 2);
-        let enough = arrived.load(Ordering::Relaxed) + half + random.random_range(0..=self.size.crowd);
+        let enough = arrived.load(Ordering::Relaxed) + random.random_range(half..=self.size.crowd);
         let limit = Duration::from_millis(random.random_range(0..amount(2_000, 60_000)));
         let _ = tokio::time::timeout(limit, until(async || arrived.load(Ordering::Relaxed) >= enough)).await;
     }

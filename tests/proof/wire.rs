@@ -92,7 +92,7 @@ async fn a_mail_that_had_begun_is_in_flight_until_it_ends_and_is_taken_back(on: 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_mail_begins_once_a_recovery_is_drained() {
     let mut random = random();
-    let size = Size { groups: 8, crowd: amount(8, 40), recoveries: amount(80, 2_000), mails: 0, drained: true };
+    let size = Size { groups: 8, crowd: amount(8, 40), recoveries: amount(80, 600), mails: 0, drained: true };
     let sink = Sink::start(Script::default()).await.unwrap();
     let mut storm = Storm::new(Site::new(On::Postgres, sink.port(), "").await, size).await;
     storm.start("one", &RACER).await;
