@@ -14,6 +14,8 @@ pub struct Heard {
     pub kind: Kind,
     /// The connections it asks about, or takes back.
     pub names: Vec<String>,
+    /// Those that it says are not back yet: the mail it takes back still applies to them.
+    pub still: Vec<String>,
     /// When DATA was read.
     pub begun: Instant,
     /// When its final dot was read.
@@ -43,7 +45,11 @@ impl Heard {
         let name = |line: &str| Some(line.trim().strip_prefix("- Inbox ")?.split_once(after_name)?.0.to_owned());
         let names: Vec<String> = text.lines().filter_map(name).collect();
         assert!(!names.is_empty(), "a mail that names no connection: {body}");
-        Self { to: mail.to.clone(), message_id: mail.message_id.clone(), kind, names, begun: mail.begun, at: mail.at }
+        let not_back = text.split_once("Not back yet:").map_or("", |(_, not_back)| not_back);
+        let still =
+            not_back.lines().filter_map(|line| Some(line.trim().strip_prefix("- Inbox ")?.to_owned())).collect();
+        let (to, message_id) = (mail.to.clone(), mail.message_id.clone());
+        Self { to, message_id, kind, names, still, begun: mail.begun, at: mail.at }
     }
 }
 
@@ -78,7 +84,7 @@ pub fn compare(heard: &[Heard], connections: &[Connection], set_aside: &HashSet<
     found.copies = times.iter().filter(|(_, n)| **n > 1).map(|(id, n)| ((*id).to_owned(), *n)).collect();
     let mut told: HashMap<(&str, &str), Vec<&Heard>> = HashMap::new();
     for mail in heard {
-        for name in &mail.names {
+        for name in mail.names.iter().chain(&mail.still) {
             told.entry((name, &mail.to)).or_default().push(mail);
         }
     }
@@ -88,10 +94,10 @@ pub fn compare(heard: &[Heard], connections: &[Connection], set_aside: &HashSet<
             let mut mails = told.remove(&(connection.key.as_str(), to.as_str())).unwrap_or_default();
             mails.sort_by_key(|mail| mail.at);
             found.wire(&connection.key, &said, &mails);
-            if let Some(wrong) = last_word(&said, &mails)
+            if let Some((wrong, until)) = last_word(&connection.key, &said, &mails)
                 && !set_aside.contains(&(to.clone(), connection.key.clone()))
             {
-                found.wrong.push(format!("{to} about {}: {wrong}: {}", connection.key, course(&said, &mails)));
+                found.wrong.push(format!("{to} about {}: {wrong}: {}", connection.key, course(&said, &mails, until)));
             }
         }
     }
@@ -99,20 +105,27 @@ pub fn compare(heard: &[Heard], connections: &[Connection], set_aside: &HashSet<
     found
 }
 
-/// Reads one subscriber's mails about one connection as that subscriber does.
-fn last_word(said: &[Said], mails: &[&Heard]) -> Option<&'static str> {
+/// Reads one subscriber's mails about one connection as that subscriber does; what is wrong, and since when.
+fn last_word(key: &str, said: &[Said], mails: &[&Heard]) -> Option<(&'static str, Instant)> {
     let mut standing: Option<Instant> = None;
+    let mut not_back = false;
     // Each mail is taken back by one of its own, so two about one after the other may be taken back one after the other.
     let mut open = 0;
     let mut seen = HashSet::new();
     for mail in mails {
         let copy = !seen.insert(&mail.message_id);
+        not_back = mail.still.iter().any(|name| name == key);
+        if not_back {
+            // A repeat of what may not have arrived says so too, when it broke again meanwhile.
+            open = open.max(1);
+            continue;
+        }
         match mail.kind {
             Kind::Asks => {
                 standing = Some(mail.begun);
                 open += u32::from(!copy);
             }
-            Kind::TakesBack if open == 0 && !copy => return Some("corrected and never mailed"),
+            Kind::TakesBack if open == 0 && !copy => return Some(("corrected and never mailed", mail.at)),
             Kind::TakesBack | Kind::MayTakeBack => {
                 standing = None;
                 open -= u32::from(!copy && open > 0);
@@ -120,12 +133,14 @@ fn last_word(said: &[Said], mails: &[&Heard]) -> Option<&'static str> {
         }
     }
     let last = said.last()?;
-    match (last.failed, standing) {
-        (false, Some(_)) => Some("mailed and not corrected"),
-        (true, None) => Some("broken, and not asked"),
-        (true, Some(begun)) if begun < last.sent => Some("broken again, and not asked again"),
-        _ => None,
-    }
+    let wrong = match (last.failed, standing) {
+        (false, Some(_)) => "mailed and not corrected",
+        (false, None) if not_back => "not back as far as anybody has said",
+        (true, None) => "broken, and not asked",
+        (true, Some(begun)) if begun < last.sent => "broken again, and not asked again",
+        _ => return None,
+    };
+    Some((wrong, Instant::now()))
 }
 
 impl Found {
@@ -141,7 +156,7 @@ impl Found {
             let since = |then| mail.begun.saturating_duration_since(then);
             self.stale.push((since(over.sent), since(over.answered)));
             if over.drained.is_some_and(|drained| drained < mail.begun) {
-                self.after_drained.push(format!("{} about {key}: {}", mail.to, course(said, mails)));
+                self.after_drained.push(format!("{} about {key}: {}", mail.to, course(said, mails, mail.at)));
             }
         }
     }
@@ -168,8 +183,8 @@ impl Found {
     }
 }
 
-/// The course of events, for a failure's message.
-fn course(said: &[Said], mails: &[&Heard]) -> String {
+/// The course of events until something went wrong, for a failure's message.
+fn course(said: &[Said], mails: &[&Heard], until: Instant) -> String {
     let mut events: Vec<(Instant, String)> = Vec::new();
     for one in said {
         let what = if one.failed { "failed" } else { "recovered" };
@@ -178,6 +193,7 @@ fn course(said: &[Said], mails: &[&Heard]) -> String {
         events.extend(one.drained.map(|at| (at, "drained".to_owned())));
     }
     events.extend(mails.iter().map(|mail| (mail.begun, format!("{:?} {}", mail.kind, mail.message_id))));
+    events.retain(|event| event.0 <= until);
     events.sort_by_key(|event| event.0);
     let first = events.first().map(|event| event.0);
     let at = |event: &(Instant, String)| {

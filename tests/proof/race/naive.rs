@@ -56,7 +56,7 @@ async fn naive(storm: &Storm) {
             let kind = if class == "correction" { Kind::TakesBack } else { Kind::Asks };
             let names = rows.into_iter().map(|row| row.2).collect();
             let (begun, at) = (Instant::now(), Instant::now());
-            storm.ears.hear(Heard { to, message_id: id.to_string(), kind, names, begun, at });
+            storm.ears.hear(Heard { to, message_id: id.to_string(), kind, names, still: Vec::new(), begun, at });
             sqlx::query(RECORD).bind(id).execute(&mut conn).await.unwrap();
         }
     }
