@@ -16,7 +16,7 @@ const GRACE: Span = Span::hours(30 * 24);
 
 statements! {
     // A repeat is the same bytes. Should they differ, those stay that the relay most probably has.
-    KEEP = over_rows!(
+    KEEP = over_few_rows!(
         "INSERT INTO mail_copy (delivery_id, dictionary, bytes, sha256, outcome, stored_at)
          SELECT j.id, j.dictionary, j.bytes, j.sha256, j.outcome, j.at FROM",
         [id uuid, dictionary bytea, bytes bytea, sha256 bytea, outcome text, at bigint],

@@ -38,27 +38,27 @@ statements! {
          ORDER BY d.due_at, d.id LIMIT $3",
         "FOR NO KEY UPDATE OF d SKIP LOCKED"
     );
-    ARM = over_rows!(
+    ARM = over_few_rows!(
         "UPDATE delivery SET state = 'sending', token = delivery.token + 1, owner = j.owner, lease_until = j.lease_until,
             claimed_at = j.at, message_id = j.message_id, template_set = j.template_set, address = j.address, context = j.context,
             reason = NULL FROM",
         [id uuid, owner text, lease_until bigint, at bigint, message_id text, template_set text, address text, context text],
         "WHERE delivery.id = j.id AND delivery.state = 'queued'"
     );
-    PUT_OFF = over_rows!(
+    PUT_OFF = over_few_rows!(
         "UPDATE delivery SET due_at = j.due_at, reason = j.reason FROM", [id uuid, due_at bigint, reason text],
         "WHERE delivery.id = j.id AND delivery.state = 'queued'"
     );
-    RESTATE = over_rows!(
+    RESTATE = over_few_rows!(
         "UPDATE delivery_item SET status = j.status FROM", [delivery_id uuid, component_id uuid, status text],
         "WHERE delivery_item.delivery_id = j.delivery_id AND delivery_item.subject_id = j.component_id"
     );
-    DECIDE = over_rows!(
+    DECIDE = over_few_rows!(
         "UPDATE delivery SET state = j.state, reason = j.reason, decided_at = j.at FROM",
         [id uuid, state text, reason text, at bigint],
         "WHERE delivery.id = j.id AND delivery.state = 'queued'"
     );
-    DROP_ITEMS = over_rows!(
+    DROP_ITEMS = over_few_rows!(
         "UPDATE delivery_item SET dropped = j.reason FROM", [delivery_id uuid, subject_id uuid, episode bigint, reason text],
         "WHERE delivery_item.delivery_id = j.delivery_id AND delivery_item.subject_id = j.subject_id
             AND delivery_item.episode = j.episode"

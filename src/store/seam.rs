@@ -56,6 +56,11 @@ impl Tx {
         self.now
     }
 
+    /// Whether nobody else can write meanwhile, so that nothing need be locked.
+    pub(super) const fn writes_alone(&self) -> bool {
+        matches!(self.inner, Inner::SqliteTx(_))
+    }
+
     pub(super) fn handle(&mut self) -> Handle<'_> {
         match &mut self.inner {
             Inner::SqliteTx(tx) => Handle::Sqlite(tx),
@@ -95,11 +100,12 @@ macro_rules! locking {
 }
 
 /// A statement over rows given as one JSON parameter (`$1`): `head <rows AS j> tail`.
-/// SQLite reads them with `json_each`, PostgreSQL with `json_to_recordset`.
+/// SQLite reads them with `jsonb_each` (with `json_each` each column would write out its row and parse it anew),
+/// PostgreSQL with `json_to_recordset`.
 macro_rules! over_rows {
     ($head:literal, [$($col:ident $ty:ident),+ $(,)?], $tail:literal) => {
         $crate::store::Sql::differs(
-            concat!($head, " (SELECT ", over_rows!(@lite $($col $ty),+), " FROM json_each($1)) AS j ", $tail),
+            concat!($head, " (SELECT ", over_rows!(@lite $($col $ty),+), " FROM jsonb_each($1)) AS j ", $tail),
             concat!($head, " json_to_recordset($1::json) AS j(", over_rows!(@pg $($col $ty),+), ") ", $tail),
         )
     };
@@ -112,6 +118,23 @@ macro_rules! over_rows {
     (@pg $col:ident $ty:ident) => { concat!(stringify!($col), " ", stringify!($ty)) };
     (@pg $col:ident $ty:ident, $($rest:tt)+) => {
         concat!(over_rows!(@pg $col $ty), ", ", over_rows!(@pg $($rest)+))
+    };
+}
+
+/// The same for the dozens of rows of a dispatcher's round, where the round's statements must stay cheap in every state
+/// of the tables. PostgreSQL takes a set made by a function of JSON for a hundred rows, and then reads a table of less
+/// than some hundred thousand as a whole to find them; of an array it does not know it expects ten.
+macro_rules! over_few_rows {
+    ($head:literal, [$($col:ident $ty:ident),+ $(,)?], $tail:literal) => {
+        $crate::store::Sql::differs(
+            over_rows!($head, [$($col $ty),+], $tail).sqlite,
+            concat!($head, " (SELECT ", over_few_rows!(@pg $($col $ty),+),
+                " FROM unnest(ARRAY(SELECT jsonb_array_elements($1::jsonb))) AS u(value)) AS j ", $tail),
+        )
+    };
+    (@pg $col:ident $ty:ident) => { concat!("(value->>'", stringify!($col), "')::", stringify!($ty), " AS ", stringify!($col)) };
+    (@pg $col:ident $ty:ident, $($rest:tt)+) => {
+        concat!(over_few_rows!(@pg $col $ty), ", ", over_few_rows!(@pg $($rest)+))
     };
 }
 

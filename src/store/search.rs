@@ -73,7 +73,7 @@ statements! {
     QUEUE_UP_TO = Sql::same(
         "SELECT COUNT(*) FROM (SELECT 1 FROM delivery WHERE state = 'queued' ORDER BY lane_id, due_at, id LIMIT $1) AS few",
     );
-    REMEMBER_WORDS = over_rows!(
+    REMEMBER_WORDS = over_few_rows!(
         "INSERT INTO reply_word (word, created_at, delivery_id) SELECT j.word, d.created_at, d.id FROM", [id uuid, word text],
         "JOIN delivery d ON d.id = j.id WHERE TRUE ON CONFLICT DO NOTHING"
     );

@@ -12,7 +12,7 @@ use crate::domain::truth::{Claim, Original};
 use std::ops::Deref;
 
 statements! {
-    DELIVERIES = over_rows!(
+    DELIVERIES = over_few_rows!(
         "SELECT d.id, d.class, d.state, d.token, d.lane_id, d.notice_id, d.subscriber_id, d.thread_id, d.tries, d.repeats, d.reaps,
                 d.maybe_mailed, d.created_at, d.resend_no > 0 AS resend, d.reason, d.message_id, CASE WHEN d.state = 'queued' THEN d.context END AS context, t.root, t.subject, t.sender, t.last_message_id, t.last_class, t.last_phase, d.phase,
                 t.last_mailed_at, t.told_at, t.ended_at, s.address, s.name, s.locale, s.zone, n.observed_at,
@@ -33,7 +33,7 @@ statements! {
          LEFT JOIN notice n ON n.id = d.notice_id
          LEFT JOIN incident i ON t.matter_kind = 'incident' AND i.id = t.matter_id"
     );
-    ITEMS = over_rows!(
+    ITEMS = over_few_rows!(
         "SELECT i.delivery_id, i.component_id, i.connection_id, i.episode, i.component_episode, i.failed_at, i.status, i.corrects_id,
                 k.key AS component_key, k.name AS component_name, k.down_since, k.up_since, s.status AS status_now,
                 s.changed_at AS status_since,
@@ -55,7 +55,7 @@ statements! {
          WHERE i.dropped IS NULL ORDER BY i.delivery_id, i.subject_id, i.episode"
     );
     // The last look: only what the gate asks for. It is read for every mail, and each column costs.
-    TRUTHS = over_rows!(
+    TRUTHS = over_few_rows!(
         "SELECT d.id, d.class, d.state, d.token, d.maybe_mailed, d.created_at, d.resend_no > 0 AS resend, t.last_mailed_at, t.told_at, t.ended_at,
                 d.rule, CASE WHEN d.class = 'incident_update' THEN (SELECT x.id FROM delivery x WHERE x.thread_id = d.thread_id
                     AND x.revision > d.revision AND x.class IN ('incident_update', 'incident_end')
@@ -74,7 +74,7 @@ statements! {
         "JOIN delivery d ON d.id = j.id JOIN thread t ON t.id = d.thread_id JOIN subscriber s ON s.id = d.subscriber_id
          LEFT JOIN incident i ON t.matter_kind = 'incident' AND i.id = t.matter_id"
     );
-    CLAIMS = over_rows!(
+    CLAIMS = over_few_rows!(
         "SELECT i.delivery_id, i.component_id, i.connection_id, i.episode, i.failed_at, i.status, k.down_since, k.up_since,
                 s.status AS status_now, s.changed_at AS status_since, c.episode AS newest, c.cleared, c.own_fault_episode,
                 EXISTS (SELECT 1 FROM episode e WHERE e.component_id = i.component_id AND e.n >= i.component_episode
@@ -94,7 +94,7 @@ statements! {
     );
     // Other connections of the mails being taken back: those still broken must be named, or the correction
     // would call them well by its silence.
-    STILL_OPEN = over_rows!(
+    STILL_OPEN = over_few_rows!(
         "SELECT DISTINCT j.id, c.name FROM", [id uuid],
         "JOIN delivery_item x ON x.delivery_id = j.id AND x.corrects_id IS NOT NULL
          JOIN delivery_item i ON i.delivery_id = x.corrects_id AND i.connection_id IS NOT NULL
@@ -104,7 +104,7 @@ statements! {
             AND NOT EXISTS (SELECT 1 FROM delivery_item y WHERE y.delivery_id = j.id AND y.connection_id = i.connection_id)
          ORDER BY c.name"
     );
-    PAYLOADS = over_rows!("SELECT n.id, n.payload FROM", [id uuid], "JOIN notice n ON n.id = j.id");
+    PAYLOADS = over_few_rows!("SELECT n.id, n.payload FROM", [id uuid], "JOIN notice n ON n.id = j.id");
 }
 
 /// What the gate asks of a delivery.

@@ -42,11 +42,13 @@ pub(super) async fn open(url: &str, readers: u32) -> Result<Pool, StoreError> {
 }
 
 pub(super) fn pools(options: SqliteConnectOptions, readers: u32) -> Pool {
-    let writer = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
+    // A file does not go away like a server: nothing is asked before a connection is used.
+    let pool = || SqlitePoolOptions::new().idle_timeout(None).max_lifetime(None).test_before_acquire(false);
+    let writer = pool().max_connections(1);
     // A commit that finds the disk full is rolled back by SQLite itself; sqlx then rolls back nothing, fails, and takes
     // the transaction for open for ever.
     let writer = writer.before_acquire(|conn, _| Box::pin(async move { Ok(!conn.is_in_transaction()) }));
-    let readers = SqlitePoolOptions::new().max_connections(readers.max(1)).idle_timeout(None).max_lifetime(None);
+    let readers = pool().max_connections(readers.max(1));
     Pool::Sqlite {
         // 32 MiB, as far as it is used, and a checkpoint at 40 MiB of log: an import touches most pages of an index in
         // every transaction, and would write them out, and copy them to the file, several times for each.
