@@ -16,6 +16,7 @@ pub mod caught;
 pub mod claim;
 pub mod compose;
 pub mod copies;
+mod deflate;
 pub mod dispatch;
 pub mod failures;
 pub mod gate;
