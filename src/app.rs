@@ -80,7 +80,7 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     check_relays(config).await?;
     let templates = Templates::overlaid(config.templates.folder.as_deref(), &Page::of(config))?;
     let store = open(config).await?;
-    let node = nodes::take(&store, &config.dispatch.node).await?;
+    let node = nodes::take(&store, config.dispatch.node.as_deref(), &config.dispatch.host).await?;
     let setting = Arc::new(Setting::of(config));
     let shared = Shared {
         store: store.clone(),

@@ -28,7 +28,7 @@ pub(super) struct Check {
 
 pub(super) fn load(file: Option<&Path>, env: impl Iterator<Item = (String, String)>) -> Result<Config, ConfigError> {
     let env: BTreeMap<String, String> = env.collect();
-    let host = env.get("HOSTNAME").cloned();
+    let host = env.get("HOSTNAME").filter(|name| !name.is_empty()).cloned();
     let sources = source::read(file, env.into_iter())?;
     let raw: Raw = sources.extract().map_err(|error| ConfigError::reader(&sources, error, file))?;
     let check = Check { sources, secret_files: RefCell::default() };

@@ -16,7 +16,8 @@ pub(super) fn check(check: &Check, raw: raw::Dispatch, host: Option<String>) -> 
         retry_first: seconds("retry_first_seconds", raw.retry_first_seconds, 30)?,
         retry_cap: seconds("retry_cap_seconds", raw.retry_cap_seconds, 3_600)?,
         spill_file: raw.spill_file.map_or_else(|| PathBuf::from("allclear.spill"), |file| file.relative()),
-        node: check.text("dispatch.node", raw.node)?.or(host).unwrap_or_else(|| "local".to_owned()),
+        node: check.text("dispatch.node", raw.node)?,
+        host: host.or_else(host_name).unwrap_or_else(|| "local".to_owned()),
     };
     if dispatch.lease <= dispatch.dialogue {
         let hint = "Make lease_seconds a minute longer than dialogue_seconds, or a mail is taken from a slot \
@@ -28,4 +29,16 @@ pub(super) fn check(check: &Check, raw: raw::Dispatch, host: Option<String>) -> 
         return Err(check.error("dispatch.retry_cap_seconds", "is shorter than retry_first_seconds", hint));
     }
     Ok(dispatch)
+}
+
+/// What this host calls itself; a service manager tells its processes nothing of it.
+#[cfg(unix)]
+fn host_name() -> Option<String> {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    (!name.is_empty()).then_some(name)
+}
+
+#[cfg(not(unix))]
+fn host_name() -> Option<String> {
+    std::env::var("COMPUTERNAME").ok()
 }

@@ -235,8 +235,10 @@ pub struct Dispatch {
     pub retry_cap: Span,
     /// Keeps outcomes while the database is away.
     pub spill_file: PathBuf,
-    /// The name of this instance; two that share a database need two names.
-    pub node: String,
+    /// The name of this instance, if it was given one: two that share a database need two names.
+    pub node: Option<String>,
+    /// The name of this host, after which an instance is called that was given none.
+    pub host: String,
 }
 
 /// `[plan]`

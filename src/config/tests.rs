@@ -102,7 +102,7 @@ fn the_environment_wins_over_the_file() {
     ];
     let config = file("[http]\nlisten = \"127.0.0.1:8000\"\nmax_body_bytes = 2048", &pairs).unwrap();
     assert_eq!((config.http.listen.port(), config.http.max_body_bytes), (9000, 2048));
-    assert_eq!((config.page.name.as_str(), config.dispatch.node.as_str()), ("42", "node-a"));
+    assert_eq!((config.page.name.as_str(), config.dispatch.host.as_str()), ("42", "node-a"));
     assert_eq!(config.dispatch.poll, Span::millis(20));
     assert_eq!(config.streams["late"].classes, [Class::PostMortem, Class::Free]);
 }

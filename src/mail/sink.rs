@@ -6,6 +6,7 @@ mod wire;
 
 use std::collections::HashMap;
 use std::io;
+use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -183,7 +184,15 @@ impl Sink {
     /// # Errors
     /// When no port can be had.
     pub async fn start(script: Script) -> io::Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        Self::start_at(Ipv4Addr::LOCALHOST, script).await
+    }
+
+    /// Listens on a free port of an address of this machine, for those in other network namespaces.
+    ///
+    /// # Errors
+    /// When no port can be had.
+    pub async fn start_at(address: Ipv4Addr, script: Script) -> io::Result<Self> {
+        let listener = TcpListener::bind((address, 0)).await?;
         let port = listener.local_addr()?.port();
         let shared = Arc::new(Shared {
             script,

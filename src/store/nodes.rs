@@ -39,7 +39,9 @@ impl Node {
             return Ok(());
         }
         let Some(mut session) = store.detached().await? else { return Ok(()) };
-        lock(&mut session, &self.name).await?;
+        if !lock(&mut session, &self.name).await? {
+            return Err(taken(&self.name));
+        }
         let newest = first!(store.read().await?, (Uuid,), INCARNATION, self.name.as_str())?;
         if newest.is_some_and(|newest| newest.0 != self.incarnation) {
             return Err(taken(&self.name));
@@ -49,14 +51,13 @@ impl Node {
     }
 }
 
-/// Takes the lock of a name, for as long as the session lives.
-async fn lock(session: &mut sqlx::PgConnection, name: &str) -> Result<(), StoreError> {
-    let held: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtextextended('allclear ' || $1, 0))")
+/// Takes the lock of a name, for as long as the session lives; whether nobody else had it.
+async fn lock(session: &mut sqlx::PgConnection, name: &str) -> Result<bool, StoreError> {
+    sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtextextended('allclear ' || $1, 0))")
         .bind(name)
         .fetch_one(session)
         .await
-        .map_err(|e| StoreError::failed("lock the node's name", e))?;
-    if held { Ok(()) } else { Err(taken(name)) }
+        .map_err(|e| StoreError::failed("lock the node's name", e))
 }
 
 fn taken(name: &str) -> StoreError {
@@ -64,19 +65,23 @@ fn taken(name: &str) -> StoreError {
     unfit(what, "stop it first, or give this one a `dispatch.node` of its own")
 }
 
-/// Takes the right to dispatch under a name. SQLite has one dispatching process whatever its name.
+/// So many processes of one host at most are told apart by number.
+const MOST_ON_A_HOST: u32 = 1_000;
+
+/// Takes the right to dispatch under a name: the one given, or the first of `host`, `host-2`, `host-3`… that no running
+/// process has. Whoever starts again after the host's processes died takes one of their names, and with it what that one
+/// left behind. SQLite has one dispatching process whatever its name.
 ///
 /// # Errors
-/// When another process has it, or the database fails.
-pub async fn take(store: &Store, name: &str) -> Result<Node, StoreError> {
+/// When another process has the name given, or the database fails.
+pub async fn take(store: &Store, given: Option<&str>, host: &str) -> Result<Node, StoreError> {
     let file = store.file().map(lock_file).transpose()?;
-    let session = match store.detached().await? {
-        Some(mut session) => {
-            lock(&mut session, name).await?;
-            Some(session)
-        }
-        None => None,
+    let mut session = store.detached().await?;
+    let name = match &mut session {
+        Some(session) => free_name(session, given, host).await?,
+        None => given.unwrap_or(host).to_owned(),
     };
+    let name = name.as_str();
     let incarnation = Uuid::now_v7();
     let owner = |incarnation: Uuid| format!("{name}/{}", incarnation.simple());
     let mut tx = store.begin().await?;
@@ -86,6 +91,19 @@ pub async fn take(store: &Store, name: &str) -> Result<Node, StoreError> {
     tx.commit().await?;
     let dead = before.map(|b| owner(b.0));
     Ok(Node { owner: owner(incarnation), dead, name: name.to_owned(), incarnation, _file: file, session })
+}
+
+async fn free_name(session: &mut sqlx::PgConnection, given: Option<&str>, host: &str) -> Result<String, StoreError> {
+    let Some(given) = given else {
+        for n in 1..=MOST_ON_A_HOST {
+            let name = if n == 1 { host.to_owned() } else { format!("{host}-{n}") };
+            if lock(session, &name).await? {
+                return Ok(name);
+            }
+        }
+        return Err(taken(host));
+    };
+    if lock(session, given).await? { Ok(given.to_owned()) } else { Err(taken(given)) }
 }
 
 fn lock_file(database: &std::path::Path) -> Result<File, StoreError> {

@@ -13,6 +13,7 @@ missing_packages() {
     if [[ -z ${ALLCLEAR_TEST_POSTGRES:-} && -z $(postgres_bin) ]]; then echo postgresql; fi
     if ! has pgbouncer; then echo pgbouncer; fi
     if ! has faketime; then echo faketime; fi
+    if ! has ip; then echo iproute2; fi
     if [[ -n ${ALLCLEAR_TEST_RELAYS:-} ]]; then return; fi
     if ! has postfix; then echo postfix; fi
     if ! has postgrey; then echo postgrey; fi

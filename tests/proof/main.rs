@@ -15,6 +15,7 @@ mod faults;
 mod kill;
 mod ledger;
 mod load;
+mod network;
 mod poison;
 mod race;
 mod relay_faults;

@@ -95,7 +95,7 @@ impl Site {
         command
     }
 
-    fn equip(&self, node: &str, command: &mut Command) {
+    pub fn equip(&self, node: &str, command: &mut Command) {
         let home = self.home(node);
         // The lock on a node's name is the whole server's, and other tests run beside this one.
         let name = format!("{node}{}", self.folder.path().file_name().unwrap().display());

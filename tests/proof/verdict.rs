@@ -60,7 +60,10 @@ async fn copies(site: &Site, node: &Node, mails: &[Received]) -> u64 {
             continue;
         }
         copies += of_one.len() as u64 - 1;
-        assert!(of_one.iter().all(|copy| copy.body == of_one[0].body), "the copies of {id} differ");
+        for copy in &of_one[1..] {
+            let (first, this) = (text(of_one[0]), text(copy));
+            assert!(copy.body == of_one[0].body, "the copies of {id} differ:\n{first}\n\n{this}");
+        }
         let delivery = header(of_one[0], "X-Allclear-Notice");
         let (_, seen) = node.get(site, &format!("/v1/deliveries/{delivery}")).await.unwrap();
         let repeats = seen["delivery"]["repeats"].as_u64().unwrap_or_default();

@@ -12,6 +12,7 @@ pub struct Cluster {
     folder: tempfile::TempDir,
     bin: PathBuf,
     pub port: u16,
+    address: String,
 }
 
 impl Drop for Cluster {
@@ -27,12 +28,24 @@ impl Cluster {
 
     /// With its data under a folder.
     pub fn start_in(folder: &Path) -> Self {
-        let mut cluster = Self { folder: unprivileged_folder_in(folder), bin: postgres_bin(), port: 0 };
+        Self::start_with(folder, "127.0.0.1", "")
+    }
+
+    /// At an address of this machine, for those who come from a network (`10.1.2.0/24`).
+    pub fn start_at(address: &str, network: &str) -> Self {
+        Self::start_with(&std::env::temp_dir(), address, &format!("host all all {network} trust\n"))
+    }
+
+    fn start_with(folder: &Path, address: &str, access: &str) -> Self {
+        let folder = unprivileged_folder_in(folder);
+        let mut cluster = Self { folder, bin: postgres_bin(), port: 0, address: address.to_owned() };
         let data = cluster.data();
         let mut initdb = unprivileged(&cluster.bin.join("initdb"), cluster.folder.path());
         initdb.args(["-U", "allclear", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync", "-D"]).arg(data);
         let made = initdb.output().unwrap();
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+        let mut file = std::fs::OpenOptions::new().append(true).open(cluster.data().join("pg_hba.conf")).unwrap();
+        std::io::Write::write_all(&mut file, access.as_bytes()).unwrap();
         for _ in 0..5 {
             cluster.port = free_port();
             if cluster.control(&["start"]).status().unwrap().success() {
@@ -59,7 +72,8 @@ impl Cluster {
     fn control(&self, args: &[&str]) -> Command {
         let mut command = unprivileged(&self.bin.join("pg_ctl"), self.folder.path());
         let folder = self.folder.path().display();
-        let options = format!("-p {} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}", self.port);
+        let (port, address) = (self.port, &self.address);
+        let options = format!("-p {port} -c listen_addresses={address} -c unix_socket_directories={folder}");
         command.args(args).arg("-w").arg("-D").arg(self.data()).arg("-l").arg(self.folder.path().join("log"));
         command.arg("-o").arg(options).stdout(Stdio::null()).stderr(Stdio::null());
         command
@@ -72,7 +86,7 @@ impl Cluster {
     }
 
     pub fn url(&self) -> String {
-        format!("postgres://allclear@127.0.0.1:{}/postgres", self.port)
+        format!("postgres://allclear@{}:{}/postgres", self.address, self.port)
     }
 
     /// Runs statements, each in a transaction of its own.

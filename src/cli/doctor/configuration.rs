@@ -18,7 +18,12 @@ fn source(config: &Config) -> Finding {
         Some(path) => format!("read from {}", path.display()),
         None => "no file; defaults and the environment".to_owned(),
     };
-    ok(format!("{from}; this node is called `{}`", config.dispatch.node))
+    let dispatch = &config.dispatch;
+    let called = match &dispatch.node {
+        Some(name) => format!("called `{name}`"),
+        None => format!("called after its host, `{}`", dispatch.host),
+    };
+    ok(format!("{from}; this node is {called}"))
 }
 
 fn listen(config: &Config) -> Finding {
