@@ -28,6 +28,10 @@ pub(super) fn check(check: &Check, raw: BTreeMap<String, raw::Limits>) -> Result
             given => span(key, given, Span::ZERO).map(Some),
         };
         let base = Limits::of(class);
+        if base.daily_mails.is_none() && given.daily_mails.is_some() {
+            let hint = "Take the line out: whoever was told of trouble is told of its end.";
+            return Err(check.error(&format!("{section}.daily_mails"), "ends have no daily cap", hint));
+        }
         let limits = Limits {
             dwell: span("dwell_seconds", given.dwell_seconds, base.dwell)?,
             stable_for: span("stable_for_seconds", given.stable_for_seconds, base.stable_for)?,
@@ -36,8 +40,21 @@ pub(super) fn check(check: &Check, raw: BTreeMap<String, raw::Limits>) -> Result
             greatest_age: optional("greatest_age_seconds", given.greatest_age_seconds, base.greatest_age)?,
             longest_silence: optional("longest_silence_seconds", given.longest_silence_seconds, base.longest_silence)?,
             told_elsewhere: span("told_elsewhere_seconds", given.told_elsewhere_seconds, base.told_elsewhere)?,
+            daily_mails: daily_mails(check, &section, given.daily_mails, base.daily_mails)?,
         };
         all.insert(class, limits);
     }
     Ok(all)
+}
+
+/// 0 takes the cap away.
+fn daily_mails(
+    check: &Check,
+    section: &str,
+    given: Option<Whole>,
+    base: Option<u32>,
+) -> Result<Option<u32>, ConfigError> {
+    let default = u64::from(base.unwrap_or(0));
+    let most: u32 = check.number(&format!("{section}.daily_mails"), given, default, 0..=10_000)?;
+    Ok((most > 0).then_some(most))
 }

@@ -89,6 +89,7 @@ section!(Limits {
     greatest_age_seconds: Option<Whole>,
     longest_silence_seconds: Option<Whole>,
     told_elsewhere_seconds: Option<Whole>,
+    daily_mails: Option<Whole>,
 });
 
 section!(Dispatch {

@@ -177,6 +177,9 @@ fn values_out_of_range_are_refused() {
     assert_eq!(refused("[plan]\npage_size = 0").0, "plan.page_size");
     assert_eq!(refused("[limits.correction]\ngreatest_age_seconds = 5").0, "limits.correction");
     assert_eq!(refused("[limits.free]\ndwell_seconds = 9223372036854775807").0, "limits.free.dwell_seconds");
+    assert_eq!(refused("[limits.incident_end]\ndaily_mails = 4").0, "limits.incident_end.daily_mails");
+    assert_eq!(refused("[limits.free]\ndaily_mails = 10001").0, "limits.free.daily_mails");
+    assert_eq!(file("[limits.free]\ndaily_mails = 0", &[]).unwrap().limits(Class::Free).daily_mails, None);
     assert_eq!(refused("[http]\nlisten = \"8025\"").0, "http.listen");
     assert_eq!(refused("[database]\nurl = \"mysql://x\"").0, "database.url");
     assert_eq!(refused("[page]\nsupport_url = \"javascript:x\"").0, "page.support_url");

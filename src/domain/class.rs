@@ -79,6 +79,9 @@ pub struct Limits {
     pub longest_silence: Option<Span>,
     /// How long what another source told a subscriber of the same component in the same state counts as told.
     pub told_elsewhere: Span,
+    /// The most mails of the class to one subscriber in 24 hours; what is more waits, and what is newer takes its place.
+    /// `None`: no cap.
+    pub daily_mails: Option<u32>,
 }
 
 impl Limits {
@@ -93,9 +96,11 @@ impl Limits {
             greatest_age: None,
             longest_silence: None,
             told_elsewhere: Span::ZERO,
+            daily_mails: None,
         };
         match class {
             Class::ActionRequired => Self {
+                daily_mails: Some(4),
                 dwell: Span::minutes(5),
                 longest_hold: Some(Span::hours(12)),
                 greatest_age: Some(Span::hours(72)),
@@ -107,12 +112,16 @@ impl Limits {
                 greatest_age: Some(Span::hours(24)),
                 longest_silence: Some(Span::minutes(120)),
                 told_elsewhere: Span::minutes(30),
+                // An incident in which nothing changes makes as many: one after each two hours of silence.
+                daily_mails: Some(12),
                 ..none
             },
             Class::IncidentEnd => Self { greatest_age: Some(Span::hours(24)), ..none },
             Class::AllClear => Self { stable_for: Span::minutes(10), greatest_age: Some(Span::hours(24)), ..none },
             Class::Correction => none,
-            Class::PostMortem | Class::Free => Self { greatest_age: Some(Span::hours(7 * 24)), ..none },
+            Class::PostMortem | Class::Free => {
+                Self { greatest_age: Some(Span::hours(7 * 24)), daily_mails: Some(4), ..none }
+            }
         }
     }
 }

@@ -63,6 +63,8 @@ names!(
         Greylisted = "greylisted",
         /// A rate cap: its turn has not come.
         Paced = "paced",
+        /// Its subscriber had as many mails of its class in a day as they get.
+        DailyCap = "daily_cap",
         /// Its stream is paused: the relay refuses us, not this mail.
         StreamPaused = "stream_paused",
         /// The connection recovered.

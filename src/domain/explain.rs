@@ -46,6 +46,10 @@ impl Reason {
             Self::SlowDown => "the receiving side wants mail more slowly; we try again",
             Self::Greylisted => "the receiving side puts off first tries on principle; we try again",
             Self::Paced => "the limit of mails per minute is reached; its turn comes",
+            Self::DailyCap => {
+                "the recipient had as many mails of this kind in the last 24 hours as anybody gets; it leaves when \
+                 there is room, or something newer takes its place"
+            }
             Self::StreamPaused => "the mail server refuses all our mail of this kind at present",
             Self::Recovered => "the connection works again",
             Self::CoveredByRecovery => "the component's recovery brought the connection back",

@@ -2,6 +2,8 @@
 
 use super::caught;
 use super::compose::{self, Frozen, Payloads};
+use super::daily::Daily;
+use super::floors::Floors;
 use super::gate::{Split, Verdict, View, gate, stays_whole};
 use super::look::{Seen, views};
 use super::paces::Paces;
@@ -49,10 +51,16 @@ pub fn decide(view: &View, setting: &Setting, now: Timestamp) -> Verdict {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn open_lanes(tx: &mut Tx, setting: &Setting, stream: &Stream) -> Result<Vec<Lane>, StoreError> {
+pub async fn open_lanes(
+    tx: &mut Tx,
+    setting: &Setting,
+    stream: &Stream,
+    floors: &mut Floors,
+) -> Result<Vec<Lane>, StoreError> {
     let now = tx.now();
     let holds = queue::holds(tx).await?;
-    let mut lanes = queue::lanes(tx).await?;
+    let mut lanes = queue::lanes(tx, floors.to_read_from()).await?;
+    floors.learn(&lanes, now);
     lanes.retain_mut(|lane| {
         if setting.gate {
             lane.overdue = overdue(lane, setting);
@@ -143,6 +151,7 @@ async fn sort_and_arm(
     let ids: Vec<DeliveryId> = due.iter().map(|d| d.id).collect();
     let seen = views(tx, &ids).await?;
     paces.learn(tx, seen.values().map(|one| one.row.address.as_str())).await?;
+    let mut daily = Daily::learn(tx, setting, seen.values()).await?;
     let payloads = payloads(tx, &seen).await?;
     let still_open = still_open(tx, &seen).await?;
     let now = tx.now();
@@ -156,6 +165,10 @@ async fn sort_and_arm(
                 sorted.parted.push((one, split));
             }
             Verdict::Send(split) => {
+                if let Some(until) = daily.full_until(one, &split, setting, now) {
+                    sorted.put_off.push((id, until, Reason::DailyCap));
+                    continue;
+                }
                 let open = still_open.get(&id).map_or(&[][..], Vec::as_slice);
                 let freeze = || {
                     failpoint::pass_with("composing", &one.row.address);

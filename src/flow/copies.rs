@@ -10,7 +10,7 @@ use crate::domain::delivery::{HandOver, State};
 use crate::domain::id::DeliveryId;
 use crate::domain::time::{Span, Timestamp};
 use crate::store::copies::{self, MailCopy};
-use crate::store::{Store, StoreError, Tx};
+use crate::store::{Store, StoreError, Tx, lanes};
 use crate::template::context::Mail;
 use crate::template::{Reader, Templates};
 use flate2::{Decompress, FlushDecompress, Status};
@@ -144,7 +144,7 @@ impl Copies {
         }
     }
 
-    /// Removes, now and then, what is older than it is kept.
+    /// Removes, now and then, what is older than it is kept, and closes the lanes of what is long over.
     ///
     /// # Errors
     /// When the database fails.
@@ -159,6 +159,7 @@ impl Copies {
         let more = i64::try_from(removed).is_ok_and(|removed| removed == PAGE);
         if !more {
             copies::remove_sets(&mut tx, until).await?;
+            lanes::close(&mut tx, PAGE).await?;
         }
         tx.commit().await?;
         if !more {

@@ -8,6 +8,7 @@ mod way;
 
 use super::claim::{Claimed, claim, open_lanes};
 use super::copies::Copies;
+use super::floors::Floors;
 use super::relation::{self, PROBE_PAUSED, PROBE_SOON};
 use super::sender::{Command, Record, Step};
 use super::sessions::{Seat, Sessions};
@@ -85,6 +86,7 @@ pub struct Dispatcher {
     /// When the rate cap lets the next mail go.
     turn_at: Option<Timestamp>,
     lanes: (Option<Instant>, Vec<Lane>),
+    floors: Floors,
     hungry: bool,
     lost: u32,
 }
@@ -139,6 +141,7 @@ impl Dispatcher {
             pause: None,
             turn_at: None,
             lanes: (None, Vec::new()),
+            floors: Floors::default(),
             hungry: false,
             lost: 0,
         }
@@ -180,7 +183,10 @@ impl Dispatcher {
                             self.dialogues += 1;
                             busy.spawn(async { Ended::Dialogue(Box::new(hand_over(shared, seated, from, job).await)) });
                         }
-                        None => results.push((job, Record::PutBack)),
+                        None => {
+                            self.floors.forget();
+                            results.push((job, Record::PutBack));
+                        }
                     },
                     Command::Record(record) => results.push((job, record)),
                     _ => {}
@@ -201,6 +207,12 @@ impl Dispatcher {
             }
             results.append(&mut self.unrecorded);
         }
+    }
+
+    /// What is due is looked for from the beginning: it can be due before what was seen.
+    pub fn look_anew(&mut self) {
+        self.lanes.0 = None;
+        self.floors.forget();
     }
 
     /// Whether it would have taken work, had the relay had a session left for it.
@@ -256,7 +268,7 @@ impl Dispatcher {
                 }
                 *self.losses.entry(job.claimed.id).or_default() += 1;
                 // Its mail is due again at once.
-                self.lanes.0 = None;
+                self.look_anew();
             }
             Some((job, Record::Attempt(_))) => {
                 self.lost = 0;
@@ -309,7 +321,7 @@ impl Dispatcher {
         }
         let mut lanes = match paused || later || (without && self.sessions.let_be(now)) {
             true => Vec::new(),
-            false => open_lanes(&mut tx, &self.shared.setting, &self.stream).await?,
+            false => open_lanes(&mut tx, &self.shared.setting, &self.stream, &mut self.floors).await?,
         };
         if without && !lanes.is_empty() && !self.sessions.may_try(now) {
             lanes.clear();

@@ -9,11 +9,11 @@ use crate::domain::id::{ComponentId, ConnectionId, DeliveryId, LaneId, PlanId, S
 use crate::domain::time::{Span, Timestamp};
 use crate::domain::truth::over;
 use crate::failpoint;
-use crate::store::plan::{Failure, Fence, Named, NewDelivery, NewItem, NewThread, Sibling, Thread};
+use crate::store::plan::{Failure, Fence, Named, NewDelivery, NewItem, NewThread, Thread};
 use crate::store::queue::ItemKey;
 use crate::store::{Store, StoreError, Tx, plan as db, queue};
 use crate::template::{Matter, Templates};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use uuid::Uuid;
 
 /// A thread about connections is continued for this long; mail programs do not group for longer.
@@ -53,7 +53,9 @@ struct Known {
     own_fault_lane: LaneId,
     concerned: HashMap<PlanId, Vec<SubscriberId>>,
     threads: HashMap<(ComponentId, SubscriberId), Thread>,
-    siblings: Vec<Sibling>,
+    /// The mail that waits in each thread and lane, and takes what fails meanwhile.
+    waiting: HashMap<(ThreadId, LaneId), DeliveryId>,
+    named_by_waiting: HashSet<(DeliveryId, ConnectionId)>,
     named: Vec<Named>,
 }
 
@@ -70,21 +72,24 @@ impl Known {
         }
         let threads = threads(tx, setting, templates, page, &concerned).await?;
         let ids: Vec<ThreadId> = threads.values().map(|t| t.id).collect();
-        let siblings = db::siblings(tx, &ids).await?;
-        let connections: Vec<ConnectionId> = page.iter().map(|f| f.connection_id).collect();
-        let named = db::named(tx, &connections).await?;
-        Ok(Self { lanes, own_fault_lane, concerned, threads, siblings, named })
+        let waiting: HashMap<_, _> =
+            db::waiting(tx, &ids).await?.into_iter().map(|(id, thread, lane)| ((thread, lane), id)).collect();
+        let mut named_by_waiting = HashSet::new();
+        if !waiting.is_empty() {
+            let of = |f: &Failure, s: &SubscriberId| Some((threads.get(&(f.component_id, *s))?.id, f.connection_id));
+            let pairs = page.iter().flat_map(|f| concerned.get(&f.id).into_iter().flatten().map(move |s| (f, s)));
+            let pairs: Vec<_> = pairs.filter_map(|(f, s)| of(f, s)).collect();
+            named_by_waiting.extend(db::named_by_waiting(tx, &pairs).await?);
+        }
+        let named = db::named(tx, page).await?;
+        Ok(Self { lanes, own_fault_lane, concerned, threads, waiting, named_by_waiting, named })
     }
 
     fn named(&self, failure: &Failure, subscriber: SubscriberId) -> Option<&Named> {
         self.named.iter().find(|n| {
             let this = n.connection_id == failure.connection_id && n.episode == failure.episode;
-            n.subscriber_id == subscriber && this && !n.dropped
+            n.subscriber_id == subscriber && this
         })
-    }
-
-    fn names(&self, delivery: DeliveryId, connection: ConnectionId) -> bool {
-        self.named.iter().any(|n| n.delivery_id == delivery && n.connection_id == connection)
     }
 }
 
@@ -141,14 +146,7 @@ struct Planned {
 
 fn plan(page: &[Failure], known: &Known, dwell: Span) -> Planned {
     let mut planned = Planned::default();
-    // The mail that waits in each thread and lane, and takes what fails meanwhile; one that may have left is sent again
-    // as it was.
-    let mut waiting: HashMap<(ThreadId, LaneId), DeliveryId> = known
-        .siblings
-        .iter()
-        .filter(|s| s.class == Class::ActionRequired && s.state == State::Queued && !s.maybe_mailed)
-        .map(|s| ((s.thread_id, s.lane_id), s.id))
-        .collect();
+    let mut waiting = known.waiting.clone();
     for failure in page {
         if let Some(reason) = over(failure.episode, failure.cleared, failure.own_fault_episode, failure.covered) {
             planned.outcomes.push((failure.id, reason.as_str()));
@@ -177,7 +175,7 @@ fn plan(page: &[Failure], known: &Known, dwell: Span) -> Planned {
             }
             // A mail names a connection once: what broke again while one waits about its outage before gets its own.
             let at = (thread.id, lane);
-            if waiting.get(&at).is_some_and(|mail| known.names(*mail, failure.connection_id)) {
+            if waiting.get(&at).is_some_and(|mail| known.named_by_waiting.contains(&(*mail, failure.connection_id))) {
                 waiting.remove(&at);
             }
             let due_at = failure.created_at + if own_fault { Span::ZERO } else { dwell };

@@ -4,11 +4,15 @@
 use crate::domain::class::{Class, Limits};
 use crate::domain::delivery::{Reason, Rule};
 use crate::domain::id::DeliveryId;
+use crate::domain::incident::Impact;
 use crate::domain::time::{Span, Timestamp};
 use crate::domain::truth::{Claim, Original};
 
 /// How long a mail waits before it is looked at again, where no event is sure to bring it back.
 const LOOK_AGAIN: Span = Span::seconds(30);
+
+/// The window of the daily cap.
+pub const DAY: Span = Span::hours(24);
 
 /// The same for an end that waits for other incidents: they take hours.
 const ENDS_AGAIN: Span = Span::minutes(5);
@@ -148,6 +152,39 @@ pub fn as_it_was(verdict: Verdict, class: Class, maybe_mailed: bool, now: Timest
             Verdict::Wait(now, Reason::ItemsMoved)
         }
         other => other,
+    }
+}
+
+/// Until when a mail that could leave waits, because its subscriber had as many of its class in the last 24 hours as
+/// anybody gets; `None`: it leaves. `mailed` says when those left, or may have left.
+///
+/// It waits no longer than any hold may last. What is urgent does not wait, though it counts.
+#[must_use]
+pub fn daily_cap(
+    view: &View,
+    split: &Split,
+    impact: Option<Impact>,
+    limits: &Limits,
+    mailed: &[Timestamp],
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let cap = usize::try_from(limits.daily_mails?).ok()?;
+    let mut mailed: Vec<_> = mailed.iter().filter(|at| now - **at < DAY).collect();
+    mailed.sort_unstable_by(|a, b| b.cmp(a));
+    let room = **mailed.get(cap.checked_sub(1)?)? + DAY;
+    let longest = limits.longest_hold.map_or(room, |hold| view.created_at + hold);
+    let until = room.min(longest);
+    (until > now && !view.resend && !is_urgent(view, split, impact)).then_some(until)
+}
+
+/// Silence would do harm: a connection that only its customer can mend, something that got worse or is down again, the
+/// first word of a major outage.
+fn is_urgent(view: &View, split: &Split, impact: Option<Impact>) -> bool {
+    let own_fault = |i: &usize| matches!(view.items.get(*i), Some(Item::Connection(claim)) if claim.is_own_fault());
+    match view.rule {
+        Some(Rule::Worse | Rule::Relapse) => true,
+        Some(Rule::First) => matches!(impact, Some(Impact::Major | Impact::Critical)),
+        _ => split.keep.iter().any(own_fault),
     }
 }
 

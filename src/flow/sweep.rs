@@ -34,7 +34,7 @@ pub async fn sweep(store: &Store, setting: &Setting) -> Result<bool, StoreError>
     let mut touched = Vec::new();
     for one in &found {
         touched.push(match one.connection_id {
-            Some(connection) => recover::of_connection(&mut tx, connection, one.episode).await?,
+            Some(connection) => recover::of_connection(&mut tx, connection, one).await?,
             None => Vec::new(),
         });
     }

@@ -38,6 +38,8 @@ impl Worker {
             progress |= recover_all(&self.shared).await?;
             let mut sent = 0;
             for dispatcher in &mut self.dispatchers {
+                // A driven clock leaps, and nobody looks again in a moment.
+                dispatcher.look_anew();
                 sent += dispatcher.drain(|| false).await?;
             }
             accepted += sent;
@@ -57,6 +59,7 @@ impl Worker {
         let mut sent = 0;
         plan_all(&self.shared).await?;
         for dispatcher in &mut self.dispatchers {
+            dispatcher.look_anew();
             sent += dispatcher.drain(|| false).await?;
         }
         Ok(sent)

@@ -15,6 +15,7 @@ pub mod audit;
 pub mod browse;
 pub mod copies;
 mod copy_in;
+pub mod daily;
 pub mod doctor;
 pub mod evidence;
 pub mod fitness;
@@ -25,6 +26,7 @@ pub mod import_subscriptions;
 pub mod ingest;
 pub mod journal;
 pub mod keys;
+pub mod lanes;
 mod mount;
 pub mod news;
 pub mod nodes;
@@ -56,6 +58,7 @@ pub fn statements() -> Vec<Sql> {
         audit::ALL,
         browse::ALL,
         copies::ALL,
+        daily::ALL,
         doctor::ALL,
         evidence::ALL,
         holds::ALL,
@@ -65,6 +68,7 @@ pub fn statements() -> Vec<Sql> {
         ingest::ALL,
         journal::ALL,
         keys::ALL,
+        lanes::ALL,
         nodes::ALL,
         plan::ALL,
         queue::ALL,

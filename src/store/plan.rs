@@ -1,7 +1,7 @@
 //! Planning: the work left by ingest, who is concerned, and the deliveries it makes.
 
 use super::ingest::{ids, json};
-use super::{StoreError, Tx};
+use super::{StoreError, Tx, lanes};
 use crate::domain::class::Class;
 use crate::domain::delivery::{Reason, Rule, State};
 use crate::domain::id::{
@@ -61,6 +61,18 @@ statements! {
         "SELECT d.id, d.thread_id, d.class, d.state, d.lane_id, d.maybe_mailed FROM", [id uuid],
         "JOIN delivery d ON d.thread_id = j.id WHERE d.state IN ('queued', 'sending') OR d.maybe_mailed ORDER BY d.id"
     );
+    // What fails while one of these waits can join it; one that may have left is sent again as it was.
+    WAITING_MAILS = over_rows!(
+        "SELECT d.id, d.thread_id, d.lane_id FROM", [id uuid],
+        "JOIN delivery d ON d.thread_id = j.id AND d.state = 'queued'
+         WHERE d.class = 'action_required' AND NOT d.maybe_mailed ORDER BY d.id"
+    );
+    NAMED_BY_WAITING = over_rows!(
+        "SELECT d.id, i.connection_id FROM", [thread_id uuid, connection_id uuid],
+        "JOIN delivery d ON d.thread_id = j.thread_id AND d.state = 'queued'
+         JOIN delivery_item i ON i.delivery_id = d.id AND i.subject_id = j.connection_id AND i.connection_id IS NOT NULL
+            AND i.corrects_id IS NULL"
+    );
     // A join adds items: the row must not be claimed meanwhile.
     LOCK_QUEUED = super::Sql::differs(
         "SELECT 1 WHERE $1 IS NULL",
@@ -118,7 +130,7 @@ statements! {
         "WHERE delivery.id = j.id AND delivery.state = 'queued'"
     );
     FIND_LANE = locking!(
-        "SELECT id FROM lane WHERE class = $1 AND fence_kind = $2 AND fence_id = $3",
+        "SELECT id, closed_at IS NOT NULL FROM lane WHERE class = $1 AND fence_kind = $2 AND fence_id = $3",
         "FOR NO KEY UPDATE"
     );
     ADD_LANE = super::Sql::same(
@@ -137,13 +149,14 @@ statements! {
         "SELECT j.id, s.subscriber_id FROM", [id uuid, connection_id uuid],
         "JOIN connection_subscriber s ON s.connection_id = j.connection_id"
     );
-    // Where a connection's outage is already named, for whom: an old thread counts too.
+    // Where a connection's outage is already named, for whom: an old thread counts too. Its outages before, of which
+    // there may be hundreds, are not read.
     NAMED = over_rows!(
-        "SELECT i.delivery_id, d.subscriber_id, i.connection_id, i.episode, d.state, d.lane_id, d.maybe_mailed,
-            i.dropped IS NOT NULL AS dropped FROM", [connection_id uuid],
-        "JOIN delivery_item i ON i.connection_id = j.connection_id AND i.corrects_id IS NULL
+        "SELECT i.delivery_id, d.subscriber_id, i.connection_id, i.episode, d.state, d.lane_id, d.maybe_mailed FROM",
+        [connection_id uuid, episode bigint],
+        "JOIN delivery_item i ON i.connection_id = j.connection_id AND i.episode = j.episode AND i.corrects_id IS NULL
          JOIN delivery d ON d.id = i.delivery_id
-         WHERE d.class = 'action_required' AND d.state IN ('queued', 'sending', 'accepted', 'unknown')"
+         WHERE i.dropped IS NULL AND d.class = 'action_required' AND d.state IN ('queued', 'sending', 'accepted', 'unknown')"
     );
     // What fails next must not leave with what is left of a mail: it would have no time to heal.
     WITHDRAW_EMPTIED = over_rows!(
@@ -367,8 +380,6 @@ pub struct Named {
     pub lane_id: LaneId,
     /// It left, or may have left.
     pub maybe_mailed: bool,
-    /// The delivery does not tell of it any more.
-    pub dropped: bool,
 }
 
 /// The next notice or returned component to plan, locked.
@@ -527,7 +538,7 @@ pub async fn planned_already(tx: &mut Tx, cause: Uuid, of: &[SubscriberId]) -> R
     Ok(rows!(tx, (SubscriberId,), PLANNED_ALREADY, json(&list))?.into_iter().map(|row| row.0).collect())
 }
 
-/// Makes deliveries, on the stream of their class.
+/// Makes deliveries, on the stream of their class. None is due before now: nobody may be looking that far back.
 ///
 /// # Errors
 /// When the database fails.
@@ -572,7 +583,7 @@ pub async fn add_deliveries(
             revision: d.tells.map(|t| t.0),
             phase: d.tells.and_then(|t| t.1),
             state: d.state,
-            due_at: d.due_at.0,
+            due_at: d.due_at.0.max(now),
             reason: d.reason,
             folded_into: d.folded_into.map(|d| d.0.simple()),
             created_at: d.created_at.0,
@@ -716,7 +727,10 @@ pub async fn lane(tx: &mut Tx, class: Class, fence: Fence) -> Result<LaneId, Sto
         Fence::Component(id) => ("component", id.0),
         Fence::Incident(id) => ("incident", id.0),
     };
-    if let Some((lane,)) = first!(tx, (LaneId,), FIND_LANE, class, kind, id)? {
+    if let Some((lane, closed)) = first!(tx, (LaneId, bool), FIND_LANE, class, kind, id)? {
+        if closed {
+            lanes::open(tx, &[lane]).await?;
+        }
         return Ok(lane);
     }
     let now = tx.now();
@@ -747,17 +761,45 @@ pub async fn concerned(tx: &mut Tx, of: &[Failure]) -> Result<Vec<(PlanId, Subsc
     rows!(tx, (PlanId, SubscriberId), CONCERNED, json(&list))
 }
 
-/// Where some connections are already named in action-required mails.
+/// Where the outages of some failures are already named in action-required mails.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn named(tx: &mut Tx, of: &[ConnectionId]) -> Result<Vec<Named>, StoreError> {
+pub async fn named(tx: &mut Tx, of: &[Failure]) -> Result<Vec<Named>, StoreError> {
     #[derive(Serialize)]
     struct Row {
         connection_id: Simple,
+        episode: i64,
     }
-    let list: Vec<_> = of.iter().map(|c| Row { connection_id: c.0.simple() }).collect();
-    rows!(tx, Named, NAMED, json(&list))
+    let row = |f: &Failure| Row { connection_id: f.connection_id.0.simple(), episode: f.episode };
+    rows!(tx, Named, NAMED, json(&of.iter().map(row).collect::<Vec<_>>()))
+}
+
+/// The action-required mails that wait in threads and have never left, each with its thread and lane; locked.
+///
+/// # Errors
+/// When the database fails.
+pub async fn waiting(tx: &mut Tx, of: &[ThreadId]) -> Result<Vec<(DeliveryId, ThreadId, LaneId)>, StoreError> {
+    let list = ids(of);
+    exec!(tx, LOCK_QUEUED, &list)?;
+    rows!(tx, (DeliveryId, ThreadId, LaneId), WAITING_MAILS, &list)
+}
+
+/// Which of some connections the mails that wait in some threads name, in whatever outage.
+///
+/// # Errors
+/// When the database fails.
+pub async fn named_by_waiting(
+    tx: &mut Tx,
+    of: &[(ThreadId, ConnectionId)],
+) -> Result<Vec<(DeliveryId, ConnectionId)>, StoreError> {
+    #[derive(Serialize)]
+    struct Row {
+        thread_id: Simple,
+        connection_id: Simple,
+    }
+    let row = |(t, c): &(ThreadId, ConnectionId)| Row { thread_id: t.0.simple(), connection_id: c.0.simple() };
+    rows!(tx, (DeliveryId, ConnectionId), NAMED_BY_WAITING, json(&of.iter().map(row).collect::<Vec<_>>()))
 }
 
 /// Withdraws mails that have nothing left to say.
@@ -785,7 +827,8 @@ pub async fn join(tx: &mut Tx, of: &[(DeliveryId, Timestamp)]) -> Result<(), Sto
         id: Simple,
         due_at: i64,
     }
-    let list: Vec<_> = of.iter().map(|(id, due_at)| Row { id: id.0.simple(), due_at: due_at.0 }).collect();
+    let now = tx.now().0;
+    let list: Vec<_> = of.iter().map(|(id, due_at)| Row { id: id.0.simple(), due_at: due_at.0.max(now) }).collect();
     if list.is_empty() {
         return Ok(());
     }

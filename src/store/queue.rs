@@ -8,22 +8,31 @@ use crate::domain::id::{ComponentId, DeliveryId, LaneId};
 use crate::domain::incident::ComponentStatus;
 use crate::domain::time::{Span, Timestamp};
 use serde::Serialize;
+use std::collections::HashMap;
 use uuid::Uuid;
 use uuid::fmt::Simple;
 
 statements! {
-    LANES = super::Sql::same(
-        "SELECT id, class, fence_kind, fence_id, down_since, next_due, next_held FROM
-            (SELECT l.id, l.class, l.fence_kind, l.fence_id, k.down_since,
+    // On PostgreSQL what has left stays at the head of the index until a vacuum; the floor is beyond it. SQLite needs none.
+    LANES = super::Sql::differs(
+        "SELECT l.id, l.class, l.fence_kind, l.fence_id, k.down_since,
                 (SELECT MIN(d.due_at) FROM delivery d WHERE d.lane_id = l.id AND d.state = 'queued') AS next_due,
                 (SELECT MIN(d.due_at) FROM delivery d WHERE d.lane_id = l.id AND d.state = 'queued'
-                    AND d.reason IN ('awaiting_reconnection', 'component_down')) AS next_held
-             FROM lane l LEFT JOIN component k ON l.fence_kind = 'component' AND k.id = l.fence_id WHERE l.closed_at IS NULL) AS x
-         WHERE next_due IS NOT NULL",
+                    AND d.reason IN ('awaiting_reconnection', 'component_down', 'daily_cap')) AS next_held
+         FROM lane l LEFT JOIN component k ON l.fence_kind = 'component' AND k.id = l.fence_id
+         WHERE l.closed_at IS NULL AND $1 IS NOT NULL",
+        "SELECT l.id, l.class, l.fence_kind, l.fence_id, k.down_since,
+                (SELECT MIN(d.due_at) FROM delivery d WHERE d.lane_id = l.id AND d.state = 'queued'
+                    AND d.due_at >= COALESCE(j.floor, 0)) AS next_due,
+                (SELECT MIN(d.due_at) FROM delivery d WHERE d.lane_id = l.id AND d.state = 'queued'
+                    AND d.reason IN ('awaiting_reconnection', 'component_down', 'daily_cap')
+                    AND d.due_at >= COALESCE(j.floor, 0)) AS next_held
+         FROM lane l LEFT JOIN component k ON l.fence_kind = 'component' AND k.id = l.fence_id
+         LEFT JOIN json_to_recordset($1::json) AS j(id uuid, floor bigint) ON j.id = l.id WHERE l.closed_at IS NULL",
     );
     // A thread with a mail on the wire or in quarantine waits for it; the unique index is the guard, this the filter.
     DUE = locking!(
-        "SELECT d.id, d.thread_id, d.reaps FROM delivery d WHERE d.lane_id = $1 AND d.state = 'queued' AND d.due_at <= $2
+        "SELECT d.id, d.thread_id, d.reaps FROM delivery d WHERE d.lane_id = $1 AND d.state = 'queued' AND d.due_at >= $4 AND d.due_at <= $2
             AND NOT EXISTS (SELECT 1 FROM delivery b WHERE b.thread_id = d.thread_id
                 AND (b.state = 'sending' OR (b.state = 'unknown' AND b.quarantine_until IS NOT NULL)))
          ORDER BY d.due_at, d.id LIMIT $3",
@@ -32,7 +41,7 @@ statements! {
     // What was put off to the end of its own longest hold.
     DUE_HELD = locking!(
         "SELECT d.id, d.thread_id, d.reaps FROM delivery d WHERE d.lane_id = $1 AND d.state = 'queued'
-            AND d.reason IN ('awaiting_reconnection', 'component_down') AND d.due_at <= $2
+            AND d.reason IN ('awaiting_reconnection', 'component_down', 'daily_cap') AND d.due_at >= $4 AND d.due_at <= $2
             AND NOT EXISTS (SELECT 1 FROM delivery b WHERE b.thread_id = d.thread_id
                 AND (b.state = 'sending' OR (b.state = 'unknown' AND b.quarantine_until IS NOT NULL)))
          ORDER BY d.due_at, d.id LIMIT $3",
@@ -170,12 +179,19 @@ pub struct Armed {
     pub context: String,
 }
 
-/// The open lanes. Workers keep them for a moment: reading them scans nothing but the lanes.
+/// The open lanes. Workers keep them for a moment: reading them scans nothing but the lanes. Nothing is seen of a lane
+/// that is due before its floor.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn lanes(tx: &mut Tx) -> Result<Vec<Lane>, StoreError> {
-    rows!(tx, Lane, LANES)
+pub async fn lanes(tx: &mut Tx, floors: &HashMap<LaneId, Timestamp>) -> Result<Vec<Lane>, StoreError> {
+    #[derive(Serialize)]
+    struct Row {
+        id: Simple,
+        floor: i64,
+    }
+    let list: Vec<_> = floors.iter().map(|(id, floor)| Row { id: id.0.simple(), floor: floor.0 }).collect();
+    rows!(tx, Lane, LANES, json(&list))
 }
 
 /// The holds in force.
@@ -187,7 +203,7 @@ pub async fn holds(tx: &mut Tx) -> Result<Vec<Hold>, StoreError> {
     rows!(tx, Hold, HOLDS, now)
 }
 
-/// What is due in a lane, locked.
+/// What is due in a lane, locked; nothing that is due before what was the first when the lane was read.
 ///
 /// # Errors
 /// When the database fails.
@@ -195,11 +211,11 @@ pub async fn due(tx: &mut Tx, lane: &Lane, most: i64) -> Result<Vec<Due>, StoreE
     let now = tx.now();
     let mut due: Vec<Due> = Vec::new();
     if lane.has_held(now) {
-        due = rows!(tx, Due, DUE_HELD, lane.id, now, most)?;
+        due = rows!(tx, Due, DUE_HELD, lane.id, now, most, lane.next_held)?;
     }
     let by = now - lane.overdue;
     let rest = most - i64::try_from(due.len()).unwrap_or(most);
-    let others = rows!(tx, Due, DUE, lane.id, by, rest)?;
+    let others = rows!(tx, Due, DUE, lane.id, by, rest, lane.next_due)?;
     due.extend(others.into_iter().filter(|one| !due.iter().any(|other| other.id == one.id)).collect::<Vec<_>>());
     Ok(due)
 }

@@ -24,11 +24,15 @@ statements! {
          FROM recovery WHERE swept_at IS NULL ORDER BY id LIMIT $1",
         "FOR NO KEY UPDATE SKIP LOCKED"
     );
+    // What an earlier outage's recovery has swept is not read again: there may be hundreds. Ids may be out of order, for
+    // clocks differ; that bounds less, never more.
     OF_CONNECTION = super::Sql::same(
         "SELECT i.delivery_id, i.component_id, i.connection_id, i.episode, i.component_episode, i.failed_at, d.state, d.maybe_mailed,
                 d.thread_id, d.subscriber_id
          FROM delivery_item i JOIN delivery d ON d.id = i.delivery_id
-         WHERE i.connection_id = $1 AND i.episode <= $2 AND i.corrects_id IS NULL AND i.dropped IS NULL
+         WHERE i.connection_id = $1 AND i.episode <= $2 AND i.episode > COALESCE((SELECT r.episode FROM recovery r
+                WHERE r.connection_id = $1 AND r.id < $3 AND r.episode < $2 AND r.swept_at IS NOT NULL ORDER BY r.id DESC LIMIT 1), 0)
+            AND i.corrects_id IS NULL AND i.dropped IS NULL
             AND d.class = 'action_required' AND (d.state IN ('queued', 'sending', 'accepted', 'unknown') OR d.maybe_mailed)",
     );
     OF_COMPONENT = super::Sql::same(
@@ -193,12 +197,12 @@ pub async fn next(tx: &mut Tx, most: i64) -> Result<Vec<Recovery>, StoreError> {
     rows!(tx, Recovery, NEXT, most)
 }
 
-/// The action-required mails that name a connection's outage, or an older one.
+/// The action-required mails that name the outage a connection's recovery ended, or an older one that none had ended.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn of_connection(tx: &mut Tx, connection: ConnectionId, episode: i64) -> Result<Vec<Touched>, StoreError> {
-    rows!(tx, Touched, OF_CONNECTION, connection, episode)
+pub async fn of_connection(tx: &mut Tx, connection: ConnectionId, of: &Recovery) -> Result<Vec<Touched>, StoreError> {
+    rows!(tx, Touched, OF_CONNECTION, connection, of.episode, of.id)
 }
 
 /// A page of the action-required mails that a covering recovery makes stale, from a cursor on.

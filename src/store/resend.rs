@@ -3,7 +3,7 @@
 
 use super::ingest::{ids, json};
 use super::recover::Touched;
-use super::{StoreError, Tx};
+use super::{StoreError, Tx, lanes};
 use crate::domain::class::Class;
 use crate::domain::delivery::{Reason, State};
 use crate::domain::id::{ComponentId, ConnectionId, DeliveryId, IncidentId, LaneId, NoticeId, SubscriberId, ThreadId};
@@ -325,6 +325,7 @@ pub async fn add(tx: &mut Tx, of: &[NewResend], stream: impl Fn(Class) -> String
         resend_no: i64,
         at: i64,
     }
+    lanes::open(tx, &of.iter().map(|r| r.lane).collect::<Vec<_>>()).await?;
     let at = tx.now().0;
     let list = of.iter().map(|r| Row {
         id: r.id.0.simple(),

@@ -7,11 +7,13 @@ mod cut;
 mod support;
 mod table;
 
+mod age;
 mod audience;
 mod away;
 mod connections;
 mod copies;
 mod corrections;
+mod daily;
 mod explain;
 mod holds;
 mod hostile;

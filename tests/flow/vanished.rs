@@ -10,6 +10,7 @@ use allclear::mail::sink::{Act, Answer, Phase, Script};
 use allclear::store::queue::{self, Armed};
 use allclear::store::record::{self, Settled};
 use serde_json::json;
+use std::collections::HashMap;
 
 on_both! {
     what_a_vanished_worker_held_is_sent_once_after_lease_and_quarantine;
@@ -31,7 +32,7 @@ async fn world(on: On) -> (World, DeliveryId) {
     w.pass(4).await;
     w.clock.set(crate::support::t("2025-06-02T08:05:00Z"));
     let mut tx = w.store.begin().await.unwrap();
-    let lanes = queue::lanes(&mut tx).await.unwrap();
+    let lanes = queue::lanes(&mut tx, &HashMap::new()).await.unwrap();
     let mut due = Vec::new();
     for lane in lanes {
         due.extend(queue::due(&mut tx, &lane, 10).await.unwrap());

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 /// Limits under which everything is decided within seconds.
-pub const SETTINGS: &str = "[limits.incident_update]\ngap_seconds = 0\ntold_elsewhere_seconds = 0\n\
+pub const SETTINGS: &str = "[limits.incident_update]\ngap_seconds = 0\ntold_elsewhere_seconds = 0\ndaily_mails = 0\n\
     [limits.all_clear]\nstable_for_seconds = 0\n[streams.incidents]\nslots = 8\n";
 /// Slots of a node with [`SETTINGS`], over all its streams.
 pub const SLOTS: u64 = 16;

@@ -86,6 +86,8 @@ impl Network {
         command.arg("serve");
         site.equip(&format!("host{host}"), &mut command);
         command.env_remove("ALLCLEAR_DISPATCH__NODE").env("ALLCLEAR_HTTP__LISTEN", format!("{}:0", self.address(host)));
+        // Else each would name its own address in its mails.
+        command.env("ALLCLEAR_PAGE__PUBLIC_URL", "https://status.example.net");
         Node::start(command).await.expect("serve ended before it listened")
     }
 

@@ -11,7 +11,7 @@ use crate::flow::intake::{self, FieldError, NoticeIn};
 use crate::mail::sink::Received;
 use crate::store::{StoreError, holds, queue, setup};
 use serde_json::json;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 /// What waits longer than this after the last update never leaves.
@@ -100,7 +100,7 @@ impl<'a> World<'a> {
         }
         let mut tx = self.drill.store.read().await?;
         let now = tx.now();
-        let lanes = queue::lanes(&mut tx).await?;
+        let lanes = queue::lanes(&mut tx, &HashMap::new()).await?;
         Ok(lanes.into_iter().filter_map(|lane| lane.next_due).filter(|due| *due > now).min())
     }
 

@@ -262,3 +262,49 @@ fn a_suppressed_address_gets_nothing_but_what_is_untrue_is_withdrawn_first() {
     v.items = vec![Item::Connection(Claim { cleared: 1, ..claim() })];
     assert_eq!(decide(&v), Verdict::Withdraw(Reason::Recovered));
 }
+
+/// Until when a mail waits whose subscriber was mailed so many hours ago.
+fn capped(v: &View, impact: Option<Impact>, hours_ago: &[i64]) -> Option<Timestamp> {
+    let mailed: Vec<_> = hours_ago.iter().map(|h| NOW - Span::hours(*h)).collect();
+    let split = Split { keep: (0..v.items.len()).collect(), ..Split::default() };
+    daily_cap(v, &split, impact, &Limits::of(v.class), &mailed, NOW)
+}
+
+#[test]
+fn the_fifth_mail_of_a_day_waits_until_the_first_of_the_four_is_a_day_old() {
+    let free = view(Class::Free, vec![]);
+    assert_eq!(capped(&free, None, &[1, 2, 3]), None);
+    assert_eq!(capped(&free, None, &[3, 1, 20, 2]), Some(NOW + Span::hours(4)));
+    assert_eq!(capped(&free, None, &[3, 1, 24, 2]), None);
+    assert_eq!(capped(&free, None, &[5, 3, 1, 20, 2]), Some(NOW + Span::hours(19)));
+    assert_eq!(capped(&View { resend: true, ..free }, None, &[1; 9]), None);
+}
+
+#[test]
+fn nobody_waits_for_the_cap_longer_than_for_a_hold() {
+    let asked = view(Class::ActionRequired, vec![Item::Connection(claim())]);
+    assert_eq!(capped(&asked, None, &[1; 4]), Some(asked.created_at + Span::hours(12)));
+    let held = View { created_at: NOW - Span::hours(12), ..asked };
+    assert_eq!(capped(&held, None, &[1; 4]), None);
+}
+
+#[test]
+fn what_is_urgent_and_every_end_pass_the_cap() {
+    let own = Claim { own_fault: 1, ..claim() };
+    assert_eq!(capped(&view(Class::ActionRequired, vec![Item::Connection(own)]), None, &[1; 9]), None);
+    for class in [Class::Correction, Class::IncidentEnd, Class::AllClear] {
+        assert_eq!(capped(&view(class, vec![]), None, &[1; 99]), None);
+    }
+    let update = |rule| View { rule: Some(rule), ..view(Class::IncidentUpdate, vec![]) };
+    for (rule, impact, waits) in [
+        (Rule::Worse, Impact::Minor, false),
+        (Rule::Relapse, Impact::Minor, false),
+        (Rule::First, Impact::Critical, false),
+        (Rule::First, Impact::Major, false),
+        (Rule::First, Impact::Minor, true),
+        (Rule::First, Impact::Maintenance, true),
+        (Rule::PhaseChange, Impact::Critical, true),
+    ] {
+        assert_eq!(capped(&update(rule), Some(impact), &[1; 12]).is_some(), waits, "{rule} {impact}");
+    }
+}
