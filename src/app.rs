@@ -5,7 +5,7 @@ use crate::flow::copies::Copies;
 use crate::flow::dispatch::{Dispatcher, Shared};
 use crate::flow::setting::{Setting, transports};
 use crate::flow::spill::Spill;
-use crate::flow::{caught, sweep, worker};
+use crate::flow::{alert, caught, sweep, worker};
 use crate::http::{Api, router};
 use crate::mail::{OpenError, Tls, Transport, check_plaintext};
 use crate::store::open::Connections;
@@ -90,6 +90,7 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
         owner: node.owner.clone(),
         spill: Spill::new(config.dispatch.spill_file.clone()),
         dialogue: config.dispatch.dialogue.to_std(),
+        watch: Default::default(),
     };
     // Outcomes that could not be recorded go first: what they decide must not be taken for lost.
     shared.spill.merge(&store, &node.owner).await?;
@@ -112,6 +113,7 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     let mut loops = tokio::task::JoinSet::new();
     loops.spawn(plan_loop(shared.clone(), wake.clone(), woken.clone(), poll, stop.clone()));
     loops.spawn(recover_loop(shared.clone(), wake.clone(), woken.clone(), poll, stop.clone()));
+    loops.spawn(alert_loop(shared.clone(), woken.clone(), poll, stop.clone()));
     for dispatcher in worker::dispatchers(&shared, &transports(config), GROUPS) {
         loops.spawn(dispatch_loop(dispatcher, woken.clone(), poll, stop.clone()));
     }
@@ -244,6 +246,18 @@ async fn recover_loop(
             woken.mark_unchanged();
         }
         rest(&mut woken, recovered, poll, &stop).await;
+    }
+}
+
+/// Posts to the operators' system, which may be slow to answer: nobody waits for it.
+async fn alert_loop(shared: Shared, mut woken: watch::Receiver<()>, poll: Duration, stop: CancellationToken) {
+    if shared.setting.operators.webhook.is_none() {
+        return;
+    }
+    while !stop.is_cancelled() {
+        let posted = round("telling the operators", alert::post(&shared)).await;
+        let posted = if matches!(posted, Round::Done(true)) { Round::Again } else { posted };
+        rest(&mut woken, posted, poll.max(REST), &stop).await;
     }
 }
 

@@ -79,7 +79,7 @@ fn without_a_command_the_help_leads_with_examples() {
 fn templates_are_checked_exported_and_previewed() {
     let shell = Shell::new();
     let fine = shell.run("templates check");
-    assert_eq!((fine.code, fine.out.as_str(), fine.err.as_str()), (0, "all 22 templates are fine\n", ""));
+    assert_eq!((fine.code, fine.out.as_str(), fine.err.as_str()), (0, "all 25 templates are fine\n", ""));
     assert_eq!(shell.run("templates export mine").code, 0);
     let again = shell.run("templates export mine");
     assert!(again.code == 4 && again.err.contains("nothing was written"), "{}", again.err);
@@ -381,4 +381,32 @@ fn resends_are_refused_with_a_hint_and_the_journal_is_verified() {
     let zeros = "0".repeat(64);
     assert_eq!(shell.run(&format!("journal verify --expect 2:{zeros}")).code, 6);
     assert_eq!(shell.run("journal verify --expect nonsense").code, 2);
+}
+
+#[test]
+fn a_surge_is_held_and_released_and_shown() {
+    let shell = Shell::furnished();
+    assert_eq!(shell.run("surge --json").json(), json!([]));
+    let held = shell.run("surge hold --component imap --reason their_page_is_red --json").json();
+    let id = held["id"].as_str().unwrap().to_owned();
+    let word = id.replace('_', "~");
+    assert_eq!(held["stage"], "holding");
+    let again = shell.run("surge hold --component imap --reason x");
+    assert_eq!(again.code, 4, "{}", again.err);
+    assert_eq!(shell.run("surge hold --component nowhere --reason x").code, 3);
+    let past = shell.run(&format!("surge hold {word} --until 2020-01-01T00:00:00Z --reason x"));
+    assert!(past.code == 2 && past.err.contains("in the past"), "{}", past.err);
+    // Its hold is not let go by the way.
+    assert_eq!(shell.run("release --component imap --reason x").code, 3);
+    let status = shell.run("status").out;
+    assert!(status.contains("surge on imap since") && status.contains("their page is red"), "{status}");
+    assert!(shell.run("show imap").out.contains(&id));
+    let released = shell.run(&format!("surge release {word} --reason it_works"));
+    assert!(released.code == 0 && released.out.contains("canary"), "{}{}", released.out, released.err);
+    let rest = shell.run(&format!("surge release {word} --reason it_works --json")).json();
+    assert_eq!(rest["stage"], "releasing");
+    let twice = shell.run(&format!("surge release {word} --reason x"));
+    assert!(twice.code == 4 && twice.err.contains("being released already"), "{}", twice.err);
+    assert!(shell.run(&format!("show {word}")).out.contains("releasing"));
+    assert!(shell.run("journal").out.contains("surge canary"));
 }

@@ -539,3 +539,38 @@ async fn a_failed_batch_is_resent_in_pages() {
         assert_eq!(reader.send(method, path, "{}", &[]).await.status, StatusCode::FORBIDDEN, "{path}");
     }
 }
+
+#[tokio::test]
+async fn a_surge_is_opened_held_and_released_by_hand() {
+    let face = Face::furnished().await;
+    let why = json!({"component": "imap", "reason": "their page is red"});
+    let opened = face.post("/v1/surges", &why).await;
+    assert_eq!((opened.status, &opened.body["stage"]), (StatusCode::CREATED, &json!("holding")), "{}", opened.body);
+    assert_eq!(opened.body["opened_by"], "api:statuspage");
+    let again = face.post("/v1/surges", &why).await;
+    assert_eq!(again.status, StatusCode::CONFLICT);
+    assert!(again.body["detail"].as_str().unwrap().contains("known to be down"), "{}", again.body);
+    let path = format!("/v1/surges/{}", opened.body["id"].as_str().unwrap());
+    let extended = json!({"reason": "they say 20:00", "until": "2026-04-30T20:00:00Z"});
+    let held = face.post(&format!("{path}/hold"), &extended).await;
+    assert_eq!((held.status, &held.body["until"]), (StatusCode::OK, &json!("2026-04-30T20:00:00Z")));
+    for (wrong, field) in
+        [(json!({"reason": " "}), "reason"), (json!({"reason": "x", "until": "2026-04-30T17:00:00Z"}), "until")]
+    {
+        let refused = face.post(&format!("{path}/hold"), &wrong).await;
+        assert_eq!((refused.status, refused.fields()), (StatusCode::UNPROCESSABLE_ENTITY, vec![field]));
+    }
+    let released = face.post(&format!("{path}/release"), &json!({"reason": "it works"})).await;
+    assert_eq!((released.status, &released.body["stage"]), (StatusCode::OK, &json!("canary")));
+    let list = face.send("GET", "/v1/surges", "", &[]).await;
+    assert_eq!((list.body[0]["id"].as_str(), &list.body[0]["why"]), (opened.body["id"].as_str(), &json!("by_hand")));
+    assert_eq!(face.send("GET", &path, "", &[]).await.body["stage"], "canary");
+    let component = face.send("GET", "/v1/components/imap", "", &[]).await;
+    assert_eq!(component.body["surges"][0]["id"], opened.body["id"]);
+    assert_eq!(face.send("GET", "/v1/queue", "", &[]).await.body["surges"][0]["stage"], "canary");
+    for path in ["/v1/surges/srg_x", "/v1/surges/srg_0198c0de000070008000000000000001"] {
+        assert_eq!(face.send("GET", path, "", &[]).await.status, StatusCode::NOT_FOUND);
+    }
+    let reader = Face::new(&[Scope::Read]).await;
+    assert_eq!(reader.post("/v1/surges", &why).await.status, StatusCode::FORBIDDEN);
+}

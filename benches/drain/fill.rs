@@ -46,6 +46,9 @@ fn setting(slots: usize) -> Setting {
         confirm_within: Span::hours(6),
         public_url: Some("https://example.com/connections".to_owned()),
         support_url: Some("https://example.com/support".to_owned()),
+        operators: Default::default(),
+        surge: None,
+        patience: None,
         gate: true,
     }
 }
@@ -61,6 +64,7 @@ pub async fn shared(url: &str, slots: usize) -> Fallible<Shared> {
         owner: "bench".to_owned(),
         spill: Spill::new(std::env::temp_dir().join(format!("drain-spill-{}", std::process::id()))),
         dialogue: Duration::from_secs(60),
+        watch: Default::default(),
     })
 }
 

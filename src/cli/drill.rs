@@ -111,6 +111,7 @@ impl Drill {
             owner: "drill".to_owned(),
             spill: Spill::new(folder.join("spill")),
             dialogue: Duration::from_secs(20),
+            watch: Default::default(),
         };
         Ok(Self { sink, store, clock, worker: Worker::new(shared, &transports), setting })
     }
@@ -149,6 +150,9 @@ pub(super) fn setting(from: &str) -> Setting {
         confirm_within: Span::hours(6),
         public_url: None,
         support_url: None,
+        operators: Default::default(),
+        surge: None,
+        patience: None,
         gate: true,
     }
 }

@@ -114,12 +114,12 @@ pub(super) async fn release(context: &Context, args: &ReleaseArgs) -> Result<u8,
         let hint = "name a hold's id (see `allclear hold`), --everything, --class CLASS or --component KEY";
         return Err(Failure::new(USAGE, "it is not said what to release", hint));
     }
-    // The stop has a word of its own, so that nobody ends it while clearing up holds.
-    let picked = |h: &HoldRow| h.cause != HoldCause::Stop && (args.id == Some(h.id) || scope == Some(h.scope()));
+    // The stop and surges have words of their own, so that nobody ends them while clearing up holds.
+    let picked = |h: &HoldRow| h.cause == HoldCause::Operator && (args.id == Some(h.id) || scope == Some(h.scope()));
     let released = holds::release(&mut tx, picked, why, &who()).await?;
     tx.commit().await?;
     if released.is_empty() {
-        let hint = "see `allclear hold`; a stop is ended with `allclear resume`";
+        let hint = "see `allclear hold`; a stop is ended with `allclear resume`, a surge with `allclear surge release`";
         return Err(Failure::new(NOT_FOUND, "no such hold is in force", hint));
     }
     list(context, &released)

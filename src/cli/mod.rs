@@ -24,6 +24,7 @@ mod sight;
 mod signal;
 mod streams;
 mod suppressions;
+mod surge;
 mod templates;
 
 pub use failure::Failure;
@@ -110,6 +111,8 @@ enum Command {
     Streams(streams::Args),
     /// List the addresses that get no mail, or lift one
     Suppressions(suppressions::Args),
+    /// List the floods of failures, or release, hold or open one
+    Surge(surge::Args),
     /// Check, list, export and preview the templates of the mails
     #[command(subcommand)]
     Templates(templates::Args),
@@ -265,6 +268,7 @@ async fn run(command: Command, config: Option<&Path>, json: bool, serve: Serve) 
         Command::Resume(why) => hold::resume(&context, &why).await,
         Command::Streams(args) => streams::run(&context, args).await,
         Command::Suppressions(args) => suppressions::run(&context, args).await,
+        Command::Surge(args) => surge::run(&context, args).await,
         Command::Templates(args) => templates::run(&context, &args).await,
         Command::Audit => audit::run(&context).await,
         Command::Migrate => migrate::run(&context).await,

@@ -41,7 +41,8 @@ pub(super) fn text(sight: &Sight) -> String {
             tally(&mut out, counts);
             mails(&mut out, deliveries, *next);
         }
-        Sight::Component { component: c, outages, signals } => {
+        Sight::Surge { surge } => out += &super::surge::text(std::slice::from_ref(surge)),
+        Sight::Component { component: c, outages, surges, signals } => {
             let state = c.down_since.map_or_else(|| "not reported down".to_owned(), |at| format!("down since {at}"));
             let _ =
                 writeln!(out, "{} \"{}\": {state}, outages so far {} ({})", c.key, printable(&c.name), c.episode, c.id);
@@ -57,6 +58,9 @@ pub(super) fn text(sight: &Sight) -> String {
                 ]);
             }
             let _ = write!(out, "\n{table}");
+            if !surges.is_empty() {
+                let _ = write!(out, "\n{}", super::surge::text(surges));
+            }
             let mut table = Table::new(&["signal", "observed", "received", "from", "what", "outcome"]);
             for s in signals {
                 let (observed, received) = (s.observed_at.to_string(), s.received_at.to_string());
@@ -243,6 +247,17 @@ pub(super) fn status(s: &Status) -> String {
         let (on, why) = (on.unwrap_or_else(|| hold.scope.clone()), printable(&hold.reason));
         let _ =
             writeln!(out, "{} on {on} since {} by {}: {why} ({})", hold.cause, hold.since, hold.created_by, hold.id);
+    }
+    for surge in &s.surges {
+        let on = surge.component.as_deref().unwrap_or("everything");
+        let (stage, why) = (surge.stage, surge.why.explained());
+        let _ = writeln!(
+            out,
+            "surge on {on} since {}: {}; {stage}: {why} ({})",
+            surge.since,
+            printable(&surge.because),
+            surge.id
+        );
     }
     for pause in &s.pauses {
         let words = printable(&pause.words);

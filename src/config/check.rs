@@ -13,7 +13,7 @@ use figment::value::magic::RelativePathBuf;
 use super::raw::{self, Raw, Whole};
 use super::{
     Config, ConfigError, Database, Http, Mail, Mailbox, Page, Plan, Recovery, Retention, Secret, Templates,
-    Unconfirmed, dispatch, limits, relays, source, streams,
+    Unconfirmed, dispatch, limits, relays, source, streams, surge,
 };
 use crate::domain::address::parse_address;
 use crate::domain::time::Span;
@@ -57,7 +57,12 @@ pub(super) fn load(file: Option<&Path>, env: impl Iterator<Item = (String, Strin
                 21_600,
                 1,
             )?,
+            patience: check
+                .seconds("recovery.patience_seconds", raw.recovery.patience_seconds, 86_400, 0)
+                .map(|patience| (patience > Span::ZERO).then_some(patience))?,
         },
+        surge: surge::check(&check, raw.surge)?,
+        operators: surge::operators(&check, raw.operators)?,
         secret_files: check.secret_files.take(),
         templates: Templates { folder: raw.templates.folder.map(|folder| folder.relative()) },
         retention: Retention {
@@ -182,7 +187,12 @@ impl Check {
         })
     }
 
-    fn url(&self, key: &str, given: Option<String>, schemes: &[&str]) -> Result<Option<String>, ConfigError> {
+    pub(super) fn url(
+        &self,
+        key: &str,
+        given: Option<String>,
+        schemes: &[&str],
+    ) -> Result<Option<String>, ConfigError> {
         let Some(url) = self.text(key, given)? else {
             return Ok(None);
         };

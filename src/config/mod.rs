@@ -14,6 +14,7 @@ mod relays;
 mod secret;
 mod source;
 mod streams;
+mod surge;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +28,7 @@ pub use secret::Secret;
 pub use source::DEFAULT_FILE;
 
 use crate::domain::class::{Class, Limits};
+use crate::domain::surge::Rules;
 use crate::domain::time::Span;
 
 /// The whole configuration, checked.
@@ -60,6 +62,10 @@ pub struct Config {
     pub templates: Templates,
     /// How long things are kept.
     pub retention: Retention,
+    /// When a flood of failures is taken for its provider's outage; `None`: never.
+    pub surge: Option<Rules>,
+    /// Who is told of it.
+    pub operators: Operators,
 }
 
 impl Config {
@@ -269,6 +275,26 @@ pub struct Recovery {
     pub unconfirmed: Unconfirmed,
     /// How long connections have to confirm a recovery that covers them.
     pub confirm_within: Span,
+    /// After so long a failure that was to heal by itself is taken for permanent; `None`: never.
+    pub patience: Option<Span>,
+}
+
+/// `[operators]`
+#[derive(Clone, Debug, Default)]
+pub struct Operators {
+    /// The address that surges are mailed to, as it is stored.
+    pub address: Option<String>,
+    /// Where surges are posted to.
+    pub webhook: Option<Webhook>,
+}
+
+/// Where operators' own systems take news.
+#[derive(Clone, Debug)]
+pub struct Webhook {
+    /// The URL: `https`, or `http` to this machine.
+    pub url: String,
+    /// What each post is signed with.
+    pub secret: Secret,
 }
 
 crate::names!(

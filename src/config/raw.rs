@@ -33,6 +33,8 @@ section!(Raw {
     recovery: Recovery,
     templates: Templates,
     retention: Retention,
+    surge: Surge,
+    operators: Operators,
 });
 
 section!(Database {
@@ -105,7 +107,38 @@ section!(Dispatch {
 
 section!(Plan { page_size: Option<Whole> });
 
-section!(Recovery { unconfirmed: Option<Unconfirmed>, confirm_within_seconds: Option<Whole> });
+section!(Recovery {
+    unconfirmed: Option<Unconfirmed>,
+    confirm_within_seconds: Option<Whole>,
+    patience_seconds: Option<Whole>,
+});
+
+section!(Surge {
+    enabled: Option<Switch>,
+    window_minutes: Option<Whole>,
+    least: Option<Whole>,
+    times: Option<Whole>,
+    deviations: Option<Whole>,
+    slow_window_minutes: Option<Whole>,
+    slow_least: Option<Whole>,
+    slow_times: Option<Whole>,
+    slow_deviations: Option<Whole>,
+    baseline_days: Option<Whole>,
+    calm_minutes: Option<Whole>,
+    canary_least: Option<Whole>,
+    canary_percent: Option<Whole>,
+    canary_wait_seconds: Option<Whole>,
+    recoveries_least: Option<Whole>,
+    reporter_components: Option<Whole>,
+    reporter_percent: Option<Whole>,
+    exhausted_percent: Option<Whole>,
+});
+
+section!(Operators {
+    address: Option<String>,
+    webhook_url: Option<String>,
+    webhook_secret_file: Option<RelativePathBuf>,
+});
 
 section!(Templates { folder: Option<RelativePathBuf> });
 
@@ -145,6 +178,32 @@ impl<'de> Deserialize<'de> for Whole {
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Whole, E> {
                 text.parse().map(Whole).map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))
+            }
+        }
+        deserializer.deserialize_any(Reader)
+    }
+}
+
+/// On or off, also from the text of an environment variable.
+#[derive(Clone, Copy)]
+pub(super) struct Switch(pub(super) bool);
+
+impl<'de> Deserialize<'de> for Switch {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl Visitor<'_> for Reader {
+            type Value = Switch;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("true or false")
+            }
+
+            fn visit_bool<E: de::Error>(self, on: bool) -> Result<Switch, E> {
+                Ok(Switch(on))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Switch, E> {
+                text.parse().map(Switch).map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))
             }
         }
         deserializer.deserialize_any(Reader)

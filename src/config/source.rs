@@ -13,7 +13,7 @@ use super::error::ConfigError;
 pub const DEFAULT_FILE: &str = "allclear.toml";
 
 const PREFIX: &str = "ALLCLEAR_";
-const SECTIONS: [&str; 12] = [
+const SECTIONS: [&str; 14] = [
     "database",
     "http",
     "page",
@@ -26,6 +26,8 @@ const SECTIONS: [&str; 12] = [
     "recovery",
     "templates",
     "retention",
+    "surge",
+    "operators",
 ];
 
 /// The variable that sets a dotted key.

@@ -276,3 +276,52 @@ fn caps_are_read_and_domains_are_named_as_addresses_are_stored() {
     assert_eq!(key, "streams.incidents.domains.localhost");
     assert!(text.contains("needs a dot"), "{text}");
 }
+
+#[test]
+fn surges_are_looked_for_unless_that_is_switched_off() {
+    use crate::domain::surge::Rules;
+    assert_eq!(with(&[]).unwrap().surge, Some(Rules::default()));
+    assert_eq!(with(&[("ALLCLEAR_SURGE__ENABLED", "false")]).unwrap().surge, None);
+    assert_eq!(file("[surge]\nenabled = false", &[]).unwrap().surge, None);
+    assert_eq!(refused("[surge]\nenabled = \"maybe\"").0, "surge.enabled");
+    let config = file("[surge]\nleast = 50\ncanary_wait_seconds = 60\nbaseline_days = 14", &[]).unwrap();
+    let rules = config.surge.unwrap();
+    assert_eq!((rules.flood.least, rules.canary_wait, rules.flood.minutes), (50, Span::minutes(1), 10));
+    assert_eq!(rules.baseline, Span::hours(14 * 24));
+    assert_eq!(refused("[surge]\nleast = 1").0, "surge.least");
+    assert_eq!(refused("[surge]\nslow_window_minutes = 10").0, "surge.slow_window_minutes");
+    assert_eq!(refused("[surge]\nreporter_percent = 101").0, "surge.reporter_percent");
+    assert_eq!(with(&[]).unwrap().recovery.patience, Some(Span::hours(24)));
+    assert_eq!(file("[recovery]\npatience_seconds = 0", &[]).unwrap().recovery.patience, None);
+}
+
+#[test]
+fn operators_have_an_address_and_a_webhook_that_is_signed_and_not_in_the_clear() {
+    let signed = "webhook_secret_file = \"secret\"\n";
+    let config = file(
+        &format!(
+            "[operators]\naddress = \"On@Call.example\"\nwebhook_url = \"https://ops.acme.example/hook\"\n{signed}"
+        ),
+        &[],
+    )
+    .unwrap();
+    assert_eq!(config.operators.address.as_deref(), Some("On@call.example"));
+    let webhook = config.operators.webhook.unwrap();
+    assert_eq!((webhook.url.as_str(), webhook.secret.expose()), ("https://ops.acme.example/hook", "hunter2"));
+    assert_eq!(refused("[operators]\naddress = \"oncall\"").0, "operators.address");
+    assert_eq!(refused("[operators]\nwebhook_url = \"https://x\"").0, "operators.webhook_secret_file");
+    assert_eq!(refused(&format!("[operators]\n{signed}")).0, "operators.webhook_url");
+    for (url, fits) in [
+        ("http://127.0.0.1:9/x", true),
+        ("http://[::1]:9", true),
+        ("http://localhost", true),
+        ("http://192.0.2.1/x", false),
+    ] {
+        let set = file(&format!("[operators]\nwebhook_url = \"{url}\"\n{signed}"), &[]);
+        assert_eq!(
+            set.err().and_then(|e| e.key().map(str::to_owned)),
+            (!fits).then(|| "operators.webhook_url".to_owned()),
+            "{url}"
+        );
+    }
+}

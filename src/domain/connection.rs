@@ -203,6 +203,17 @@ impl Connection {
         self.asked = self.episode;
     }
 
+    /// Takes an outage that was to heal by itself for permanent; whether mail is to be planned for it. Either way it is
+    /// not looked at again.
+    pub fn lose_patience(&mut self, coverings: &[Covering]) -> bool {
+        let ask = self.fault == Fault::Recoverable && self.asked < self.episode && !self.is_well(coverings);
+        if ask {
+            self.fault = Fault::Permanent;
+        }
+        self.asked = self.episode;
+        ask
+    }
+
     fn open(&mut self, at: Timestamp, fault: Fault) {
         // A newer sequence beats time: the outage must still lie after what was known to be well.
         let at = self.well_as_of.map_or(at, |well| at.max(well + Span(1)));
@@ -265,6 +276,19 @@ mod tests {
         assert_eq!(c.hear(soft, &[]), Effect::Broke { ask: false });
         assert_eq!(c.hear(said(What::Failed, 12), &[]), Effect::Broke { ask: true });
         assert_eq!(c.episode, 1);
+    }
+
+    #[test]
+    fn patience_with_what_was_to_heal_by_itself_ends_once_and_not_for_what_is_over() {
+        let soft = Said { fault: Fault::Recoverable, ..said(What::Failed, 10) };
+        let mut c = new();
+        c.hear(soft, &[]);
+        assert_eq!((c.lose_patience(&[]), c.fault, c.asked), (true, Fault::Permanent, 1));
+        assert!(!c.lose_patience(&[]));
+        assert_eq!(c.hear(said(What::Failed, 12), &[]), Effect::Repeated);
+        let mut covered = new();
+        covered.hear(soft, &[]);
+        assert!(!covered.lose_patience(&[Covering { from: Timestamp(0), until: Timestamp(50) }]));
     }
 
     #[test]

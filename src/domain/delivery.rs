@@ -151,6 +151,8 @@ names!(
         PostMortem = "post_mortem",
         /// A notice of the team's own.
         Notice = "notice",
+        /// Connections fail in floods, and operators are told.
+        Surge = "surge",
         /// Connections need the customer.
         Failure = "failure",
         /// An earlier mail is taken back.

@@ -103,6 +103,7 @@ impl Rule {
             Self::AllBack => "all the recipient was told of works again",
             Self::PostMortem => "what happened and why",
             Self::Notice => "the team wrote to its recipients",
+            Self::Surge => "connections fail in floods, and operators are told",
             Self::Failure => "a connection needs the customer",
             Self::Correction => "an earlier mail is taken back",
             Self::Resend => "a person asked for it again",

@@ -87,6 +87,8 @@ id!(/** One mail to one subscriber. */ DeliveryId, "dlv");
 id!(/** One try to hand a delivery to a relay. */ AttemptId, "att");
 id!(/** A queue key: one class of one fence. */ LaneId, "lan");
 id!(/** A hold on everything, a class or a component. */ HoldId, "hld");
+id!(/** A surge of failures. */ SurgeId, "srg");
+id!(/** What operators' systems are told. */ AlertId, "alr");
 id!(/** A pause of a stream. */ PauseId, "pau");
 id!(/** A piece of planning work. */ PlanId, "pln");
 id!(/** An API key. */ KeyId, "key");

@@ -16,5 +16,6 @@ pub mod kind;
 pub mod owed;
 pub mod reply;
 pub mod subscription;
+pub mod surge;
 pub mod time;
 pub mod truth;

@@ -38,7 +38,9 @@ pub struct Wants {
 }
 
 impl Reach {
-    fn recipients(of: NoticeId) -> Self {
+    /// Explicit recipients, whatever they follow.
+    #[must_use]
+    pub fn recipients(of: NoticeId) -> Self {
         Self { lists: vec![Audience::Recipients(of)], explicit: true, filter: None }
     }
 

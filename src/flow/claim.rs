@@ -76,6 +76,8 @@ fn is_open(lane: &Lane, holds: &[Hold]) -> bool {
     !holds.iter().any(|hold| match (hold.scope.as_str(), hold.cause.as_str()) {
         (_, "stop") => true,
         _ if lane.class == Class::Correction => false,
+        // Own faults and canaries pass it; the gate knows them.
+        (_, "surge") if lane.class != Class::ActionRequired || lane.fence_kind == "none" => false,
         ("everything", _) => true,
         ("class", _) => hold.class == Some(lane.class),
         _ => lane.fence_kind == "component" && hold.component_id.is_some_and(|c| c.0 == lane.fence_id),
@@ -318,7 +320,9 @@ impl Sorted<'_> {
     fn tell_of_longest_holds(&self) {
         let held = |item: &ItemView| item.claim().is_some_and(|claim| claim.waits().is_some());
         let asked = self.send.iter().filter(|(seen, split, _)| {
-            seen.row.class == Class::ActionRequired && split.keep.iter().any(|i| seen.items.get(*i).is_some_and(held))
+            seen.row.class == Class::ActionRequired
+                && !seen.row.canary
+                && split.keep.iter().any(|i| seen.items.get(*i).is_some_and(held))
         });
         let asked = asked.count();
         if asked > 0 {

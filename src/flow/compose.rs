@@ -1,6 +1,7 @@
 //! Composing: what the claim freezes of a mail, so that a repeat is the same bytes whatever has changed since.
 
-use super::intake::{ActionIn, FreeIn, IncidentIn};
+use super::alert::Own;
+use super::intake::{ActionIn, IncidentIn};
 use super::look::Seen;
 use super::setting::Setting;
 use crate::domain::class::Class;
@@ -189,15 +190,15 @@ fn content(
         Class::IncidentUpdate | Class::IncidentEnd => Ok(Mail::Incident(incident(seen, read(payload)?, setting, now)?)),
         Class::PostMortem => Ok(Mail::PostMortem(post_mortem(seen, read(payload)?, setting)?)),
         Class::AllClear => Ok(Mail::AllClear(all_clear(seen, setting)?)),
-        Class::Free => {
-            let said: FreeIn = read(payload)?;
-            Ok(Mail::Free(FreeMail {
+        Class::Free => Ok(match read(payload)? {
+            Own::Surge(mail) => Mail::Surge(mail),
+            Own::Free(said) => Mail::Free(FreeMail {
                 subject: said.subject,
                 body: said.body,
                 link: said.link,
                 support_link: said.support_link.or_else(|| setting.support_url.clone()),
-            }))
-        }
+            }),
+        }),
     }
 }
 

@@ -14,6 +14,7 @@ use super::sender::{Command, Record, Step};
 use super::sessions::{Seat, Sessions};
 use super::setting::{Setting, Stream};
 use super::spill::Spill;
+use super::surge::Watch;
 use crate::domain::delivery::{HandOver, Outcome};
 use crate::domain::id::DeliveryId;
 use crate::domain::time::Timestamp;
@@ -63,6 +64,8 @@ pub struct Shared {
     pub spill: Spill,
     /// The longest a dialogue may take.
     pub dialogue: Duration,
+    /// When this process last looked for surges.
+    pub watch: Watch,
 }
 
 /// The dispatcher of a group of slots of one stream.

@@ -55,6 +55,8 @@ pub struct View {
     pub created_at: Timestamp,
     /// A person asked for it again: an end that was told may be told once more.
     pub resend: bool,
+    /// It goes ahead of the others when a surge is released: neither its component nor the surge holds it.
+    pub canary: bool,
     /// Holds in force.
     pub holds: Holds,
     /// The address takes no mail of this class.
@@ -195,7 +197,8 @@ fn held(view: &View) -> Option<Reason> {
     let own_fault = !view.items.is_empty()
         && view.items.iter().all(|item| matches!(item, Item::Connection(claim) if claim.is_own_fault()));
     let exempt = view.class == Class::Correction;
-    ((view.holds.operator && !exempt) || (view.holds.surge && !exempt && !own_fault)).then_some(Reason::Held)
+    ((view.holds.operator && !exempt) || (view.holds.surge && !exempt && !own_fault && !view.canary))
+        .then_some(Reason::Held)
 }
 
 fn everything(view: &View) -> Verdict {
@@ -211,7 +214,7 @@ fn action_required(view: &View, limits: &Limits, now: Timestamp) -> Verdict {
     let mut waiting = None;
     // After the longest hold the customer is asked although the component has not been heard of:
     // silence towards somebody who is truly broken is as bad as a stale alarm.
-    let held_enough = limits.longest_hold.is_some_and(|longest| now - view.created_at >= longest);
+    let held_enough = view.canary || limits.longest_hold.is_some_and(|longest| now - view.created_at >= longest);
     for (position, item) in view.items.iter().enumerate() {
         let Item::Connection(claim) = item else { continue };
         match (claim.stale(), claim.waits()) {

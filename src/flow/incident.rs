@@ -223,7 +223,7 @@ pub(super) async fn free(tx: &mut Tx, caller: &Caller, said: &FreeIn) -> Result<
     Ok(Answer { note, ..Answer::new(id.to_string(), Became::Planned) })
 }
 
-fn plan_notice(id: NoticeId, matter: uuid::Uuid) -> PlanRow {
+pub(super) fn plan_notice(id: NoticeId, matter: uuid::Uuid) -> PlanRow {
     PlanRow {
         kind: "notice",
         matter,

@@ -136,6 +136,9 @@ pub struct Settings {
     pub confirm_within: Span,
     /// An update about a time as long ago as this mails nobody.
     pub backdated: Option<Span>,
+    /// In each of these, short and long, a failing connection counts once as evidence of a surge; without them nothing
+    /// is counted.
+    pub windows: Option<(Span, Span)>,
 }
 
 /// The latest time a source may claim to have observed something: its clock may be a little ahead.

@@ -100,6 +100,7 @@ fn gate_view<'a>(row: &Truth, items: impl Iterator<Item = &'a ItemTruth> + Clone
         class: row.class,
         created_at: row.created_at,
         resend: row.resend,
+        canary: row.canary,
         holds: holds_on(row.class, items.clone(), holds),
         suppressed: row.suppressed,
         told: row.told_at.is_some(),

@@ -4,12 +4,14 @@
 //! ingest -> plan -> claim -> render -> look -> send -> record
 //!   intake, signals, incident: what was said      compose: what the claim freezes
 //!   failures: connections that broke              sweep, recovery: withdraw, correct, reap
+//!   surge: floods of them                         alert: what operators are told
 //! ```
 //!
 //! `gate`, `retry`, `sender`, `recovery` and the deciding parts of `plan` and `failures` are pure: they take data
 //! and a time. The rest carries their decisions out.
 
 mod addressing;
+pub mod alert;
 pub mod audience;
 pub mod bulk;
 pub mod caught;
@@ -29,6 +31,7 @@ pub mod intake;
 pub mod look;
 pub mod pace;
 pub mod paces;
+pub mod patience;
 pub mod plan;
 pub mod reading;
 pub mod recovery;
@@ -47,5 +50,7 @@ pub mod spill;
 pub mod status;
 pub mod story;
 pub mod subscription;
+pub mod surge;
 pub mod sweep;
+pub mod webhook;
 pub mod worker;

@@ -6,14 +6,14 @@ mod post_mortem;
 mod told;
 mod update;
 
+use super::alert::Own;
 use super::audience::{self, Reach};
 use super::caught;
 use super::compose::ComposeError;
-use super::intake::FreeIn;
 use super::setting::Setting;
 use crate::domain::class::Class;
 use crate::domain::delivery::{Reason, Rule, State};
-use crate::domain::id::{ComponentId, DeliveryId, IncidentId, LaneId, NoticeId, SubscriberId, ThreadId};
+use crate::domain::id::{ComponentId, DeliveryId, IncidentId, LaneId, NoticeId, SubscriberId, SurgeId, ThreadId};
 use crate::domain::incident::ComponentStatus;
 use crate::failpoint;
 use crate::store::plan::{Fence, Job, NewDelivery, NewItem, NewThread, Notice, Thread};
@@ -88,14 +88,23 @@ impl Page<'_> {
     }
 
     async fn free(&mut self, notice: &Notice) -> Result<(), StoreError> {
-        let said: FreeIn = read_back(notice)?;
-        let reach = audience::of_free(self.tx, notice.id, &said).await?;
+        let (reach, matter, subject, rule) = match read_back(notice)? {
+            Own::Free(said) => {
+                let reach = audience::of_free(self.tx, notice.id, &said).await?;
+                (reach, notice.id.0, Matter::Notice { subject: said.subject }, Rule::Notice)
+            }
+            // All that is said of a surge is one thread.
+            Own::Surge(mail) => {
+                let matter = mail.surge.parse::<SurgeId>().map_or(notice.id.0, |id| id.0);
+                let subject = Matter::Surge { kind: mail.kind, component: mail.component };
+                (Reach::recipients(notice.id), matter, subject, Rule::Surge)
+            }
+        };
         let page = self.page_of(&reach, 0).await?;
         let fresh = self.fresh(notice.id.0, &page).await?;
-        let subject = Matter::Notice { subject: said.subject };
-        let threads = self.threads("notice", notice.id.0, &fresh, Class::Free, &subject).await?;
+        let threads = self.threads("notice", matter, &fresh, Class::Free, &subject).await?;
         let lane = db::lane(self.tx, Class::Free, Fence::None).await?;
-        let own = |s: &SubscriberId| threads.get(s).map(|t| self.delivery(Class::Free, lane, notice, t, Rule::Notice));
+        let own = |s: &SubscriberId| threads.get(s).map(|t| self.delivery(Class::Free, lane, notice, t, rule));
         let deliveries: Vec<_> = fresh.iter().filter_map(own).collect();
         self.store(&deliveries, &[], &[]).await?;
         self.advance(page.len(), page.last().map(|s| s.0), reach.lists.len()).await

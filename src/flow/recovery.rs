@@ -135,6 +135,7 @@ mod tests {
             class: Class::Free,
             created_at: Timestamp(0),
             resend: false,
+            canary: false,
             holds: Holds::default(),
             suppressed: false,
             told: false,

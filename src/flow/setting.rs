@@ -2,8 +2,9 @@
 
 use super::pace::{Caps, Rate};
 use super::retry::Schedule;
-use crate::config::{self, Config, Unconfirmed};
+use crate::config::{self, Config, Operators, Unconfirmed};
 use crate::domain::class::{Class, Limits};
+use crate::domain::surge::Rules;
 use crate::domain::time::Span;
 use crate::mail::{Login, PhaseTimeouts, Relay, Secret, Tls, Transport};
 use std::collections::BTreeMap;
@@ -50,6 +51,12 @@ pub struct Setting {
     pub public_url: Option<String>,
     /// Where to ask for help, unless the notice says.
     pub support_url: Option<String>,
+    /// Who is told of surges.
+    pub operators: Operators,
+    /// The rules by which a flood of failures is taken for its provider's outage; `None`: nobody looks for one.
+    pub surge: Option<Rules>,
+    /// After so long a failure that was to heal by itself is taken for permanent; `None`: never.
+    pub patience: Option<Span>,
     /// `false` sends everything at once, true or not: only `demo` does this, to show the difference.
     pub gate: bool,
 }
@@ -78,6 +85,9 @@ impl Setting {
             confirm_within: config.recovery.confirm_within,
             public_url: Some(config.page.public_url.clone()),
             support_url: config.page.support_url.clone(),
+            operators: config.operators.clone(),
+            surge: config.surge,
+            patience: config.recovery.patience,
             gate: true,
         }
     }
@@ -107,6 +117,7 @@ impl Setting {
             dwell: self.limits(Class::ActionRequired).dwell,
             confirm_within: self.confirm_within,
             backdated: self.limits(Class::IncidentUpdate).greatest_age,
+            windows: self.surge.map(|rules| (Span::minutes(rules.flood.minutes), Span::minutes(rules.slow.minutes))),
         }
     }
 }

@@ -7,8 +7,9 @@ use super::story::{Step, steps};
 use crate::domain::address::parse_address;
 use crate::domain::delivery::{Reason, State};
 use crate::domain::id::{
-    ComponentId, ConnectionId, DeliveryId, IncidentId, NoticeId, RecoveryId, SignalId, SubscriberId,
+    ComponentId, ConnectionId, DeliveryId, IncidentId, NoticeId, RecoveryId, SignalId, SubscriberId, SurgeId,
 };
+use crate::domain::time::Timestamp;
 use crate::store::browse::{self, Delivery};
 use crate::store::evidence::{self, Evidence};
 use crate::store::recover::{self, Progress};
@@ -18,6 +19,7 @@ use crate::store::subjects::{
     Subscription,
 };
 use crate::store::suppressions::{self, Suppression};
+use crate::store::surge::{self, Surge};
 use crate::store::{StoreError, Tx};
 use serde::Serialize;
 use std::collections::HashSet;
@@ -44,7 +46,7 @@ pub enum Sight {
         next: Option<Cursor>,
     },
     /// A component.
-    Component { component: Component, outages: Vec<Episode>, signals: Vec<Signal> },
+    Component { component: Component, outages: Vec<Episode>, surges: Vec<Surge>, signals: Vec<Signal> },
     /// A delivery.
     Delivery { delivery: Box<Told> },
     /// A notice.
@@ -53,6 +55,8 @@ pub enum Sight {
     Signal { signal: Signal },
     /// A recovery.
     Recovery { id: RecoveryId, progress: Progress },
+    /// A surge.
+    Surge { surge: Surge },
 }
 
 /// One subscriber with all that concerns them.
@@ -173,6 +177,9 @@ async fn by_id(tx: &mut Tx, asked: Asked<'_>, what: &str) -> Seen {
     if let Ok(id) = what.parse() {
         return signal(tx, id).await;
     }
+    if let Ok(id) = what.parse::<SurgeId>() {
+        return Ok(surge::surge(tx, id).await?.map(|surge| Sight::Surge { surge }));
+    }
     match what.parse::<RecoveryId>() {
         Ok(id) => Ok(recover::progress(tx, id).await?.map(|progress| Sight::Recovery { id, progress })),
         Err(_) => Ok(None),
@@ -289,8 +296,9 @@ pub async fn component(tx: &mut Tx, asked: Asked<'_>, what: &str) -> Seen {
     let name = what.parse::<ComponentId>().map_or(Name::Key(what), |id| Name::Id(id.0));
     let Some(component) = subjects::component(tx, name).await? else { return Ok(None) };
     let outages = subjects::episodes(tx, component.id, asked.rows()).await?;
+    let surges = surge::list(tx, Some(component.id), Timestamp::END, asked.rows()).await?;
     let signals = subjects::signals_of_component(tx, component.id, asked.rows()).await?;
-    Ok(Some(Sight::Component { component, outages, signals }))
+    Ok(Some(Sight::Component { component, outages, surges, signals }))
 }
 
 async fn page(tx: &mut Tx, asked: Asked<'_>, of: &Filter) -> Result<(Vec<Told>, Option<Cursor>), StoreError> {

@@ -9,8 +9,9 @@ use crate::domain::delivery::Reason;
 use crate::domain::id::{ComponentId, ConnectionId, NoticeId, RecoveryId, SignalId};
 use crate::domain::time::Timestamp;
 use crate::store::ingest::{ComponentNow, ConnectionNow, NoticeRow, PlanRow, RecoveryRow, SignalRow};
-use crate::store::{Tx, ingest as db};
-use std::collections::HashMap;
+use crate::store::surge::Tally;
+use crate::store::{Tx, ingest as db, surge};
+use std::collections::{BTreeMap, HashMap};
 
 /// Takes a batch of signals into an open transaction.
 pub(super) async fn take(
@@ -98,6 +99,7 @@ struct Batch {
     signals: Vec<SignalRow>,
     plans: Vec<PlanRow>,
     recoveries: Vec<RecoveryRow>,
+    tallies: BTreeMap<ComponentId, Tally>,
 }
 
 impl Batch {
@@ -117,6 +119,7 @@ impl Batch {
             signals: Vec::new(),
             plans: Vec::new(),
             recoveries: Vec::new(),
+            tallies: BTreeMap::new(),
         };
         for now in db::components(tx, &keys, exclusive).await? {
             batch.coverings.insert(now.id, db::coverings(tx, now.id).await?);
@@ -158,7 +161,18 @@ impl Batch {
             out_of_sequence: one.sequence.is_some_and(|n| now.latest.is_some_and(|latest| n <= latest)),
         };
         let coverings = self.coverings.get(&now.component_id).map_or(&[][..], Vec::as_slice);
+        let before = state.failed_at.filter(|_| state.is_well(coverings));
         let effect = state.hear(said, coverings);
+        let tally = self.tallies.entry(now.component_id).or_default();
+        match (effect, settings.windows, state.failed_at) {
+            (Effect::Broke { ask: true }, Some((short, long)), Some(at)) => {
+                // One that fails again and again counts once in each window.
+                let is_new = |window| before.is_none_or(|before| at - before > window);
+                tally.fail(at, is_new(short), is_new(long));
+            }
+            (Effect::Cleared, Some(_), _) if said.by != By::Customer => tally.recovered += 1,
+            _ => {}
+        }
         if one.sequence > now.latest {
             now.latest = one.sequence;
         }
@@ -337,6 +351,7 @@ impl Batch {
         if !self.recoveries.is_empty() {
             db::add_recoveries(tx, &self.recoveries).await?;
         }
+        surge::count(tx, &self.tallies).await?;
         Ok(())
     }
 }

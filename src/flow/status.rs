@@ -8,6 +8,7 @@ use crate::domain::time::Timestamp;
 use crate::store::holds::{self, HoldRow};
 use crate::store::status::{self as db, Aside, Depth};
 use crate::store::streams::{self, Pause};
+use crate::store::surge::{self, Surge};
 use crate::store::{StoreError, Tx};
 use serde::Serialize;
 
@@ -46,6 +47,8 @@ pub struct Status {
     pub holds: Vec<HoldRow>,
     /// The paused streams.
     pub pauses: Vec<Pause>,
+    /// The open surges.
+    pub surges: Vec<Surge>,
 }
 
 /// Mails that wait for one reason.
@@ -97,6 +100,7 @@ pub async fn status(tx: &mut Tx, setting: &Setting) -> Result<Status, StoreError
         unknown: db::aside(tx, State::Unknown).await?,
         holds,
         pauses,
+        surges: surge::open(tx).await?,
     })
 }
 
@@ -109,8 +113,11 @@ fn lines(depth: Vec<Depth>, holds: &[HoldRow], paused: impl Fn(Class) -> bool) -
     let mut lines: Vec<Line> = Vec::new();
     for d in depth {
         let stopped = holds.iter().any(|hold| hold.cause == HoldCause::Stop);
+        let passes = |hold: &HoldRow| {
+            hold.cause == HoldCause::Surge && (d.class != Class::ActionRequired || d.fence_kind == "none")
+        };
         let held = d.class != Class::Correction
-            && holds.iter().any(|hold| match (hold.class, hold.component_id) {
+            && holds.iter().filter(|hold| !passes(hold)).any(|hold| match (hold.class, hold.component_id) {
                 (Some(class), _) => class == d.class,
                 (None, Some(component)) => d.fence_kind == "component" && component.0 == d.fence_id,
                 (None, None) => true,

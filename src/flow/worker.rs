@@ -3,7 +3,7 @@
 
 use super::dispatch::{Dispatcher, Shared};
 use super::sessions::Sessions;
-use super::{failures, plan, sweep};
+use super::{alert, failures, plan, surge, sweep};
 use crate::mail::Transport;
 use crate::store::{StoreError, recover};
 use std::collections::BTreeMap;
@@ -36,6 +36,7 @@ impl Worker {
         loop {
             let mut progress = plan_all(&self.shared).await?;
             progress |= recover_all(&self.shared).await?;
+            while alert::post(&self.shared).await? {}
             let mut sent = 0;
             for dispatcher in &mut self.dispatchers {
                 // A driven clock leaps, and nobody looks again in a moment.
@@ -121,14 +122,14 @@ pub async fn plan_all(shared: &Shared) -> Result<bool, StoreError> {
     }
 }
 
-/// Sweeps recoveries, takes back what vanished workers held, ends quarantines, looks after deadlines, removes old
+/// Looks after surges, sweeps recoveries, takes back what vanished workers held, ends quarantines, looks after deadlines, removes old
 /// copies; whether there was anything.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn recover_all(shared: &Shared) -> Result<bool, StoreError> {
     let (store, setting) = (&shared.store, &*shared.setting);
-    let mut progress = false;
+    let mut progress = surge::watch(shared).await?;
     while shared.copies.sweep(store).await? {
         progress = true;
     }

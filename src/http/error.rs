@@ -113,6 +113,12 @@ impl Problem {
         }
     }
 
+    /// 409.
+    #[must_use]
+    pub fn conflict(kind: &'static str, detail: &str, hint: String) -> Self {
+        Self::new(StatusCode::CONFLICT, kind, detail, hint)
+    }
+
     /// 503, for a while.
     #[must_use]
     pub fn busy(detail: &str) -> Self {

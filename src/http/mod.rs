@@ -9,6 +9,7 @@ mod health;
 mod import;
 mod operate;
 mod resend;
+mod surge;
 
 pub use error::Problem;
 
@@ -55,6 +56,10 @@ pub fn router(api: Api) -> Router {
         .route("/v1/suppressions", get(operate::suppressed))
         .route("/v1/suppressions/{address}", get(operate::suppression))
         .route("/v1/suppressions/{address}/lift", post(operate::lift))
+        .route("/v1/surges", get(surge::list).post(surge::open))
+        .route("/v1/surges/{id}", get(surge::one))
+        .route("/v1/surges/{id}/release", post(surge::release))
+        .route("/v1/surges/{id}/hold", post(surge::hold))
         .route("/v1/import/{kind}", post(import::import).layer(Extension(import::Places::default())))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))

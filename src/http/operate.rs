@@ -43,12 +43,16 @@ struct Why {
 
 impl Why {
     fn checked(self) -> Result<String, Problem> {
-        let reason = self.reason.trim();
-        let fits =
-            !reason.is_empty() && reason.chars().count() <= LONGEST_REASON && !reason.chars().any(char::is_control);
-        let what = format!("is not one line of 1 to {LONGEST_REASON} characters");
-        if fits { Ok(reason.to_owned()) } else { Err(Problem::invalid(vec![FieldError::new("reason", what)])) }
+        reason(&self.reason)
     }
+}
+
+/// Why an operator does something, in one line.
+pub(super) fn reason(said: &str) -> Result<String, Problem> {
+    let reason = said.trim();
+    let fits = !reason.is_empty() && reason.chars().count() <= LONGEST_REASON && !reason.chars().any(char::is_control);
+    let what = format!("is not one line of 1 to {LONGEST_REASON} characters");
+    if fits { Ok(reason.to_owned()) } else { Err(Problem::invalid(vec![FieldError::new("reason", what)])) }
 }
 
 /// `POST /v1/streams/{name}/resume`: one mail tries now, the others follow when it is taken.

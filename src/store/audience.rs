@@ -65,7 +65,8 @@ statements! {
     );
     RECIPIENTS = listed!("notice_recipient", "TRUE", "s.notice_id");
     MATCHING_RECIPIENTS = matching!("notice_recipient", "TRUE", "s.notice_id");
-    EVERYONE = listed!("(SELECT id AS subscriber_id FROM subscriber)", "TRUE");
+    // The operators are none of the customers.
+    EVERYONE = listed!("(SELECT id AS subscriber_id FROM subscriber WHERE key <> 'operators@allclear')", "TRUE");
     MATCHING_EVERYONE = matching!("(SELECT id AS subscriber_id FROM subscriber)", "TRUE");
     MATCHING_AMONG = super::Sql::differs(
         concat!(

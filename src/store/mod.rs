@@ -10,6 +10,7 @@ pub mod error;
 pub mod open;
 mod types;
 
+pub mod alerts;
 pub mod audience;
 pub mod audit;
 pub mod browse;
@@ -41,6 +42,7 @@ pub mod status;
 pub mod streams;
 pub mod subjects;
 pub mod suppressions;
+pub mod surge;
 #[cfg(test)]
 mod testing;
 pub mod told;
@@ -54,6 +56,7 @@ pub use seam::{Sql, Tx};
 #[must_use]
 pub fn statements() -> Vec<Sql> {
     [
+        alerts::ALL,
         audience::ALL,
         audit::ALL,
         browse::ALL,
@@ -81,6 +84,7 @@ pub fn statements() -> Vec<Sql> {
         streams::ALL,
         subjects::ALL,
         suppressions::ALL,
+        surge::ALL,
         told::ALL,
         view::ALL,
     ]

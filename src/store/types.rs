@@ -1,6 +1,6 @@
 //! How the domain's types are stored: identifiers as 16 bytes, times as microseconds, names as text.
 
-use crate::domain::{class, connection, delivery, hold, id, incident, key, reply, subscription, time};
+use crate::domain::{class, connection, delivery, hold, id, incident, key, reply, subscription, surge, time};
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
 use sqlx::{Database, Decode, Encode, Type};
@@ -44,6 +44,8 @@ ids!(
     AttemptId,
     LaneId,
     HoldId,
+    SurgeId,
+    AlertId,
     PauseId,
     PlanId,
     KeyId,
@@ -68,6 +70,9 @@ stored_as!(
     incident::ComponentStatus,
     key::Scope,
     reply::ReplyKind,
-    subscription::Events ;
+    subscription::Events,
+    surge::Kind,
+    surge::Stage,
+    surge::Why ;
     |value| value.as_str().to_owned(), |raw| raw.parse::<Self>()?
 );

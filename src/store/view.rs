@@ -14,7 +14,7 @@ use std::ops::Deref;
 statements! {
     DELIVERIES = over_few_rows!(
         "SELECT d.id, d.class, d.state, d.token, d.lane_id, d.notice_id, d.subscriber_id, d.thread_id, d.tries, d.repeats, d.reaps,
-                d.maybe_mailed, d.created_at, d.resend_no > 0 AS resend, d.reason, d.message_id, CASE WHEN d.state = 'queued' THEN d.context END AS context, t.root, t.subject, t.sender, t.last_message_id, t.last_class, t.last_phase, d.phase,
+                d.maybe_mailed, d.created_at, d.resend_no > 0 AS resend, d.canary_id IS NOT NULL AS canary, d.reason, d.message_id, CASE WHEN d.state = 'queued' THEN d.context END AS context, t.root, t.subject, t.sender, t.last_message_id, t.last_class, t.last_phase, d.phase,
                 t.last_mailed_at, t.told_at, t.ended_at, s.address, s.name, s.locale, s.zone, n.observed_at,
                 d.rule, CASE WHEN d.class = 'incident_update' THEN (SELECT x.id FROM delivery x WHERE x.thread_id = d.thread_id
                     AND x.revision > d.revision AND x.class IN ('incident_update', 'incident_end')
@@ -43,7 +43,7 @@ statements! {
                 EXISTS (SELECT 1 FROM episode e WHERE e.component_id = i.component_id
                     AND e.covers_from <= c.failed_at AND e.covers_until >= c.failed_at) AS newest_covered,
                 EXISTS (SELECT 1 FROM episode e WHERE e.component_id = i.component_id AND e.n >= i.component_episode
-                    AND e.covers_from IS NULL AND e.since <= i.failed_at AND e.ended_at >= i.failed_at) AS awaiting,
+                    AND e.covers_from IS NULL AND e.released_at IS NULL AND e.since <= i.failed_at AND e.ended_at >= i.failed_at) AS awaiting,
                 o.state AS original_state, o.maybe_mailed AND EXISTS (SELECT 1 FROM delivery_item x WHERE x.delivery_id = i.corrects_id
                     AND x.subject_id = i.subject_id AND x.episode = i.episode AND x.dropped IS NULL) AS original_mailed, o.quarantine_until AS original_quarantine,
                 o.claimed_at AS original_claimed_at
@@ -56,7 +56,7 @@ statements! {
     );
     // The last look: only what the gate asks for. It is read for every mail, and each column costs.
     TRUTHS = over_few_rows!(
-        "SELECT d.id, d.class, d.state, d.token, d.maybe_mailed, d.created_at, d.resend_no > 0 AS resend, t.last_mailed_at, t.told_at, t.ended_at,
+        "SELECT d.id, d.class, d.state, d.token, d.maybe_mailed, d.created_at, d.resend_no > 0 AS resend, d.canary_id IS NOT NULL AS canary, t.last_mailed_at, t.told_at, t.ended_at,
                 d.rule, CASE WHEN d.class = 'incident_update' THEN (SELECT x.id FROM delivery x WHERE x.thread_id = d.thread_id
                     AND x.revision > d.revision AND x.class IN ('incident_update', 'incident_end')
                     AND (x.state IN ('queued', 'sending') OR x.maybe_mailed) ORDER BY x.revision DESC LIMIT 1) END AS newer,
@@ -82,7 +82,7 @@ statements! {
                 EXISTS (SELECT 1 FROM episode e WHERE e.component_id = i.component_id
                     AND e.covers_from <= c.failed_at AND e.covers_until >= c.failed_at) AS newest_covered,
                 EXISTS (SELECT 1 FROM episode e WHERE e.component_id = i.component_id AND e.n >= i.component_episode
-                    AND e.covers_from IS NULL AND e.since <= i.failed_at AND e.ended_at >= i.failed_at) AS awaiting,
+                    AND e.covers_from IS NULL AND e.released_at IS NULL AND e.since <= i.failed_at AND e.ended_at >= i.failed_at) AS awaiting,
                 o.state AS original_state, o.maybe_mailed AND EXISTS (SELECT 1 FROM delivery_item x WHERE x.delivery_id = i.corrects_id
                     AND x.subject_id = i.subject_id AND x.episode = i.episode AND x.dropped IS NULL) AS original_mailed, o.quarantine_until AS original_quarantine
          FROM", [id uuid],
@@ -124,6 +124,8 @@ pub struct Truth {
     pub created_at: Timestamp,
     /// A person asked for it again.
     pub resend: bool,
+    /// It goes ahead when a surge is released.
+    pub canary: bool,
     /// When the thread's last mail left.
     pub last_mailed_at: Option<Timestamp>,
     /// When the thread's subscriber was first told.

@@ -2,6 +2,7 @@
 //! They hold facts only; words, zones and markup come when the mail is rendered.
 
 use crate::domain::incident::{ComponentStatus, Impact, Phase};
+use crate::domain::surge::{Kind, Stage, Why};
 use crate::domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -21,12 +22,14 @@ pub enum Mail {
     AllClear(AllClearMail),
     /// The status team's own words.
     Free(FreeMail),
+    /// Operators are told of a surge.
+    Surge(SurgeMail),
 }
 
 impl Mail {
     /// The kinds, as in `templates/mail/<kind>`.
-    pub const KINDS: [&'static str; 6] =
-        ["incident", "post_mortem", "action_required", "correction", "all_clear", "free"];
+    pub const KINDS: [&'static str; 7] =
+        ["incident", "post_mortem", "action_required", "correction", "all_clear", "free", "surge"];
 
     /// The kind of this mail, as in `templates/mail/<kind>`.
     #[must_use]
@@ -38,6 +41,7 @@ impl Mail {
             Self::Correction(_) => "correction",
             Self::AllClear(_) => "all_clear",
             Self::Free(_) => "free",
+            Self::Surge(_) => "surge",
         }
     }
 }
@@ -195,4 +199,29 @@ pub struct FreeMail {
     pub link: Option<String>,
     /// Where help is found; the page's own when absent.
     pub support_link: Option<String>,
+}
+
+/// A surge, for operators.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SurgeMail {
+    /// Its id, for the commands.
+    pub surge: String,
+    /// What it is.
+    #[serde(rename = "surge_kind")]
+    pub kind: Kind,
+    /// Its component's name; none when our own reports are suspect.
+    pub component: Option<String>,
+    /// The numbers, in words.
+    pub because: String,
+    /// When its first connection failed.
+    pub since: Timestamp,
+    /// When it was seen.
+    pub opened_at: Timestamp,
+    /// How many connections the component has.
+    pub connections: i64,
+    /// How far it has come.
+    pub stage: Stage,
+    /// Why it came there.
+    pub reason: Why,
 }

@@ -1,9 +1,10 @@
 //! The first sentence of a mail: status, component and what is the case.
 
-use super::context::{ActionRequiredMail, ComponentLine, CorrectionMail, IncidentMail};
+use super::context::{ActionRequiredMail, ComponentLine, CorrectionMail, IncidentMail, SurgeMail};
 use super::prose::{NAME, one_line};
 use super::time::Clock;
 use crate::domain::incident::{ComponentStatus, Phase};
+use crate::domain::surge::{Kind, Stage, Why};
 
 /// Names in a sentence: all up to three, else the first two and how many more.
 pub(super) fn names<S: AsRef<str>>(names: &[S]) -> String {
@@ -53,6 +54,29 @@ pub(super) fn about(components: &[ComponentLine], title: &str) -> String {
 /// A title in a sentence of ours: without its own full stop.
 fn headline(title: &str) -> String {
     one_line(title, NAME).trim_end_matches('.').to_owned()
+}
+
+/// The subject of the mails about a surge, and the beginning of their first sentence.
+pub(super) fn surge_matter(kind: Kind, component: Option<&str>) -> String {
+    let component = one_line(component.unwrap_or("a component"), NAME);
+    match kind {
+        Kind::Flood => format!("Surge: connections of {component} fail in floods"),
+        Kind::Slow => format!("Many connections of {component} fail"),
+        Kind::Reporter => "Surge: our own reports are suspect".to_owned(),
+    }
+}
+
+/// The first sentence of a mail about a surge: what is the case, and what is done about it.
+pub(super) fn surge(mail: &SurgeMail) -> String {
+    let what = surge_matter(mail.kind, mail.component.as_deref());
+    let done = match (mail.kind, mail.stage, mail.reason) {
+        (Kind::Slow, ..) => "nothing is held",
+        (Kind::Reporter, ..) => "nobody is asked to act",
+        (_, Stage::Canary, _) => "the first few customers are being asked, the others follow",
+        (_, _, Why::Opened) => "its customers are not asked",
+        _ => "asking its customers was stopped",
+    };
+    format!("{what}; {done}.")
 }
 
 /// The first sentence of an incident's mail.

@@ -88,6 +88,13 @@ pub enum Matter {
         /// The subject the status team wrote.
         subject: String,
     },
+    /// A surge.
+    Surge {
+        /// What it is.
+        kind: crate::domain::surge::Kind,
+        /// Its component's name.
+        component: Option<String>,
+    },
 }
 
 /// Both parts of a mail.
@@ -196,10 +203,12 @@ impl Matter {
     /// What it is about, without a template.
     #[must_use]
     pub fn words(&self) -> String {
-        let (Self::Incident { title: words, .. }
-        | Self::Connections { component: words }
-        | Self::Notice { subject: words }) = self;
-        prose::one_line(words, SUBJECT)
+        match self {
+            Self::Incident { title: words, .. }
+            | Self::Connections { component: words }
+            | Self::Notice { subject: words } => prose::one_line(words, SUBJECT),
+            Self::Surge { kind, component } => lead::surge_matter(*kind, component.as_deref()),
+        }
     }
 
     /// The subject's template and what it shows.
@@ -212,6 +221,7 @@ impl Matter {
                 ("mail/action_required/subject.txt", json!({ "page": page.name, "component": component }))
             }
             Self::Notice { subject } => ("mail/free/subject.txt", json!({ "page": page.name, "subject": subject })),
+            Self::Surge { .. } => ("mail/surge/subject.txt", json!({ "page": page.name, "matter": self.words() })),
         }
     }
 }

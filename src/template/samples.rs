@@ -3,11 +3,12 @@
 
 use super::context::{
     ActionRequiredMail, AllClearMail, ComponentLine, ConnectionLine, CorrectedLine, CorrectionMail, FreeMail,
-    IncidentMail, Mail, PostMortemMail,
+    IncidentMail, Mail, PostMortemMail, SurgeMail,
 };
 use super::sources::Part;
 use super::{Matter, Page, Reader, view};
 use crate::domain::incident::{ComponentStatus, Impact, Phase};
+use crate::domain::surge::{Kind, Stage, Why};
 use crate::domain::time::Timestamp;
 use serde_json::Value;
 
@@ -229,6 +230,29 @@ impl FreeMail {
     }
 }
 
+impl SurgeMail {
+    /// A flood that is held, released and held again, a slow rise, and suspect reports.
+    #[must_use]
+    pub fn samples() -> Vec<Self> {
+        let held = Self {
+            surge: "srg_0195536a3c7b7000a5d1c0ffee000001".to_owned(),
+            kind: Kind::Flood,
+            component: some("Outlook"),
+            because: "normal is about 3 in 10 minutes, we saw 212".to_owned(),
+            since: at("2025-03-01T20:40:00Z"),
+            opened_at: at("2025-03-01T20:41:00Z"),
+            connections: 1_700_000,
+            stage: Stage::Holding,
+            reason: Why::Opened,
+        };
+        let asking = Self { stage: Stage::Canary, reason: Why::Calm, ..held.clone() };
+        let stopped = Self { reason: Why::RecoveriesRise, ..held.clone() };
+        let slow = Self { kind: Kind::Slow, ..held.clone() };
+        let reporter = Self { kind: Kind::Reporter, component: None, ..held.clone() };
+        vec![held, asking, stopped, slow, reporter]
+    }
+}
+
 impl Mail {
     /// All samples of all kinds.
     #[must_use]
@@ -239,6 +263,7 @@ impl Mail {
         all.extend(CorrectionMail::samples().into_iter().map(Self::Correction));
         all.extend(AllClearMail::samples().into_iter().map(Self::AllClear));
         all.extend(FreeMail::samples().into_iter().map(Self::Free));
+        all.extend(SurgeMail::samples().into_iter().map(Self::Surge));
         all
     }
 }
@@ -260,6 +285,7 @@ impl Matter {
             Self::Incident { title: "Delays in event processing".to_owned(), reference: "INC-1".to_owned() },
             Self::Connections { component: "Outlook".to_owned() },
             Self::Notice { subject: "About Saturday".to_owned() },
+            Self::Surge { kind: Kind::Flood, component: some("Outlook") },
         ]
     }
 }

@@ -41,6 +41,9 @@ const EMBEDDED: &[(&str, &str)] = embedded![
     "mail/incident/subject.txt",
     "mail/post_mortem/body.html",
     "mail/post_mortem/body.txt",
+    "mail/surge/body.html",
+    "mail/surge/body.txt",
+    "mail/surge/subject.txt",
 ];
 
 /// The part of a mail that a template makes; each has a registry of its own.

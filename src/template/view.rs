@@ -4,11 +4,13 @@
 
 use super::context::{
     ActionRequiredMail, AllClearMail, ComponentLine, CorrectionMail, FreeMail, IncidentMail, Mail, PostMortemMail,
+    SurgeMail,
 };
 use super::prose::{NAME, blocks, link, one_line, sentence};
 use super::time::{Clock, words};
 use super::{Page, Reader, lead};
 use crate::domain::incident::{Impact, Phase};
+use crate::domain::surge::{Kind, Stage, Why};
 use crate::domain::time::Span;
 use serde_json::{Value, json};
 
@@ -28,6 +30,7 @@ pub(super) fn of(mail: &Mail, reader: &Reader, page: &Page) -> Value {
         Mail::Correction(mail) => (correction(mail, &clock), &mail.support_link),
         Mail::AllClear(mail) => (all_clear(mail, &clock, page), &mail.support_link),
         Mail::Free(mail) => (free(mail, page), &mail.support_link),
+        Mail::Surge(mail) => (surge(mail, &clock), &None),
     };
     view["page"] = json!(one_line(&page.name, NAME));
     view["status_page"] = json!(link(page.public_url.as_ref()));
@@ -146,6 +149,24 @@ fn free(mail: &FreeMail, page: &Page) -> Value {
         "body": blocks(&mail.body),
         "link": link(mail.link.as_ref()),
         "why": follows(&[], page),
+    })
+}
+
+fn surge(mail: &SurgeMail, clock: &Clock) -> Value {
+    let holds = mail.kind != Kind::Slow;
+    json!({
+        "accent": if mail.stage == Stage::Canary { AMBER } else { RED },
+        "lead": lead::surge(mail),
+        "numbers": one_line(&mail.because, NAME),
+        "component": mail.component.as_ref().map(|name| one_line(name, NAME)),
+        "connections": mail.connections,
+        "since": clock.show(mail.since),
+        "seen": clock.show(mail.opened_at),
+        "reason": (mail.reason != Why::Opened).then(|| mail.reason.explained()),
+        "holds": holds,
+        "asking": mail.stage == Stage::Canary,
+        "surge": one_line(&mail.surge, NAME),
+        "why": "You get this because this address is the one for operators.",
     })
 }
 

@@ -30,4 +30,5 @@ mod relay;
 mod replies;
 mod resend;
 mod streams;
+mod surge;
 mod vanished;

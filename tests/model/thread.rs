@@ -176,6 +176,7 @@ impl Thread {
             class: m.class,
             created_at: at(0),
             resend: false,
+            canary: false,
             holds: Holds::default(),
             suppressed: false,
             told: self.told,

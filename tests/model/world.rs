@@ -291,6 +291,7 @@ impl World {
             class: m.class,
             created_at: at(0),
             resend: m.resend_no > 0,
+            canary: false,
             holds: Holds { operator: self.held, ..Holds::default() },
             suppressed: false,
             told: false,

@@ -22,11 +22,13 @@ pub struct Site {
     settings: String,
 }
 
-/// Times in seconds, so that leases and quarantines end while a test waits; and nobody has enough for the day.
+/// Times in seconds, so that leases and quarantines end while a test waits. Its connections fail in floods on purpose, and
+/// each is to be asked: nobody looks for surges, and nobody has enough for the day.
 const SETTINGS: &str = "[http]\nlisten = \"127.0.0.1:0\"\n\
     [dispatch]\npoll_milliseconds = 20\nlease_seconds = 4\ndialogue_seconds = 3\nquarantine_seconds = 2\n\
     retry_first_seconds = 1\nretry_cap_seconds = 2\n\
     [limits.action_required]\ndwell_seconds = 0\ndaily_mails = 0\n[limits.free]\ndaily_mails = 0\n\
+    [surge]\nenabled = false\n\
     [streams.account]\nslots = 8\n";
 
 impl Site {

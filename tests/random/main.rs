@@ -13,3 +13,4 @@ mod table;
 mod flapping;
 mod parsers;
 mod properties;
+mod surge;

@@ -202,6 +202,17 @@ fn cases() -> Vec<(&'static str, Vec<Value>, Option<&'static str>)> {
         ("IN_QUARANTINE", vec![], Some("delivery_quarantined")),
         ("ON_THE_WIRE_NOW", vec![], Some("delivery_leased delivery_busy")),
         ("PLANNED_LATELY", vec![Text("correction".to_owned()), Number(1), Number(10_000)], Some("delivery_by_class")),
+        ("WAITING_FOR", vec![Id(id(COMPONENT, 4))], Some("delivery_due")),
+        ("FIRST_DUE_FOR", vec![Id(id(COMPONENT, 4))], Some("delivery_due")),
+        (
+            "SEND_AHEAD",
+            vec![Id(id(COMPONENT, 4)), Id(id(LANE, 5)), Id(id(NOTICE, 1)), Number(1), Number(20)],
+            Some("delivery_due"),
+        ),
+        ("CANARIES_LEFT", vec![Id(id(NOTICE, 1))], Some("delivery_canary")),
+        ("HASTEN_HELD", vec![Id(id(COMPONENT, 4)), Number(90_000)], None),
+        ("BROKEN_SINCE", vec![Id(id(COMPONENT, 4)), Number(49_000)], Some("connection_open")),
+        ("PATIENCE_ENDED", vec![Number(90_000), Number(50)], Some("connection_recoverable")),
         ("HANDED_OVER_LATELY", vec![Number(99_000), Number(10_000)], Some("attempt_by_time")),
     ]
 }

@@ -139,6 +139,9 @@ pub fn setting(change: impl FnOnce(&mut Setting)) -> Setting {
         confirm_within: Span::hours(6),
         public_url: Some("https://example.com/connections".to_owned()),
         support_url: Some("https://example.com/support".to_owned()),
+        operators: Default::default(),
+        surge: None,
+        patience: None,
         gate: true,
     };
     change(&mut setting);
@@ -183,6 +186,7 @@ impl World {
             owner: "test".to_owned(),
             spill: Spill::new(folder.path().join("spill")),
             dialogue: Duration::from_secs(20),
+            watch: Default::default(),
         };
         let worker = Worker::new(shared.clone(), &transports);
         let folder = Arc::new(folder);
@@ -235,7 +239,7 @@ impl World {
 
     /// Another node on the same database and relay.
     pub fn another(&self, owner: &str) -> Worker {
-        let shared = Shared { owner: owner.to_owned(), ..self.shared.clone() };
+        let shared = Shared { owner: owner.to_owned(), watch: Default::default(), ..self.shared.clone() };
         Worker::new(shared, &self.transports)
     }
 
@@ -246,6 +250,14 @@ impl World {
 
     pub fn now(&self) -> Timestamp {
         self.now
+    }
+
+    /// What the driven clock shows, which a test may have moved by itself.
+    pub fn clock_now(&self) -> Timestamp {
+        match &self.clock {
+            Clock::Driven(micros) => Timestamp(micros.load(std::sync::atomic::Ordering::SeqCst)),
+            Clock::Database => self.now,
+        }
     }
 
     pub async fn component(&self, key: &str, name: &str) {

@@ -21,6 +21,7 @@ fn view(class: Class, items: Vec<Item>) -> View {
         class,
         created_at: NOW - Span::minutes(10),
         resend: false,
+        canary: false,
         holds: Holds::default(),
         suppressed: false,
         told: true,

@@ -34,6 +34,7 @@ fn asked(class: Class) -> Asked {
         class,
         created_at: NOW,
         resend: true,
+        canary: false,
         holds: Holds::default(),
         suppressed: false,
         told: true,

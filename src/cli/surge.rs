@@ -1,0 +1,124 @@
+//! `allclear surge`: floods of failures, and what operators do about them.
+
+use super::failure::{CONFLICT, FAILURE, Failure, NOT_FOUND, USAGE};
+use super::hold::reason;
+use super::output::{Table, or_dash, printable};
+use super::{Context, who};
+use crate::domain::id::SurgeId;
+use crate::domain::time::Timestamp;
+use crate::flow::setting::Setting;
+use crate::flow::surge::{self, Act, Asked, Refused};
+use crate::store::surge::{self as rows, Surge};
+use std::fmt::Write as _;
+
+const LISTED: i64 = 50;
+
+/// `allclear surge`
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:\n  allclear surge                                     those that are open\n  \
+    allclear surge release srg_0198c0de… --reason 'password policy, not an outage'\n  \
+    allclear surge hold srg_0198c0de… --until 2026-11-27T18:00:00Z --reason 'provider says 18:00'\n  \
+    allclear surge hold --component outlook --reason 'their status page is red'")]
+pub(super) struct Args {
+    #[command(subcommand)]
+    act: Option<Command>,
+    /// Those that are over, too
+    #[arg(long)]
+    all: bool,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum Command {
+    /// Ask a few customers; five minutes later, or when said again, the rest of those still broken
+    Release {
+        /// The surge, by id
+        id: SurgeId,
+        /// Why; goes to the journal
+        #[arg(long)]
+        reason: String,
+    },
+    /// Ask nobody, whatever the rules say; of a release that runs, nobody else
+    Hold {
+        /// The surge, by id
+        #[arg(required_unless_present = "component", conflicts_with = "component")]
+        id: Option<SurgeId>,
+        /// Open one, of this component
+        #[arg(long, value_name = "KEY")]
+        component: Option<String>,
+        /// Of a new one: since when its connections fail
+        #[arg(long, value_name = "TIME", value_parser = Timestamp::parse, requires = "component")]
+        since: Option<Timestamp>,
+        /// At least until then; else until it is released
+        #[arg(long, value_name = "TIME", value_parser = Timestamp::parse, conflicts_with = "component")]
+        until: Option<Timestamp>,
+        /// Why; goes to the journal
+        #[arg(long)]
+        reason: String,
+    },
+}
+
+pub(super) async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
+    let (store, setting) = (context.store().await?, Setting::of(&context.config));
+    let by = who();
+    let surge = match args.act {
+        None => {
+            let mut tx = store.read().await?;
+            let found = match args.all {
+                true => rows::list(&mut tx, None, Timestamp::END, LISTED).await?,
+                false => rows::open(&mut tx).await?,
+            };
+            context.answer(&found, || text(&found))?;
+            return Ok(0);
+        }
+        Some(Command::Release { id, reason: why }) => {
+            let asked = Asked { who: &by, reason: reason(&why)? };
+            surge::act(&store, &setting, id, Act::Release, asked).await?
+        }
+        Some(Command::Hold { id: Some(id), until, reason: why, .. }) => {
+            let asked = Asked { who: &by, reason: reason(&why)? };
+            surge::act(&store, &setting, id, Act::Hold(until), asked).await?
+        }
+        Some(Command::Hold { component, since, reason: why, .. }) => {
+            let asked = Asked { who: &by, reason: reason(&why)? };
+            surge::hold(&store, &setting, &component.unwrap_or_default(), since, asked).await?
+        }
+    };
+    context.answer(&surge, || text(std::slice::from_ref(&surge)))?;
+    Ok(0)
+}
+
+impl From<Refused> for Failure {
+    fn from(refused: Refused) -> Self {
+        let code = match &refused {
+            Refused::Unknown | Refused::NoComponent => NOT_FOUND,
+            Refused::Past => USAGE,
+            Refused::Store(_) => FAILURE,
+            _ => CONFLICT,
+        };
+        match refused {
+            Refused::Store(e) => e.into(),
+            other => Self::new(code, other.to_string(), other.hint()),
+        }
+    }
+}
+
+pub(super) fn text(surges: &[Surge]) -> String {
+    let mut table = Table::new(&["surge", "kind", "component", "since", "stage", "since then", "why", "until"]);
+    for s in surges {
+        table.row([
+            s.id.to_string(),
+            s.kind.to_string(),
+            or_dash(s.component.as_deref()),
+            s.since.to_string(),
+            s.stage.to_string(),
+            s.stage_at.to_string(),
+            s.why.to_string(),
+            or_dash(s.until),
+        ]);
+    }
+    let mut out = table.to_string();
+    for s in surges {
+        let _ = writeln!(out, "{}: {} (by {}); {}", s.id, printable(&s.because), s.opened_by, s.why.explained());
+    }
+    out
+}

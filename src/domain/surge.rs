@@ -1,0 +1,437 @@
+//! Surges: a flood of permanent failures of one component is its provider's outage, and its customers are not asked.
+//! One counting rule, in words that support can read out: "normal is about 3 in 10 minutes, we saw 212".
+
+use super::time::{Span, Timestamp};
+use std::fmt;
+
+/// A minute in microseconds.
+pub const MINUTE: i64 = 60_000_000;
+
+/// The minute of a time: what comes in is counted by it.
+#[must_use]
+pub const fn minute(at: Timestamp) -> i64 {
+    at.0.div_euclid(MINUTE)
+}
+
+/// When more than so many in a window are no chance any more.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rule {
+    /// The window, in minutes.
+    pub minutes: i64,
+    /// Fewer are never a flood: a small provider has nothing but the dwell.
+    pub least: i64,
+    /// At least so many times what is normal.
+    pub times: f64,
+    /// At least so many square roots of what is normal above it: the scatter of a count grows with its root.
+    pub deviations: f64,
+}
+
+names!(
+    /// What a rule makes of a count.
+    Finding {
+        /// Too few to say anything.
+        TooFew = "too_few",
+        /// Not many times what is normal.
+        Usual = "usual",
+        /// Chance may do that.
+        WithinChance = "within_chance",
+        /// A flood.
+        Flood = "flood",
+    }
+);
+
+impl Rule {
+    /// Judges a count against what is normal in the same window.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+    pub fn judge(&self, counted: i64, normal: f64) -> Finding {
+        let n = counted as f64;
+        if counted < self.least {
+            Finding::TooFew
+        } else if n < self.times * normal {
+            Finding::Usual
+        } else if n < self.deviations.mul_add(normal.sqrt(), normal) {
+            Finding::WithinChance
+        } else {
+            Finding::Flood
+        }
+    }
+
+    /// What a flood was seen by.
+    #[must_use]
+    pub const fn evidence(&self, counted: i64, normal: f64) -> Evidence {
+        Evidence { counted, normal, minutes: self.minutes }
+    }
+}
+
+/// The numbers behind a finding.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Evidence {
+    /// How many were seen.
+    pub counted: i64,
+    /// How many are normal.
+    pub normal: f64,
+    /// In so many minutes.
+    pub minutes: i64,
+}
+
+impl fmt::Display for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let normal = match self.normal {
+            n if n < 0.5 => "none".to_owned(),
+            n => format!("about {n:.0}"),
+        };
+        write!(f, "normal is {normal} in {} minutes, we saw {}", self.minutes, self.counted)
+    }
+}
+
+/// All rules of detection and release.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rules {
+    /// Distinct connections newly failed for good: opens a surge.
+    pub flood: Rule,
+    /// The same over hours: only tells the operators.
+    pub slow: Rule,
+    /// Connections recovered by themselves: a release stops.
+    pub recoveries: Rule,
+    /// Normal is the mean over so long.
+    pub baseline: Span,
+    /// A surge must have been over for so many minutes before a release begins by itself.
+    pub calm_minutes: i64,
+    /// A release sends so many mails ahead,
+    pub canary_least: i64,
+    /// or so many percent of those that wait, whichever is more,
+    pub canary_percent: i64,
+    /// and waits so long before the rest follows.
+    pub canary_wait: Span,
+    /// When so many components are flooded at once, the reports are suspect;
+    pub reporter_components: i64,
+    /// or when several are, and more than so many percent of all connections fail.
+    pub reporter_percent: i64,
+    /// With more than so many percent of a component's connections broken, that no more fail is no sign of health.
+    pub exhausted_percent: i64,
+}
+
+impl Default for Rules {
+    /// The thresholds are of a simulated year (`tests/random/surge.rs`): with 6 deviations a provider whose normal is 5
+    /// in 10 minutes would be held in vain many times a year.
+    fn default() -> Self {
+        Self {
+            flood: Rule { minutes: 10, least: 20, times: 4.0, deviations: 12.0 },
+            slow: Rule { minutes: 120, least: 40, times: 2.0, deviations: 12.0 },
+            recoveries: Rule { minutes: 5, least: 5, times: 4.0, deviations: 6.0 },
+            baseline: Span::hours(7 * 24),
+            calm_minutes: 15,
+            canary_least: 20,
+            canary_percent: 1,
+            canary_wait: Span::minutes(5),
+            reporter_components: 3,
+            reporter_percent: 30,
+            exhausted_percent: 30,
+        }
+    }
+}
+
+impl Rules {
+    /// From the count of a window on that nobody would call a flood's end.
+    #[must_use]
+    pub fn is_calm(&self, counted: i64, normal: f64) -> bool {
+        #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+        let (n, least) = (counted as f64, self.flood.least as f64);
+        n < (2.0 * normal).max(least / 4.0)
+    }
+
+    /// Whether every window that ended in the last minutes was calm, given the counts by minute, the last being now's.
+    #[must_use]
+    pub fn has_been_calm(&self, counts: &[(i64, i64)], now: i64, normal: f64) -> bool {
+        (0..self.calm_minutes).all(|ago| self.is_calm(within(counts, now - ago, self.flood.minutes), normal))
+    }
+
+    /// How many mails a release sends ahead.
+    #[must_use]
+    pub fn canaries(&self, waiting: i64) -> i64 {
+        self.canary_least.max(waiting.saturating_mul(self.canary_percent) / 100)
+    }
+
+    /// The longest time back that an evaluation looks, in minutes.
+    #[must_use]
+    pub fn look_back(&self) -> i64 {
+        self.slow.minutes.max(self.flood.minutes + self.calm_minutes)
+    }
+}
+
+/// How many came in within so many minutes up to a minute, given the counts by minute.
+#[must_use]
+pub fn within(counts: &[(i64, i64)], until: i64, minutes: i64) -> i64 {
+    counts.iter().filter(|(at, _)| *at <= until && *at > until - minutes).map(|(_, n)| n).sum()
+}
+
+/// What is normal in a window, of a total over the minutes that were seen.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+pub fn normal(total: i64, seen: i64, window: i64) -> f64 {
+    total as f64 * window as f64 / seen.max(window).max(1) as f64
+}
+
+/// The minutes from one on to before another that lie in none of these spans, which may overlap; and the spans, cut to
+/// them and joined. Outages, surges and holds are suspect: the baseline must not learn them.
+#[must_use]
+pub fn unsuspected(from: i64, until: i64, spans: &[(i64, i64)]) -> (i64, Vec<(i64, i64)>) {
+    let mut cut: Vec<_> =
+        spans.iter().map(|(a, b)| ((*a).max(from), (*b).min(until - 1))).filter(|(a, b)| a <= b).collect();
+    cut.sort_unstable();
+    let mut joined: Vec<(i64, i64)> = Vec::new();
+    for (a, b) in cut {
+        match joined.last_mut().filter(|last| a <= last.1 + 1) {
+            Some(last) => last.1 = last.1.max(b),
+            None => joined.push((a, b)),
+        }
+    }
+    let suspect: i64 = joined.iter().map(|(a, b)| b - a + 1).sum();
+    ((until - from - suspect).max(0), joined)
+}
+
+/// Whether it is not the providers but our own reports: several components are flooded at once.
+#[must_use]
+pub const fn suspects_reporter(rules: &Rules, flooded: i64, failed: i64, connections: i64) -> bool {
+    flooded >= rules.reporter_components
+        || (flooded >= 2 && failed.saturating_mul(100) > connections.saturating_mul(rules.reporter_percent))
+}
+
+names!(
+    /// What a surge is.
+    Kind {
+        /// One component's failures: its customers are not asked.
+        Flood = "flood",
+        /// Many more failures than is normal, over hours: the operators are told, nothing is held.
+        Slow = "slow",
+        /// Several components at once: our own reports are suspect, and nobody is asked.
+        Reporter = "reporter",
+    }
+);
+
+names!(
+    /// How far a surge has come.
+    Stage {
+        /// Nobody is asked.
+        Holding = "holding",
+        /// A few are asked, to find out.
+        Canary = "canary",
+        /// All that are still broken are asked.
+        Releasing = "releasing",
+        /// It is over.
+        Over = "over",
+    }
+);
+
+names!(
+    /// Why a surge stays or goes on.
+    Why {
+        /// It has just begun.
+        Opened = "opened",
+        /// Connections go on failing.
+        StillFailing = "still_failing",
+        /// An operator wants it held until then.
+        HeldUntil = "held_until",
+        /// No more fail, but most have failed: that says nothing of the component.
+        MostlyBroken = "mostly_broken",
+        /// The reports are suspect.
+        ReporterSuspect = "reporter_suspect",
+        /// Failures have been as rare as normal for a while.
+        Calm = "calm",
+        /// Whoever is truly broken has waited for the longest hold.
+        LongestHold = "longest_hold",
+        /// An operator's word.
+        ByHand = "by_hand",
+        /// The canary is to show whether it was right.
+        CanaryWaits = "canary_waits",
+        /// The canary has not left yet.
+        CanaryOnItsWay = "canary_on_its_way",
+        /// The canary showed nothing against it.
+        CanaryWell = "canary_well",
+        /// More connections recover by themselves than is normal.
+        RecoveriesRise = "recoveries_rise",
+        /// Connections fail in floods once more.
+        SurgeReturns = "surge_returns",
+        /// Mails are still leaving.
+        RestLeaves = "rest_leaves",
+        /// Nobody waits any more.
+        NobodyWaits = "nobody_waits",
+        /// A source said that the component is back.
+        ComponentRecovered = "component_recovered",
+    }
+);
+
+impl Why {
+    /// The reason in words.
+    #[must_use]
+    pub const fn explained(self) -> &'static str {
+        match self {
+            Self::Opened => "it has just begun",
+            Self::StillFailing => "connections go on failing",
+            Self::HeldUntil => "an operator wants it held until then",
+            Self::MostlyBroken => "no more fail, but most have failed already: that is no sign of health",
+            Self::ReporterSuspect => "our own reports are suspect",
+            Self::Calm => "failures have been as rare as normal for a while",
+            Self::LongestHold => "whoever is truly broken has waited for the longest hold",
+            Self::ByHand => "an operator decided so",
+            Self::CanaryWaits => "the first few were asked, and we wait for what follows",
+            Self::CanaryOnItsWay => "the first few have not left yet",
+            Self::CanaryWell => "asking the first few showed nothing against it",
+            Self::RecoveriesRise => "more connections recover by themselves than is normal",
+            Self::SurgeReturns => "connections fail in floods once more",
+            Self::RestLeaves => "those still broken are being asked",
+            Self::NobodyWaits => "nobody waits any more",
+            Self::ComponentRecovered => "a source said that the component is back",
+        }
+    }
+}
+
+/// All that the next step of a surge depends on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct View {
+    /// What it is.
+    pub kind: Kind,
+    /// How far it has come.
+    pub stage: Stage,
+    /// Since when.
+    pub stage_at: Timestamp,
+    /// When its first connection failed.
+    pub since: Timestamp,
+    /// An operator wants it held until then.
+    pub until: Option<Timestamp>,
+    /// Connections failed in floods when the release began.
+    pub flooding: bool,
+    /// Failures in the window of the rule that opened it, and what is normal.
+    pub failed: Evidence,
+    /// It has been calm for long enough.
+    pub calm: bool,
+    /// Recoveries by themselves in their window, and what is normal.
+    pub recovered: Evidence,
+    /// A source ended its outage of the component.
+    pub recovered_by_source: bool,
+    /// Percent of the component's connections that are broken in it.
+    pub broken_percent: i64,
+    /// Mails that wait for it.
+    pub waiting: i64,
+    /// Mails of the canary that have not left.
+    pub canaries_left: i64,
+    /// A surge of kind [`Kind::Reporter`] is open.
+    pub reporter_suspect: bool,
+    /// The longest that a mail is held.
+    pub longest_hold: Option<Span>,
+}
+
+/// The next step of a surge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// It stays where it is.
+    Stay(Why),
+    /// A few are asked.
+    Canary(Why),
+    /// All that are still broken are asked.
+    Release(Why),
+    /// The release stops, and nobody is asked again.
+    Stop(Why),
+    /// It is over.
+    End(Why),
+}
+
+/// Decides about a surge with what is known at `now`.
+#[must_use]
+pub fn next(view: &View, rules: &Rules, now: Timestamp) -> Next {
+    match (view.kind, view.stage) {
+        (_, Stage::Over) => Next::Stay(Why::NobodyWaits),
+        (Kind::Slow, _) => {
+            if view.calm {
+                Next::End(Why::Calm)
+            } else {
+                Next::Stay(Why::StillFailing)
+            }
+        }
+        (Kind::Reporter, _) => reporter(view, now),
+        (Kind::Flood, _) if view.recovered_by_source => Next::End(Why::ComponentRecovered),
+        (Kind::Flood, Stage::Holding) => holding(view, rules, now),
+        (Kind::Flood, Stage::Canary) => canary(view, rules, now),
+        (Kind::Flood, Stage::Releasing) => releasing(view, rules),
+    }
+}
+
+fn waited(view: &View, ahead: Span, now: Timestamp) -> bool {
+    view.longest_hold.is_some_and(|longest| now - view.since >= Span(longest.0 - ahead.0))
+}
+
+fn reporter(view: &View, now: Timestamp) -> Next {
+    match view.until {
+        Some(until) if now < until => Next::Stay(Why::HeldUntil),
+        _ if waited(view, Span::ZERO, now) => Next::End(Why::LongestHold),
+        _ if view.calm => Next::End(Why::Calm),
+        _ => Next::Stay(Why::StillFailing),
+    }
+}
+
+fn holding(view: &View, rules: &Rules, now: Timestamp) -> Next {
+    if view.until.is_some_and(|until| now < until) {
+        return Next::Stay(Why::HeldUntil);
+    }
+    if view.reporter_suspect {
+        return Next::Stay(Why::ReporterSuspect);
+    }
+    // Also a release that was stopped is not tried again at once.
+    if now - view.stage_at < Span::minutes(rules.calm_minutes) {
+        return Next::Stay(Why::StillFailing);
+    }
+    // The canary's own time is part of the longest hold.
+    let why = if waited(view, rules.canary_wait, now) { Why::LongestHold } else { Why::Calm };
+    match why {
+        _ if rises(view, rules) => Next::Stay(Why::RecoveriesRise),
+        Why::Calm if !view.calm => Next::Stay(Why::StillFailing),
+        why if view.waiting == 0 => {
+            if view.calm {
+                Next::Release(Why::NobodyWaits)
+            } else {
+                Next::Stay(why)
+            }
+        }
+        Why::Calm if view.broken_percent > rules.exhausted_percent => Next::Stay(Why::MostlyBroken),
+        why => Next::Canary(why),
+    }
+}
+
+fn canary(view: &View, rules: &Rules, now: Timestamp) -> Next {
+    match goes_wrong(view, rules) {
+        Some(why) => Next::Stop(why),
+        None if now - view.stage_at < rules.canary_wait => Next::Stay(Why::CanaryWaits),
+        None if view.canaries_left > 0 => Next::Stay(Why::CanaryOnItsWay),
+        None => Next::Release(Why::CanaryWell),
+    }
+}
+
+fn releasing(view: &View, rules: &Rules) -> Next {
+    match goes_wrong(view, rules) {
+        _ if view.waiting == 0 => Next::End(Why::NobodyWaits),
+        Some(why) => Next::Stop(why),
+        None => Next::Stay(Why::RestLeaves),
+    }
+}
+
+/// What stops a release: its customers would be asked in vain.
+fn goes_wrong(view: &View, rules: &Rules) -> Option<Why> {
+    let floods = rules.flood.judge(view.failed.counted, view.failed.normal) == Finding::Flood;
+    if rises(view, rules) {
+        Some(Why::RecoveriesRise)
+    } else if view.reporter_suspect {
+        Some(Why::ReporterSuspect)
+    } else {
+        (floods && !view.flooding).then_some(Why::SurgeReturns)
+    }
+}
+
+/// More recover by themselves than is normal, and not so few of those that wait that it would take days.
+fn rises(view: &View, rules: &Rules) -> bool {
+    let Evidence { counted, normal, .. } = view.recovered;
+    rules.recoveries.judge(counted, normal) == Finding::Flood && counted.saturating_mul(1_000) >= view.waiting
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,311 @@
+//! Detection: from counts by minute to floods, and what a flood opens.
+
+use super::release;
+use crate::domain::component::{Effect, Said};
+use crate::domain::connection::What;
+use crate::domain::hold::{HoldCause, HoldScope};
+use crate::domain::id::SurgeId;
+use crate::domain::surge::{
+    self, Evidence, Finding, Kind, Rule, Rules, Stage, Why, minute, normal, unsuspected, within,
+};
+use crate::domain::time::{Span, Timestamp};
+use crate::flow::alert;
+use crate::flow::setting::Setting;
+use crate::store::surge::{Counts, Surge, Suspect, Totals};
+use crate::store::{Store, StoreError, Tx, holds, ingest, journal, surge as db};
+
+/// Who opens and ends surges that nobody asked for.
+pub(super) const WHO: &str = "surge";
+
+/// The longest time before its detection to which an outage is dated back: later news of older failures is no reason to
+/// take back what was rightly asked then.
+const BACK: Span = Span::hours(2);
+
+/// A flood that was found.
+#[derive(Clone, Debug)]
+pub(super) struct Flood {
+    pub kind: Kind,
+    pub component: Suspect,
+    pub evidence: Evidence,
+    pub normal_recovered: f64,
+    /// When its first connection failed.
+    pub since: Timestamp,
+    /// How many connections the component has.
+    pub connections: i64,
+}
+
+/// Counts by minute of one column.
+pub(super) fn column(counts: &[Counts], of: impl Fn(&Counts) -> i64) -> Vec<(i64, i64)> {
+    counts.iter().map(|c| (c.minute, of(c))).collect()
+}
+
+/// Judges every component of which enough came in, and that has no open surge of the kind.
+pub(super) async fn look(tx: &mut Tx, rules: &Rules, open: &[Surge]) -> Result<Vec<Flood>, StoreError> {
+    let now = minute(tx.now());
+    let (flood, slow) = (&rules.flood, &rules.slow);
+    let after = (now - flood.minutes, now - slow.minutes);
+    let mut found = Vec::new();
+    for component in db::suspects(tx, after, (flood.least, slow.least)).await? {
+        let known = open.iter().find(|s| s.component_id == Some(component.id)).map(|s| s.kind);
+        if known == Some(Kind::Flood) {
+            continue;
+        }
+        // What came in while it was known to be down is no evidence that it is down again.
+        let quiet = db::quiet_since(tx, component.id).await?.map_or(i64::MIN, minute);
+        let counts = db::counts(tx, Some(component.id), after.1.max(quiet)).await?;
+        let mut judged = judge(tx, rules, &component, &counts, flood, Kind::Flood).await?;
+        if judged.is_none() && known.is_none() {
+            judged = judge(tx, rules, &component, &counts, slow, Kind::Slow).await?;
+        }
+        found.extend(judged);
+    }
+    Ok(found)
+}
+
+async fn judge(
+    tx: &mut Tx,
+    rules: &Rules,
+    component: &Suspect,
+    counts: &[Counts],
+    rule: &Rule,
+    kind: Kind,
+) -> Result<Option<Flood>, StoreError> {
+    let now = minute(tx.now());
+    let failed = |c: &Counts| if kind == Kind::Slow { c.failed_slow } else { c.failed };
+    let counted = within(&column(counts, failed), now, rule.minutes);
+    if counted < rule.least {
+        return Ok(None);
+    }
+    let (totals, seen) = baseline(tx, rules, component, now - rule.minutes + 1).await?;
+    let total = if kind == Kind::Slow { totals.failed_slow } else { totals.failed };
+    let usual = normal(total, seen, rule.minutes);
+    if rule.judge(counted, usual) != Finding::Flood {
+        return Ok(None);
+    }
+    let first = counts.iter().filter(|c| c.minute > now - rule.minutes).filter_map(|c| c.first_at).min();
+    let since = first.unwrap_or(tx.now()).max(tx.now() - BACK);
+    let connections = db::connections(tx, Some(component.id)).await?;
+    Ok(Some(Flood {
+        kind,
+        component: component.clone(),
+        evidence: rule.evidence(counted, usual),
+        normal_recovered: normal(totals.recovered, seen, rules.recoveries.minutes),
+        since,
+        connections,
+    }))
+}
+
+/// What came in before a minute and while nothing was wrong, and in how many minutes.
+pub(super) async fn baseline(
+    tx: &mut Tx,
+    rules: &Rules,
+    component: &Suspect,
+    until: i64,
+) -> Result<(Totals, i64), StoreError> {
+    let from = (tx.now() - rules.baseline).max(component.created_at);
+    let counting = db::counting_since(tx).await?.unwrap_or(until);
+    let spans = db::suspect_spans(tx, component.id, from).await?;
+    let from = minute(from).max(counting);
+    let (seen, spans) = unsuspected(from, until, &spans);
+    Ok((db::totals(tx, component.id, (from, until), &spans).await?, seen))
+}
+
+pub(super) fn thousandths(n: f64) -> i64 {
+    #[expect(clippy::cast_possible_truncation, reason = "counts are far below 2^52")]
+    let whole = (n * 1_000.0).round() as i64;
+    whole
+}
+
+/// Opens what was found, unless another node was first.
+pub(super) async fn open(store: &Store, setting: &Setting, flood: &Flood) -> Result<bool, StoreError> {
+    let mut tx = store.begin().await?;
+    let Some(surge) = begin(&mut tx, setting, flood, WHO, None).await? else { return Ok(false) };
+    tx.commit().await?;
+    if flood.kind == Kind::Flood {
+        open_outage(store, &surge).await?;
+    }
+    let key = &flood.component.key;
+    match flood.kind {
+        Kind::Flood => tracing::error!(
+            surge = %surge.id,
+            "component {key} is taken for down, and its customers are not asked: {}; `allclear surge` shows it",
+            flood.evidence
+        ),
+        _ => tracing::warn!(surge = %surge.id, "many connections of component {key} fail: {}", flood.evidence),
+    }
+    Ok(true)
+}
+
+/// Records a surge and holds the mails of its component's customers; `None` when the component is known to be down or
+/// has a surge. It waits for nobody but others who write the journal: the component itself is locked by every signal, and
+/// there are many just now.
+pub(super) async fn begin(
+    tx: &mut Tx,
+    setting: &Setting,
+    flood: &Flood,
+    who: &str,
+    reason: Option<&str>,
+) -> Result<Option<Surge>, StoreError> {
+    journal::lock(tx).await?;
+    let now = tx.now();
+    let id = flood.component.id;
+    let known = db::open(tx).await?.into_iter().find(|s| s.component_id == Some(id));
+    let is_slow = known.as_ref().is_some_and(|s| s.kind == Kind::Slow);
+    if db::is_down(tx, id).await? || known.is_some() && !(is_slow && flood.kind == Kind::Flood) {
+        return Ok(None);
+    }
+    if let Some(slow) = known {
+        let over = Surge { stage: Stage::Over, stage_at: now, ended_at: Some(now), why: Why::SurgeReturns, ..slow };
+        db::save(tx, &over).await?;
+    }
+    let because = reason.map_or_else(|| flood.evidence.to_string(), str::to_owned);
+    let mut surge = row(flood, now, who, because);
+    if flood.kind == Kind::Flood {
+        let scope = HoldScope::Component(id);
+        surge.hold_id = Some(holds::put(tx, scope, HoldCause::Surge, &surge.because, None, who).await?);
+    }
+    db::save(tx, &surge).await?;
+    alert::tell(tx, setting, &surge, None).await?;
+    Ok(Some(surge))
+}
+
+/// Opens the outage of a surge that has just begun, dated back to its first failure; one that a source has reported
+/// meanwhile is taken for it.
+pub(super) async fn open_outage(store: &Store, seen: &Surge) -> Result<bool, StoreError> {
+    let mut tx = store.begin().await?;
+    let Some(mut surge) = release::locked(&mut tx, seen).await? else { return Ok(false) };
+    let (Some(key), None, Why::Opened) = (surge.component.clone(), surge.episode, surge.why) else { return Ok(false) };
+    surge.episode = open_episode(&mut tx, &key, surge.since).await?;
+    db::save(&mut tx, &surge).await?;
+    tx.commit().await?;
+    Ok(true)
+}
+
+/// The number of the outage that was opened, or of the one that is known.
+pub(super) async fn open_episode(tx: &mut Tx, key: &str, since: Timestamp) -> Result<Option<i64>, StoreError> {
+    let Some(component) = ingest::components(tx, &[key], true).await?.pop() else { return Ok(None) };
+    let mut state = component.domain();
+    // After whatever is known to be over: a recovery that covered its connections must not cover these.
+    let since = state.up_since.map_or(since, |up| since.max(up + Span(1)));
+    let said = Said {
+        what: What::Failed,
+        observed_at: since,
+        covers: false,
+        since: None,
+        newest_in_sequence: true,
+        out_of_sequence: false,
+    };
+    if let Effect::Opened { since } = state.hear(said) {
+        ingest::save_episode(tx, component.id, state.episode, since, None, None, None).await?;
+        ingest::save_component(tx, component.id, &state).await?;
+    }
+    Ok(Some(state.episode))
+}
+
+fn row(flood: &Flood, now: Timestamp, who: &str, because: String) -> Surge {
+    Surge {
+        id: SurgeId::new(),
+        kind: flood.kind,
+        component_id: Some(flood.component.id),
+        component: Some(flood.component.key.clone()),
+        name: Some(flood.component.name.clone()),
+        opened_at: now,
+        opened_by: who.to_owned(),
+        because,
+        since: flood.since,
+        counted: flood.evidence.counted,
+        normal: thousandths(flood.evidence.normal),
+        minutes: flood.evidence.minutes,
+        normal_recovered: thousandths(flood.normal_recovered),
+        connections: flood.connections,
+        episode: None,
+        hold_id: None,
+        stage: Stage::Holding,
+        stage_at: now,
+        why: Why::Opened,
+        until: None,
+        flooding: false,
+        ended_at: None,
+    }
+}
+
+/// That our own reports are suspect, with the numbers.
+#[derive(Clone, Debug)]
+pub(super) struct Suspicion {
+    flooded: i64,
+    evidence: Evidence,
+    connections: i64,
+}
+
+/// Whether so many components are flooded at once that it is rather our own reports.
+pub(super) async fn reporter(
+    tx: &mut Tx,
+    rules: &Rules,
+    open: &[Surge],
+    found: &[Flood],
+) -> Result<Option<Suspicion>, StoreError> {
+    let new = i64::try_from(found.iter().filter(|f| f.kind == Kind::Flood).count()).unwrap_or(i64::MAX);
+    let at = tx.now() - Span::minutes(rules.flood.minutes);
+    let lately = open.iter().filter(|s| s.kind == Kind::Flood && s.opened_at >= at);
+    let flooded = new + i64::try_from(lately.count()).unwrap_or(i64::MAX);
+    // What an operator has just cleared of suspicion stays so.
+    if flooded < 2 || db::reporter_suspect_since(tx, at).await? {
+        return Ok(None);
+    }
+    let now = minute(tx.now());
+    let counts = db::counts(tx, None, now - rules.flood.minutes).await?;
+    let counted = within(&column(&counts, |c| c.failed), now, rules.flood.minutes);
+    let connections = db::connections(tx, None).await?;
+    let usual = open.iter().filter(|s| s.kind == Kind::Flood && s.opened_at >= at).map(|s| s.normal as f64 / 1_000.0);
+    let usual: f64 = usual.chain(found.iter().filter(|f| f.kind == Kind::Flood).map(|f| f.evidence.normal)).sum();
+    let evidence = rules.flood.evidence(counted, usual);
+    let suspect = surge::suspects_reporter(rules, flooded, counted, connections);
+    Ok(suspect.then_some(Suspicion { flooded, evidence, connections }))
+}
+
+/// Holds everybody's "please reconnect", unless another node was first.
+pub(super) async fn suspect_reporter(
+    store: &Store,
+    setting: &Setting,
+    suspicion: &Suspicion,
+) -> Result<bool, StoreError> {
+    let mut tx = store.begin().await?;
+    let now = tx.now();
+    // Nothing else to lock: whoever opens one writes the journal.
+    journal::lock(&mut tx).await?;
+    if db::reporter_suspect_since(&mut tx, now).await? {
+        return Ok(false);
+    }
+    let Suspicion { flooded, evidence, connections } = suspicion;
+    let because = format!("{flooded} components are flooded at once, so our own reports are suspect: {evidence}");
+    let hold = holds::put(&mut tx, HoldScope::Everything, HoldCause::Surge, &because, None, WHO).await?;
+    let surge = Surge {
+        id: SurgeId::new(),
+        kind: Kind::Reporter,
+        component_id: None,
+        component: None,
+        name: None,
+        opened_at: now,
+        opened_by: WHO.to_owned(),
+        because: because.clone(),
+        since: now,
+        counted: evidence.counted,
+        normal: thousandths(evidence.normal),
+        minutes: evidence.minutes,
+        normal_recovered: 0,
+        connections: *connections,
+        episode: None,
+        hold_id: Some(hold),
+        stage: Stage::Holding,
+        stage_at: now,
+        why: Why::Opened,
+        until: None,
+        flooding: false,
+        ended_at: None,
+    };
+    db::save(&mut tx, &surge).await?;
+    alert::tell(&mut tx, setting, &surge, None).await?;
+    tx.commit().await?;
+    tracing::error!(surge = %surge.id, "nobody is asked to act: {because}; `allclear surge` shows it");
+    Ok(true)
+}

@@ -1,0 +1,157 @@
+//! What operators do about surges: release, hold, extend, or open one that no rule saw. The same for the CLI and the API.
+
+use super::detect::{Flood, baseline, begin, open_outage};
+use super::release::{Change, carry_out, locked};
+use super::step::{floods, view};
+use crate::domain::class::Class;
+use crate::domain::id::SurgeId;
+use crate::domain::surge::{Kind, Stage, Why, minute, normal, within};
+use crate::domain::time::{Span, Timestamp};
+use crate::flow::setting::Setting;
+use crate::store::surge::{Surge, Suspect};
+use crate::store::{Store, StoreError, journal, setup, surge as db};
+
+/// An operator's act on a surge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Ask a few; said again meanwhile: ask the rest.
+    Release,
+    /// Ask nobody, whatever the rules say, until this time or until it is released.
+    Hold(Option<Timestamp>),
+}
+
+/// An act with who does it and why.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// Who.
+    pub who: &'a str,
+    /// Why: stands in the journal.
+    pub reason: &'a str,
+}
+
+/// Why an act is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// There is none of the id.
+    #[error("there is no such surge")]
+    Unknown,
+    /// It is over.
+    #[error("this surge is over")]
+    Over,
+    /// It only told the operators.
+    #[error("this surge holds nothing: it only tells of many failures over hours")]
+    HoldsNothing,
+    /// All are being asked already.
+    #[error("this surge is being released already")]
+    Released,
+    /// The time has passed.
+    #[error("the time is in the past")]
+    Past,
+    /// There is no such component.
+    #[error("no component has this key")]
+    NoComponent,
+    /// There is nothing to open.
+    #[error("this component is known to be down, or has a surge: its customers are not asked")]
+    HeldAlready,
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Refused {
+    /// What to do instead.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Unknown | Self::Over | Self::HeldAlready => "`allclear surge` lists those that are open".to_owned(),
+            Self::HoldsNothing => "`allclear surge hold --component KEY` holds its component's mails".to_owned(),
+            Self::Released => "`allclear surge hold` stops the release".to_owned(),
+            Self::Past => "name a later time".to_owned(),
+            Self::NoComponent => "check the key".to_owned(),
+            Self::Store(e) => e.hint(),
+        }
+    }
+}
+
+/// Does something about a surge.
+///
+/// # Errors
+/// When it cannot be done as the surge stands, or the database fails; nothing was changed then.
+pub async fn act(store: &Store, setting: &Setting, id: SurgeId, act: Act, asked: Asked<'_>) -> Result<Surge, Refused> {
+    let rules = setting.surge.unwrap_or_default();
+    let mut tx = store.read().await?;
+    let seen = db::surge(&mut tx, id).await?.ok_or(Refused::Unknown)?;
+    let view = view(&mut tx, setting, &rules, &seen, true).await?;
+    drop(tx);
+    let mut tx = store.begin().await?;
+    let mut surge = locked(&mut tx, &seen).await?.ok_or(Refused::Over)?;
+    let now = tx.now();
+    let change = match (act, surge.kind, surge.stage) {
+        (Act::Hold(Some(until)), ..) if until <= now => return Err(Refused::Past),
+        (Act::Hold(_), Kind::Slow, _) => return Err(Refused::HoldsNothing),
+        (Act::Hold(until), _, stage) => {
+            surge.until = Some(until.unwrap_or(Timestamp::END));
+            (stage != Stage::Holding).then_some(Change::Stop(Why::ByHand))
+        }
+        (Act::Release, Kind::Slow | Kind::Reporter, _) => Some(Change::End(Why::ByHand)),
+        (Act::Release, Kind::Flood, Stage::Holding) => Some(Change::Canary(Why::ByHand)),
+        (Act::Release, Kind::Flood, Stage::Canary) => Some(Change::Release(Why::ByHand)),
+        (Act::Release, Kind::Flood, _) => return Err(Refused::Released),
+    };
+    if act == Act::Release {
+        surge.until = None;
+    }
+    match change {
+        Some(change) => {
+            let flooding = floods(&rules, &view.failed);
+            carry_out(&mut tx, setting, &rules, &mut surge, change, flooding, asked.who, Some(asked.reason)).await?;
+        }
+        None => {
+            surge.why = Why::HeldUntil;
+            db::save(&mut tx, &surge).await?;
+            journal::append(&mut tx, asked.who, "surge hold", &surge.id.to_string(), asked.reason).await?;
+        }
+    }
+    tx.commit().await?;
+    Ok(surge)
+}
+
+/// Opens a surge of a component that no rule has seen: its customers are not asked from now on, and those who wait
+/// belong to it when their connections failed since this time, or lately.
+///
+/// # Errors
+/// When the component is unknown, down or has a surge already, or the database fails.
+pub async fn hold(
+    store: &Store,
+    setting: &Setting,
+    key: &str,
+    since: Option<Timestamp>,
+    asked: Asked<'_>,
+) -> Result<Surge, Refused> {
+    let rules = setting.surge.unwrap_or_default();
+    let mut tx = store.read().await?;
+    let now = tx.now();
+    let id = setup::component_id(&mut tx, key).await?.ok_or(Refused::NoComponent)?;
+    let component = Suspect { id, key: key.to_owned(), name: key.to_owned(), created_at: now - rules.baseline };
+    let until = minute(now) - rules.flood.minutes + 1;
+    let (totals, seen) = baseline(&mut tx, &rules, &component, until).await?;
+    let counts = db::counts(&mut tx, Some(id), until - 1).await?;
+    let counted: Vec<_> = counts.iter().map(|c| (c.minute, c.failed)).collect();
+    let counted = within(&counted, minute(now), rules.flood.minutes);
+    let dwell = setting.limits(Class::ActionRequired).dwell.max(Span::minutes(rules.flood.minutes));
+    let flood = Flood {
+        kind: Kind::Flood,
+        evidence: rules.flood.evidence(counted, normal(totals.failed, seen, rules.flood.minutes)),
+        normal_recovered: normal(totals.recovered, seen, rules.recoveries.minutes),
+        since: since.unwrap_or(now - dwell).min(now),
+        connections: db::connections(&mut tx, Some(id)).await?,
+        component,
+    };
+    drop(tx);
+    let mut tx = store.begin().await?;
+    let opened = begin(&mut tx, setting, &flood, asked.who, Some(asked.reason)).await?;
+    let surge = opened.ok_or(Refused::HeldAlready)?;
+    tx.commit().await?;
+    open_outage(store, &surge).await?;
+    Ok(surge)
+}

@@ -1,0 +1,129 @@
+//! The next step of an open surge: reads what it depends on, asks the rules, and carries their decision out.
+
+use super::detect::{WHO, column, open_outage};
+use super::release::{self, Change};
+use crate::domain::class::Class;
+use crate::domain::surge::{Evidence, Finding, Kind, Next, Rule, Rules, Stage, View, Why, minute, next, within};
+use crate::domain::time::Span;
+use crate::flow::setting::Setting;
+use crate::store::surge::{Counts, Surge};
+use crate::store::{Store, StoreError, Tx, surge as db};
+
+/// Brings a surge one step further, if it is time; whether it did.
+pub(super) async fn step(
+    store: &Store,
+    setting: &Setting,
+    rules: &Rules,
+    seen: &Surge,
+    thorough: bool,
+) -> Result<bool, StoreError> {
+    // Another node may have died between the hold and the outage.
+    if (seen.kind, seen.why, seen.episode) == (Kind::Flood, Why::Opened, None) {
+        return open_outage(store, seen).await;
+    }
+    let mut tx = store.read().await?;
+    let now = tx.now();
+    let view = view(&mut tx, setting, rules, seen, thorough).await?;
+    drop(tx);
+    let change = match next(&view, rules, now) {
+        Next::Stay(_) => return Ok(false),
+        Next::Canary(why) => Change::Canary(why),
+        Next::Release(why) => Change::Release(why),
+        Next::Stop(why) => Change::Stop(why),
+        Next::End(why) => Change::End(why),
+    };
+    let mut tx = store.begin().await?;
+    // Another node may have been first, or an operator.
+    let Some(mut surge) = release::locked(&mut tx, seen).await? else { return Ok(false) };
+    if (surge.stage, surge.stage_at, surge.until) != (seen.stage, seen.stage_at, seen.until) {
+        return Ok(false);
+    }
+    let flooding = floods(rules, &view.failed);
+    release::carry_out(&mut tx, setting, rules, &mut surge, change, flooding, WHO, None).await?;
+    tx.commit().await?;
+    tracing::warn!(surge = %surge.id, "surge {}: {} ({})", surge.id, surge.stage, surge.why.explained());
+    Ok(true)
+}
+
+pub(super) fn floods(rules: &Rules, failed: &Evidence) -> bool {
+    rules.flood.judge(failed.counted, failed.normal) == Finding::Flood
+}
+
+/// All that the next step depends on. What is costly to know is asked only when it matters; unless `thorough`, it stays
+/// as if the time had not come.
+pub(super) async fn view(
+    tx: &mut Tx,
+    setting: &Setting,
+    rules: &Rules,
+    surge: &Surge,
+    thorough: bool,
+) -> Result<View, StoreError> {
+    let now = tx.now();
+    let counts = db::counts(tx, surge.component_id, minute(now) - rules.look_back() - rules.calm_minutes).await?;
+    let failed = column(&counts, |c| c.failed);
+    let usual = normal_of(surge);
+    let calm = match surge.kind {
+        Kind::Slow => has_been_unsuspicious(rules, &counts, minute(now), usual),
+        Kind::Flood | Kind::Reporter => rules.has_been_calm(&failed, minute(now), usual),
+    };
+    let longest_hold = setting.limits(Class::ActionRequired).longest_hold;
+    let window = &rules.recoveries;
+    let recovered = within(&column(&counts, |c| c.recovered), minute(now), window.minutes);
+    let mut view = View {
+        kind: surge.kind,
+        stage: surge.stage,
+        stage_at: surge.stage_at,
+        since: surge.since,
+        until: surge.until,
+        flooding: surge.flooding,
+        failed: rules.flood.evidence(within(&failed, minute(now), rules.flood.minutes), usual),
+        calm,
+        recovered: window.evidence(recovered, thousandth(surge.normal_recovered)),
+        recovered_by_source: false,
+        broken_percent: 0,
+        waiting: 0,
+        canaries_left: 0,
+        reporter_suspect: false,
+        longest_hold,
+    };
+    let (Some(component), Kind::Flood) = (surge.component_id, surge.kind) else {
+        return Ok(view);
+    };
+    view.reporter_suspect = db::reporter_suspect_since(tx, now + Span(1)).await?;
+    if let Some(n) = surge.episode {
+        view.recovered_by_source = db::ended_elsehow(tx, component, n).await?;
+    }
+    let due = calm || longest_hold.is_some_and(|longest| now - surge.since >= Span(longest.0 - rules.canary_wait.0));
+    match surge.stage {
+        Stage::Holding if due && !thorough => (view.calm, view.longest_hold) = (false, None),
+        Stage::Holding if due && surge.until.is_none_or(|until| until <= now) => {
+            view.waiting = db::waiting(tx, component).await?;
+            let broken = db::broken_since(tx, component, surge.since).await?;
+            view.broken_percent = broken.saturating_mul(100) / surge.connections.max(1);
+        }
+        Stage::Canary => view.canaries_left = db::canaries_left(tx, surge.id).await?,
+        Stage::Releasing => {
+            // What was planned after it began is due later than that.
+            let last = surge.stage_at + setting.limits(Class::ActionRequired).dwell;
+            view.waiting = i64::from(db::first_due(tx, component).await?.is_some_and(|due| due <= last));
+        }
+        _ => {}
+    }
+    Ok(view)
+}
+
+/// Of what opened a slow one: no window that ended in the last minutes would open it again.
+fn has_been_unsuspicious(rules: &Rules, counts: &[Counts], now: i64, usual: f64) -> bool {
+    let failed = column(counts, |c| c.failed_slow);
+    let rule: &Rule = &rules.slow;
+    (0..rules.calm_minutes).all(|ago| rule.judge(within(&failed, now - ago, rule.minutes), usual) != Finding::Flood)
+}
+
+pub(super) fn normal_of(surge: &Surge) -> f64 {
+    thousandth(surge.normal)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+fn thousandth(n: i64) -> f64 {
+    n as f64 / 1_000.0
+}

@@ -1,0 +1,68 @@
+//! What operators' own systems are told: rows that wait until they were taken.
+
+use super::{StoreError, Tx};
+use crate::domain::id::{AlertId, SurgeId};
+use crate::domain::time::Timestamp;
+
+statements! {
+    ADD_ALERT = super::Sql::same("INSERT INTO alert (id, surge_id, body, created_at, due_at) VALUES ($1, $2, $3, $4, $4)");
+    NEXT_ALERT = locking!(
+        "SELECT id, body, created_at, tries FROM alert WHERE done_at IS NULL AND due_at <= $1 ORDER BY due_at LIMIT 1",
+        "FOR NO KEY UPDATE SKIP LOCKED"
+    );
+    TRY_ALERT = super::Sql::same("UPDATE alert SET due_at = $2, tries = tries + 1 WHERE id = $1");
+    PUT_ALERT_OFF = super::Sql::same("UPDATE alert SET due_at = $2, said = $3 WHERE id = $1 AND done_at IS NULL");
+    END_ALERT = super::Sql::same("UPDATE alert SET done_at = $2, said = $3 WHERE id = $1");
+}
+
+/// Something to be told.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct Alert {
+    /// Its id: the same in every try.
+    pub id: AlertId,
+    /// What is said.
+    pub body: String,
+    /// Since when it is to be told.
+    pub created_at: Timestamp,
+    /// How often it was tried.
+    pub tries: i64,
+}
+
+/// Leaves something to be told.
+///
+/// # Errors
+/// When the database fails.
+pub async fn add(tx: &mut Tx, id: AlertId, of: SurgeId, body: &str) -> Result<(), StoreError> {
+    let now = tx.now();
+    exec!(tx, ADD_ALERT, id, of, body, now).map(drop)
+}
+
+/// Takes what is due, so that nobody else does before a time.
+///
+/// # Errors
+/// When the database fails.
+pub async fn take(tx: &mut Tx, until: Timestamp) -> Result<Option<Alert>, StoreError> {
+    let now = tx.now();
+    let found = first!(tx, Alert, NEXT_ALERT, now)?;
+    if let Some(alert) = &found {
+        exec!(tx, TRY_ALERT, alert.id, until)?;
+    }
+    Ok(found)
+}
+
+/// It was not taken: it is tried again at this time.
+///
+/// # Errors
+/// When the database fails.
+pub async fn put_off(tx: &mut Tx, id: AlertId, until: Timestamp, said: &str) -> Result<(), StoreError> {
+    exec!(tx, PUT_ALERT_OFF, id, until, said).map(drop)
+}
+
+/// It was taken, or is given up.
+///
+/// # Errors
+/// When the database fails.
+pub async fn end(tx: &mut Tx, id: AlertId, said: &str) -> Result<(), StoreError> {
+    let now = tx.now();
+    exec!(tx, END_ALERT, id, now, said).map(drop)
+}

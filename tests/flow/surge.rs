@@ -1,0 +1,478 @@
+//! Surges: a flood of permanent failures is its provider's outage. Nobody is asked, the operators are told once, what
+//! heals is never mailed, and those truly broken are told all the same.
+
+use super::table::until;
+use crate::on_both;
+use crate::support::{On, World, t};
+use allclear::domain::surge::Rules;
+use allclear::domain::time::{Span, Timestamp};
+use allclear::flow::surge::{self, Act, Asked};
+use allclear::mail::sink::Script;
+use allclear::store::surge as rows;
+use serde_json::json;
+use std::ops::Range;
+
+on_both! {
+    a_flood_opens_an_outage_dated_back_and_nobody_is_asked_but_the_operators_are_told_once;
+    a_recovery_that_covers_all_ends_it_and_who_does_not_confirm_is_asked;
+    a_plain_recovery_ends_it_and_those_not_reconnected_wait_for_the_longest_hold;
+    who_cannot_be_recovered_is_told_within_a_surge;
+    after_a_calm_time_a_few_are_asked_and_then_the_rest;
+    a_release_that_was_wrong_stops_itself_and_corrections_leave_at_once;
+    when_most_are_broken_only_the_longest_hold_asks;
+    a_second_dip_is_a_new_outage;
+    a_dip_during_the_release_stops_it;
+    when_our_own_reports_are_suspect_nobody_is_asked_and_incidents_are_still_told;
+    a_slow_burn_is_told_and_held_nowhere;
+    two_nodes_open_it_once;
+    one_that_fails_again_and_again_is_no_flood;
+    the_baseline_is_of_the_last_week_and_learns_no_outage;
+    operators_hold_extend_and_release;
+    patience_with_what_was_to_heal_by_itself_ends;
+    without_the_detector_everybody_is_asked;
+    the_operators_system_is_told_once_signed_and_until_it_takes_it;
+}
+
+const START: &str = "2025-06-02T08:00:00Z";
+const ONCALL: &str = "oncall@example.net";
+
+/// A world in which `outlook` has so many connections, `k0` and so on, each with a customer of its own.
+async fn world(on: On, connections: usize) -> World {
+    world_with(on, connections, Some(Rules::default())).await
+}
+
+async fn world_with(on: On, connections: usize, rules: Option<Rules>) -> World {
+    let w = World::with(on, START, Script::default(), |s| {
+        s.surge = rules;
+        s.operators.address = Some(ONCALL.to_owned());
+        s.patience = Some(Span::hours(1));
+    })
+    .await;
+    fill(&w, "outlook", "k", connections).await;
+    w
+}
+
+async fn fill(w: &World, component: &str, prefix: &str, connections: usize) {
+    w.component(component, "Outlook").await;
+    for n in 0..connections {
+        let key = format!("{prefix}{n}");
+        w.subscriber(&key).await;
+        w.connection(&key, component, &key).await;
+    }
+}
+
+async fn fail(w: &World, prefix: &str, which: Range<usize>) {
+    for n in which {
+        w.broken(&format!("{prefix}{n}")).await;
+    }
+}
+
+async fn recover(w: &World, which: Range<usize>) {
+    for n in which {
+        w.recovered(&format!("k{n}"), "automatic").await;
+    }
+}
+
+/// To whom mails went, without the operators.
+fn asked(w: &World) -> Vec<String> {
+    w.all().iter().filter(|got| got.to != ONCALL).map(|got| got.to.split('@').next().unwrap().to_owned()).collect()
+}
+
+fn told(w: &World) -> Vec<String> {
+    w.all().iter().filter(|got| got.to == ONCALL).map(|got| got.text()).collect()
+}
+
+async fn surges(w: &World) -> Vec<String> {
+    let found = w.query("SELECT kind || ' ' || stage || ' ' || why FROM surge ORDER BY opened_at, id").await;
+    found.into_iter().map(|row| row[0].clone().unwrap()).collect()
+}
+
+async fn open(w: &World) -> rows::Surge {
+    rows::open(&mut w.store.read().await.unwrap()).await.unwrap().pop().unwrap()
+}
+
+/// 25 of the connections fail within two minutes.
+async fn flood(w: &mut World) {
+    fail(w, "k", 0..10).await;
+    until(w, "2025-06-02T08:01:00Z").await;
+    fail(w, "k", 10..25).await;
+}
+
+async fn a_flood_opens_an_outage_dated_back_and_nobody_is_asked_but_the_operators_are_told_once(on: On) {
+    let mut w = world(on, 60).await;
+    flood(&mut w).await;
+    until(&mut w, "2025-06-02T08:30:00Z").await;
+    assert_eq!(asked(&w), [""; 0]);
+    assert_eq!(surges(&w).await, ["flood holding opened"]);
+    let surge = open(&w).await;
+    assert_eq!((surge.since, surge.opened_at), (t(START), t("2025-06-02T08:01:00Z")));
+    assert_eq!(surge.because, "normal is none in 10 minutes, we saw 25");
+    let down = w.query("SELECT CAST(down_since AS TEXT) FROM component").await;
+    assert_eq!(down[0][0], Some(t(START).0.to_string()));
+    let told_of = told(&w);
+    assert_eq!(told_of.len(), 1);
+    assert!(told_of[0].contains("normal is none in 10 minutes, we saw 25"), "{}", told_of[0]);
+    assert!(told_of[0].contains("[Example] Surge: connections of Outlook fail in floods"), "{}", told_of[0]);
+
+    recover(&w, 0..25).await;
+    until(&mut w, "2025-06-02T09:30:00Z").await;
+    assert_eq!(asked(&w), [""; 0]);
+    assert_eq!(surges(&w).await, ["flood over nobody_waits"]);
+    assert_eq!(told(&w).len(), 1);
+    let held = w.query("SELECT CAST(COUNT(*) AS TEXT) FROM hold WHERE released_at IS NULL").await;
+    assert_eq!(held[0][0].as_deref(), Some("0"));
+}
+
+async fn a_recovery_that_covers_all_ends_it_and_who_does_not_confirm_is_asked(on: On) {
+    let mut w = world(on, 60).await;
+    flood(&mut w).await;
+    until(&mut w, "2025-06-02T08:20:00Z").await;
+    w.signal(json!({"component": "outlook", "what": "recovered", "connections": "all"})).await;
+    w.pass(2).await;
+    assert_eq!(surges(&w).await, ["flood over component_recovered"]);
+    let left = w
+        .query("SELECT state || ' ' || reason FROM delivery WHERE class = 'action_required' GROUP BY state, reason")
+        .await;
+    assert_eq!(left, [[Some("withdrawn covered_by_recovery".to_owned())]]);
+    recover(&w, 0..24).await;
+    until(&mut w, "2025-06-02T14:19:00Z").await;
+    assert_eq!(asked(&w), [""; 0]);
+    until(&mut w, "2025-06-02T14:40:00Z").await;
+    assert_eq!(asked(&w), ["k24"]);
+}
+
+async fn a_plain_recovery_ends_it_and_those_not_reconnected_wait_for_the_longest_hold(on: On) {
+    let mut w = world(on, 60).await;
+    flood(&mut w).await;
+    until(&mut w, "2025-06-02T08:20:00Z").await;
+    w.up("outlook").await;
+    w.pass(2).await;
+    assert_eq!(surges(&w).await, ["flood over component_recovered"]);
+    recover(&w, 1..25).await;
+    until(&mut w, "2025-06-02T19:59:00Z").await;
+    assert_eq!(asked(&w), [""; 0]);
+    until(&mut w, "2025-06-02T20:02:00Z").await;
+    assert_eq!(asked(&w), ["k0"]);
+}
+
+async fn who_cannot_be_recovered_is_told_within_a_surge(on: On) {
+    let mut w = world(on, 60).await;
+    flood(&mut w).await;
+    until(&mut w, "2025-06-02T08:10:00Z").await;
+    w.signal(json!({"connection": "k3", "what": "recovery_failed"})).await;
+    w.pass(1).await;
+    assert_eq!(asked(&w), ["k3"]);
+}
+
+async fn after_a_calm_time_a_few_are_asked_and_then_the_rest(on: On) {
+    let mut w = world(on, 100).await;
+    flood(&mut w).await;
+    until(&mut w, "2025-06-02T08:25:00Z").await;
+    assert_eq!(asked(&w), [""; 0]);
+    until(&mut w, "2025-06-02T08:29:00Z").await;
+    assert_eq!(asked(&w).len(), 20);
+    assert_eq!(surges(&w).await, ["flood canary calm"]);
+    until(&mut w, "2025-06-02T08:40:00Z").await;
+    let mut all = asked(&w);
+    all.sort();
+    all.dedup();
+    assert_eq!((all.len(), asked(&w).len()), (25, 25));
+    assert_eq!(surges(&w).await, ["flood over nobody_waits"]);
+    // Once that nobody is asked, once that some are.
+    assert_eq!(told(&w).len(), 2);
+    // What fails after that is asked as ever.
+    w.broken("k50").await;
+    w.pass(6).await;
+    assert_eq!(asked(&w).last().unwrap(), "k50");
+}
+
+async fn a_release_that_was_wrong_stops_itself_and_corrections_leave_at_once(on: On) {
+    let mut w = world(on, 110).await;
+    flood(&mut w).await;
+    fail(&w, "k", 25..30).await;
+    until(&mut w, "2025-06-02T08:28:00Z").await;
+    let canaries = asked(&w);
+    assert_eq!(canaries.len(), 20);
+    let others: Vec<String> = (0..30).map(|n| format!("k{n}")).filter(|key| !canaries.contains(key)).collect();
+    for key in canaries[..2].iter().chain(&others[..5]) {
+        w.recovered(key, "automatic").await;
+    }
+    w.pass(1).await;
+    assert_eq!(surges(&w).await, ["flood holding recoveries_rise"]);
+    // Two were asked in vain, and are told so though all else is held.
+    assert_eq!(asked(&w).len(), 22);
+    until(&mut w, "2025-06-02T08:43:00Z").await;
+    assert_eq!(asked(&w).len(), 22);
+    // No more recover: those left are truly broken.
+    until(&mut w, "2025-06-02T09:00:00Z").await;
+    let mut late = asked(&w)[22..].to_vec();
+    late.sort();
+    let mut expected = others[5..].to_vec();
+    expected.sort();
+    assert_eq!(late, expected);
+}
+
+async fn when_most_are_broken_only_the_longest_hold_asks(on: On) {
+    let mut w = world(on, 30).await;
+    flood(&mut w).await;
+    until(&mut w, "2025-06-02T12:00:00Z").await;
+    assert_eq!((asked(&w).len(), surges(&w).await), (0, vec!["flood holding opened".to_owned()]));
+    until(&mut w, "2025-06-02T19:55:00Z").await;
+    assert_eq!(asked(&w).len(), 0);
+    until(&mut w, "2025-06-02T19:58:00Z").await;
+    assert_eq!(asked(&w).len(), 20);
+    until(&mut w, "2025-06-02T20:02:00Z").await;
+    assert_eq!(asked(&w).len(), 25);
+}
+
+async fn a_second_dip_is_a_new_outage(on: On) {
+    let mut w = world(on, 120).await;
+    flood(&mut w).await;
+    until(&mut w, "2025-06-02T08:10:00Z").await;
+    w.signal(json!({"component": "outlook", "what": "recovered", "connections": "all"})).await;
+    w.pass(2).await;
+    recover(&w, 0..25).await;
+    until(&mut w, "2025-06-02T08:14:00Z").await;
+    // Those of the first dip are no evidence of a second.
+    assert_eq!(surges(&w).await, ["flood over component_recovered"]);
+    fail(&w, "k", 30..60).await;
+    until(&mut w, "2025-06-02T09:00:00Z").await;
+    assert_eq!(surges(&w).await.len(), 2);
+    let down = w.query("SELECT CAST(n AS TEXT) || ' ' || CAST(since AS TEXT) FROM episode ORDER BY n").await;
+    assert_eq!(down.len(), 2);
+    assert_eq!(down[1][0], Some(format!("2 {}", t("2025-06-02T08:14:00Z").0)));
+    // Both openings, and the canary of the second.
+    assert_eq!((asked(&w).len(), told(&w).len()), (30, 3));
+}
+
+async fn a_dip_during_the_release_stops_it(on: On) {
+    let mut w = world(on, 120).await;
+    flood(&mut w).await;
+    fail(&w, "k", 25..30).await;
+    until(&mut w, "2025-06-02T08:28:00Z").await;
+    assert_eq!(asked(&w).len(), 20);
+    fail(&w, "k", 40..65).await;
+    w.pass(1).await;
+    assert_eq!(surges(&w).await, ["flood holding surge_returns"]);
+    until(&mut w, "2025-06-02T08:50:00Z").await;
+    assert_eq!(asked(&w).len(), 20);
+}
+
+async fn when_our_own_reports_are_suspect_nobody_is_asked_and_incidents_are_still_told(on: On) {
+    let mut w = world(on, 60).await;
+    for (component, prefix) in [("gmail", "g"), ("imap", "i")] {
+        fill(&w, component, prefix, 60).await;
+    }
+    fill(&w, "crm", "c", 2).await;
+    w.subscriber("reader").await;
+    w.subscribe("reader", "crm").await;
+    for prefix in ["k", "g", "i"] {
+        fail(&w, prefix, 0..20).await;
+    }
+    until(&mut w, "2025-06-02T08:02:00Z").await;
+    w.broken("c0").await;
+    w.notice(json!({"kind": "incident", "incident": "I-1", "title": "Slow", "phase": "investigating", "body": "Slow.",
+        "components": [{"key": "crm"}]}))
+        .await;
+    until(&mut w, "2025-06-02T08:12:00Z").await;
+    assert_eq!(asked(&w), ["reader"]);
+    let found = surges(&w).await;
+    assert_eq!(found.iter().filter(|s| s.starts_with("reporter holding")).count(), 1, "{found:?}");
+    assert_eq!(told(&w).len(), 4);
+    assert!(told(&w).iter().any(|text| text.contains("our own reports are suspect")));
+    let reporter = w.query("SELECT CAST(counted AS TEXT) FROM surge WHERE kind = 'reporter'").await;
+    assert_eq!(reporter[0][0].as_deref(), Some("60"));
+    let all = rows::open(&mut w.store.read().await.unwrap()).await.unwrap();
+    let suspicion = all.into_iter().find(|s| s.component_id.is_none()).unwrap();
+    act(&w, &suspicion, Act::Release).await.unwrap();
+    w.pass(2).await;
+    assert_eq!(asked(&w), ["reader", "c0"]);
+}
+
+async fn a_slow_burn_is_told_and_held_nowhere(on: On) {
+    let mut w = world(on, 60).await;
+    for n in 0..50 {
+        w.broken(&format!("k{n}")).await;
+        w.pass(2).await;
+    }
+    assert_eq!(surges(&w).await, ["slow holding opened"]);
+    assert_eq!(told(&w).len(), 1);
+    w.pass(10).await;
+    assert_eq!(asked(&w).len(), 50);
+    w.pass(150).await;
+    assert_eq!(surges(&w).await, ["slow over calm"]);
+}
+
+async fn two_nodes_open_it_once(on: On) {
+    let mut w = world(on, 60).await;
+    let mut other = w.another("other");
+    w.settle().await;
+    w.clock.set(t("2025-06-02T08:01:00Z"));
+    fail(&w, "k", 0..25).await;
+    let (one, two) = tokio::join!(w.worker.settle(), other.settle());
+    one.unwrap();
+    two.unwrap();
+    assert_eq!(surges(&w).await, ["flood holding opened"]);
+    let rows =
+        w.query("SELECT CAST((SELECT COUNT(*) FROM episode) AS TEXT), CAST((SELECT COUNT(*) FROM hold) AS TEXT)").await;
+    assert_eq!(rows, [[Some("1".to_owned()), Some("1".to_owned())]]);
+    w.pass(10).await;
+    assert_eq!((asked(&w).len(), told(&w).len()), (0, 1));
+}
+
+async fn one_that_fails_again_and_again_is_no_flood(on: On) {
+    let mut w = world(on, 2).await;
+    for _ in 0..12 {
+        for key in ["k0", "k1"] {
+            w.broken(key).await;
+            w.recovered(key, "automatic").await;
+            w.clock.set(w.clock_now() + Span::seconds(5));
+        }
+    }
+    w.move_to(w.clock_now()).await;
+    w.pass(3).await;
+    assert_eq!(surges(&w).await, [""; 0]);
+    let counted = w.query("SELECT CAST(SUM(failed) AS TEXT), CAST(SUM(recovered) AS TEXT) FROM failure_tally").await;
+    assert_eq!(counted, [[Some("2".to_owned()), Some("24".to_owned())]]);
+}
+
+async fn the_baseline_is_of_the_last_week_and_learns_no_outage(on: On) {
+    let mut w = world(on, 60).await;
+    // Three a minute for two days, up to 08:00.
+    w.execute("UPDATE component SET created_at = 0").await;
+    w.execute(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2880)
+         INSERT INTO failure_tally (component_id, minute, failed, failed_slow, recovered) SELECT k.id, 29147520 - 20 - i, 3, 3, 0 FROM n, component k",
+    )
+    .await;
+    fail(&w, "k", 0..25).await;
+    w.pass(2).await;
+    assert_eq!(surges(&w).await, [""; 0]);
+    // Now it turns out that those two days were an outage.
+    w.execute(
+        "INSERT INTO episode (component_id, n, since, ended_at, covers_connections)
+         SELECT id, -1, (29147520 - 3000) * CAST(60000000 AS BIGINT), (29147520 - 15) * CAST(60000000 AS BIGINT), FALSE FROM component",
+    )
+    .await;
+    w.pass(1).await;
+    assert_eq!(surges(&w).await, ["flood holding opened"]);
+    assert_eq!(open(&w).await.normal, 0);
+}
+
+async fn act(w: &World, surge: &rows::Surge, act: Act) -> Result<rows::Surge, surge::Refused> {
+    let asked = Asked { who: "jo", reason: "the provider said so" };
+    surge::act(&w.store, &w.shared.setting, surge.id, act, asked).await
+}
+
+async fn operators_hold_extend_and_release(on: On) {
+    let mut w = world(on, 100).await;
+    let why = Asked { who: "jo", reason: "their page is red" };
+    w.broken("k0").await;
+    let setting = w.shared.setting.clone();
+    let held = surge::hold(&w.store, &setting, "outlook", None, why).await.unwrap();
+    assert!(surge::hold(&w.store, &setting, "outlook", None, why).await.is_err());
+    assert!(surge::hold(&w.store, &setting, "none", None, why).await.is_err());
+    assert!(act(&w, &held, Act::Hold(Some(Timestamp(5)))).await.is_err());
+    act(&w, &held, Act::Hold(Some(t("2025-06-02T22:00:00Z")))).await.unwrap();
+    until(&mut w, "2025-06-02T21:59:00Z").await;
+    assert_eq!(asked(&w), [""; 0]);
+    // One waits: it is the canary, and the whole rest.
+    act(&w, &held, Act::Release).await.unwrap();
+    w.pass(1).await;
+    assert_eq!(asked(&w), ["k0"]);
+    let released = act(&w, &held, Act::Release).await.unwrap();
+    assert_eq!(released.stage.as_str(), "releasing");
+    w.pass(2).await;
+    assert!(matches!(act(&w, &held, Act::Release).await, Err(surge::Refused::Over)));
+    let journal = w.query("SELECT who || ' ' || action FROM journal WHERE action LIKE 'surge%' ORDER BY n").await;
+    let journal: Vec<_> = journal.iter().map(|row| row[0].clone().unwrap()).collect();
+    assert_eq!(journal, ["jo surge hold", "jo surge canary", "jo surge releasing", "surge surge over"]);
+}
+
+async fn patience_with_what_was_to_heal_by_itself_ends(on: On) {
+    let mut w = world(on, 60).await;
+    let soft = |key: &str| json!({"connection": key, "what": "failed", "fault": "recoverable"});
+    for n in 0..3 {
+        w.signal(soft(&format!("k{n}"))).await;
+    }
+    until(&mut w, "2025-06-02T08:30:00Z").await;
+    w.recovered("k1", "automatic").await;
+    until(&mut w, "2025-06-02T09:04:00Z").await;
+    assert_eq!(asked(&w), [""; 0]);
+    until(&mut w, "2025-06-02T09:08:00Z").await;
+    let mut late = asked(&w);
+    late.sort();
+    assert_eq!(late, ["k0", "k2"]);
+    // Many at once are a surge, however patient we were.
+    for n in 20..45 {
+        w.signal(soft(&format!("k{n}"))).await;
+    }
+    until(&mut w, "2025-06-02T10:20:00Z").await;
+    assert_eq!((asked(&w).len(), surges(&w).await), (2, vec!["flood holding opened".to_owned()]));
+}
+
+async fn without_the_detector_everybody_is_asked(on: On) {
+    let mut w = world_with(on, 30, None).await;
+    flood(&mut w).await;
+    until(&mut w, "2025-06-02T08:08:00Z").await;
+    assert_eq!((asked(&w).len(), surges(&w).await.len()), (25, 0));
+}
+
+/// Listens on this machine; answers each request with the next of these statuses and hands it over.
+async fn listener(answers: &'static [&'static str]) -> (String, tokio::sync::mpsc::UnboundedReceiver<String>) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/hook?from=allclear", socket.local_addr().unwrap());
+    let (hand_over, got) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        for answer in answers {
+            let (mut stream, _) = socket.accept().await.unwrap();
+            let mut text = String::new();
+            let mut bytes = [0; 4096];
+            // The body ends with the brace of its outermost object.
+            while !text.contains("\r\n\r\n") || !text.ends_with("}}") {
+                let n = stream.read(&mut bytes).await.unwrap();
+                text += std::str::from_utf8(&bytes[..n]).unwrap();
+            }
+            stream.write_all(format!("HTTP/1.1 {answer}\r\nContent-Length: 0\r\n\r\n").as_bytes()).await.unwrap();
+            hand_over.send(text).unwrap();
+        }
+    });
+    (url, got)
+}
+
+async fn the_operators_system_is_told_once_signed_and_until_it_takes_it(on: On) {
+    use allclear::config::{Secret, Webhook};
+    let (url, mut got) = listener(&["302 Found\r\nLocation: http://192.0.2.1/", "503 Busy", "204 No Content"]).await;
+    let mut w = World::with(on, START, Script::default(), |s| {
+        s.surge = Some(Rules::default());
+        s.operators.webhook = Some(Webhook { url, secret: Secret::new("s3cret") });
+    })
+    .await;
+    fill(&w, "outlook", "k", 40).await;
+    flood(&mut w).await;
+    w.pass(15).await;
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        let request = got.recv().await.unwrap();
+        let header = |name: &str| {
+            request.lines().find_map(|line| line.strip_prefix(&format!("{name}: "))).unwrap_or_default().to_owned()
+        };
+        let (head, body) = request.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("POST /hook?from=allclear HTTP/1.1\r\nHost: 127.0.0.1:"), "{head}");
+        let signature = header("Allclear-Signature");
+        let at: i64 = signature.strip_prefix("t=").unwrap().split(',').next().unwrap().parse().unwrap();
+        assert_eq!(signature, allclear::flow::webhook::signature("s3cret", at, body));
+        let said: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!(said["surge"]["component"], "outlook");
+        assert_eq!((&said["surge"]["counted"], &said["reason"]), (&json!(25), &json!("opened")));
+        assert_eq!(said["id"].as_str().unwrap(), header("Allclear-Id"));
+        ids.push(header("Allclear-Id"));
+    }
+    // The same each time, and never again once it was taken.
+    assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    w.pass(5).await;
+    assert!(got.try_recv().is_err());
+    let left = w.query("SELECT said, CAST(tries AS TEXT) FROM alert").await;
+    assert_eq!(left, [[Some("taken".to_owned()), Some("3".to_owned())]]);
+}
