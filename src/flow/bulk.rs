@@ -1,5 +1,5 @@
-//! Signals in bulk: JSON lines, taken in as they come, a batch a transaction. Memory holds one batch. Repeats are
-//! folded, so the same lines may be sent again when an answer got lost.
+//! Signals in bulk: JSON lines, taken in as they come, in batches. Memory holds two of them. Repeats are folded, so the
+//! same lines may be sent again when an answer got lost.
 
 use super::ingest::{self, Answer, Caller, IngestError, Settings};
 use super::intake::{FieldError, SignalIn};
@@ -9,7 +9,9 @@ use std::io;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt};
 
 /// Signals taken in together: enough to be fast, few enough not to keep others out for long.
-const BATCH: usize = 1_000;
+const BATCH: usize = 2_000;
+/// Fewer than this are not worth a second transaction.
+const HALVED: usize = 500;
 
 /// The longest line, in bytes: a signal with all its fields has a few hundred.
 const LONGEST: usize = 16 * 1024;
@@ -56,36 +58,59 @@ pub async fn run(
     mut input: impl AsyncBufRead + Unpin,
     mut hear: impl FnMut(Line) -> bool,
 ) -> Result<u64, BulkError> {
-    let (mut number, mut after) = (0, 0);
-    let mut batch: Vec<(u64, Result<SignalIn, FieldError>)> = Vec::with_capacity(BATCH);
-    let mut bytes = Vec::new();
+    let mut batch = Batch::read(&mut input, caller, 0).await;
+    let mut after = 0;
     loop {
-        let read = next_line(&mut input, &mut bytes).await;
-        let ended = !matches!(read, Ok(Some(())));
-        if !ended {
-            number += 1;
-            if !bytes.trim_ascii().is_empty() {
-                batch.push((number, signal(&bytes, caller)));
+        let Batch { lines, number, end } = batch;
+        // While the database is busy with one batch the next is read.
+        let reading = async {
+            match end {
+                None => Ok(Batch::read(&mut input, caller, number).await),
+                Some(end) => Err(end),
+            }
+        };
+        let (taken, next) = tokio::join!(take(store, settings, caller, lines), reading);
+        let lines = taken.map_err(|source| BulkError::Ingest { after, source })?;
+        after = number;
+        let mut enough = false;
+        for line in lines {
+            enough |= !hear(line);
+        }
+        match next {
+            _ if enough => return Ok(number),
+            Ok(next) => batch = next,
+            Err(Ok(())) => return Ok(number),
+            Err(Err(source)) => return Err(BulkError::Input { after, source }),
+        }
+    }
+}
+
+/// Lines that are taken in together.
+struct Batch {
+    lines: Vec<(u64, Result<SignalIn, FieldError>)>,
+    /// The number of the last line that was read.
+    number: u64,
+    /// The input ended here, or broke off.
+    end: Option<io::Result<()>>,
+}
+
+impl Batch {
+    async fn read(input: &mut (impl AsyncBufRead + Unpin), caller: &Caller, after: u64) -> Self {
+        let mut batch = Self { lines: Vec::with_capacity(BATCH), number: after, end: None };
+        let mut bytes = Vec::new();
+        while batch.lines.len() < BATCH && batch.end.is_none() {
+            match next_line(input, &mut bytes).await {
+                Ok(Some(())) => {
+                    batch.number += 1;
+                    if !bytes.trim_ascii().is_empty() {
+                        batch.lines.push((batch.number, signal(&bytes, caller)));
+                    }
+                }
+                Ok(None) => batch.end = Some(Ok(())),
+                Err(e) => batch.end = Some(Err(e)),
             }
         }
-        if ended || batch.len() == BATCH {
-            let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
-            let taken = take(store, settings, caller, full).await;
-            let lines = taken.map_err(|source| BulkError::Ingest { after, source })?;
-            after = number;
-            let mut enough = false;
-            for line in lines {
-                enough |= !hear(line);
-            }
-            if enough {
-                return Ok(number);
-            }
-        }
-        match read {
-            Ok(Some(())) => {}
-            Ok(None) => return Ok(number),
-            Err(source) => return Err(BulkError::Input { after, source }),
-        }
+        batch
     }
 }
 
@@ -101,34 +126,52 @@ fn signal(line: &[u8], caller: &Caller) -> Result<SignalIn, FieldError> {
     Ok(said)
 }
 
+/// Takes a batch in. Where the database has several writers and the batch is about connections alone, it is taken in as
+/// two halves beside each other: what is said of one connection stays together, and in its order.
 async fn take(
     store: &Store,
     settings: &Settings,
     caller: &Caller,
     batch: Vec<(u64, Result<SignalIn, FieldError>)>,
 ) -> Result<Vec<Line>, IngestError> {
-    let mut said = Vec::with_capacity(batch.len());
-    let mut lines: Vec<(u64, Option<FieldError>)> = Vec::with_capacity(batch.len());
+    let in_order = !store.has_several_writers()
+        || batch.len() < HALVED
+        || batch.iter().any(|(_, said)| said.as_ref().is_ok_and(|said| said.component.is_some()));
+    let half = |said: &SignalIn| match &said.connection {
+        Some(key) if !in_order => usize::from(key.bytes().fold(0, u8::wrapping_add) & 1),
+        _ => 0,
+    };
+    let mut halves: [Vec<SignalIn>; 2] = [Vec::new(), Vec::new()];
+    let mut places = Vec::with_capacity(batch.len());
     for (number, read) in batch {
-        lines.push((
-            number,
-            match read {
-                Ok(one) => {
-                    said.push(one);
-                    None
-                }
-                Err(error) => Some(error),
-            },
-        ));
+        let place = read.map(|said| {
+            let half = half(&said);
+            halves[half].push(said);
+            half
+        });
+        places.push((number, place));
     }
-    let answers =
-        if said.is_empty() { Vec::new() } else { ingest::many_signals(store, settings, caller, &said).await? };
-    let mut answers = answers.into_iter();
-    let whole = lines.into_iter().filter_map(|(number, error)| {
-        let answer = error.map_or_else(|| answers.next(), |error| Some(Err(error)))?;
+    let [first, second] = &halves;
+    let (first, second) =
+        tokio::try_join!(answers(store, settings, caller, first), answers(store, settings, caller, second))?;
+    let mut answers = [first.into_iter(), second.into_iter()];
+    let whole = places.into_iter().filter_map(|(number, place)| {
+        let answer = match place {
+            Ok(half) => answers.get_mut(half)?.next()?,
+            Err(error) => Err(error),
+        };
         Some(Line { number, answer })
     });
     Ok(whole.collect())
+}
+
+async fn answers(
+    store: &Store,
+    settings: &Settings,
+    caller: &Caller,
+    said: &[SignalIn],
+) -> Result<Vec<Result<Answer, FieldError>>, IngestError> {
+    if said.is_empty() { Ok(Vec::new()) } else { ingest::many_signals(store, settings, caller, said).await }
 }
 
 /// The next line without its end, in `into`; of one that is too long only so much that it is seen to be.

@@ -13,6 +13,7 @@ use crate::store::plan::{Failure, Fence, Named, NewDelivery, NewItem, NewThread,
 use crate::store::queue::ItemKey;
 use crate::store::{Store, StoreError, Tx, plan as db, queue};
 use crate::template::{Matter, Templates};
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use uuid::Uuid;
 
@@ -37,7 +38,7 @@ pub async fn failures(
     let planned = plan(&page, &known, setting.limits(Class::ActionRequired).dwell);
     db::add_deliveries(&mut tx, &planned.deliveries, |class| setting.stream_name(class)).await?;
     queue::drop_items(&mut tx, &planned.moved).await?;
-    db::add_items(&mut tx, &planned.items).await?;
+    db::add_items(&mut tx, &planned.items, &planned.deliveries).await?;
     db::withdraw_emptied(&mut tx, &planned.moved.iter().map(|(key, _)| key.delivery).collect::<Vec<_>>()).await?;
     db::join(&mut tx, &planned.joins).await?;
     db::finish(&mut tx, &planned.outcomes).await?;
@@ -179,13 +180,18 @@ fn plan(page: &[Failure], known: &Known, dwell: Span) -> Planned {
                 waiting.remove(&at);
             }
             let due_at = failure.created_at + if own_fault { Span::ZERO } else { dwell };
-            let delivery = *waiting.entry(at).or_insert_with(|| {
-                let new = delivery(failure, subscriber, thread.id, lane, due_at, own_fault);
-                let id = new.id;
-                planned.deliveries.push(new);
-                id
-            });
-            planned.joins.push((delivery, due_at));
+            let delivery = match waiting.entry(at) {
+                Entry::Occupied(waits) => {
+                    planned.joins.push((*waits.get(), due_at));
+                    *waits.get()
+                }
+                Entry::Vacant(none) => {
+                    let new = delivery(failure, subscriber, thread.id, lane, due_at, own_fault);
+                    let id = *none.insert(new.id);
+                    planned.deliveries.push(new);
+                    id
+                }
+            };
             if let (Place::Waits, Some(old)) = (place, named) {
                 let (subject, episode) = (failure.connection_id.0, failure.episode);
                 planned.moved.push((ItemKey { delivery: old, subject, episode }, Reason::ItemsMoved));

@@ -183,7 +183,7 @@ impl Page<'_> {
         folds: &[(DeliveryId, DeliveryId)],
     ) -> Result<(), StoreError> {
         db::add_deliveries(self.tx, deliveries, |class| self.setting.stream_name(class)).await?;
-        db::add_items(self.tx, items).await?;
+        db::add_items(self.tx, items, deliveries).await?;
         db::fold(self.tx, folds).await
     }
 }

@@ -7,7 +7,7 @@ use super::recovery::{Sweep, SweepCommand, SweepEvent, after_quarantine, is_by_h
 use super::setting::Setting;
 use crate::domain::class::Class;
 use crate::domain::delivery::{Reason, Rule, State};
-use crate::domain::id::{ConnectionId, DeliveryId, LaneId, ThreadId};
+use crate::domain::id::{DeliveryId, LaneId, RecoveryId, ThreadId};
 use crate::domain::time::Timestamp;
 use crate::failpoint;
 use crate::store::ingest::PlanRow;
@@ -18,7 +18,7 @@ use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
 
 /// Recoveries of connections that are swept in one transaction.
-const AT_ONCE: i64 = 50;
+const AT_ONCE: i64 = 500;
 
 /// Sweeps some recoveries, one page each; `false` when there was nothing to do.
 ///
@@ -31,27 +31,13 @@ pub async fn sweep(store: &Store, setting: &Setting) -> Result<bool, StoreError>
     if let Some(first) = found.iter().position(|one| one.connection_id.is_none()) {
         found.truncate(first.max(1));
     }
-    let mut touched = Vec::new();
-    for one in &found {
-        touched.push(match one.connection_id {
-            Some(connection) => recover::of_connection(&mut tx, connection, one).await?,
-            None => Vec::new(),
-        });
-    }
-    if touched.iter().any(|of| !of.is_empty()) {
-        lock(&mut tx, &threads(touched.iter().flatten())).await?;
-    }
-    for (one, touched) in found.iter().zip(touched) {
-        sweep_one(&mut tx, setting, one, touched).await?;
-    }
-    if !found.is_empty() {
-        failpoint::pass("sweeping");
-    }
+    let Some(first) = found.first() else { return Ok(false) };
+    let machine = Sweep::new(first.connection_id.is_some(), first.covers_from.is_some(), setting.page.max(2));
+    drive(&mut tx, setting, machine, &found).await?;
+    failpoint::pass("sweeping");
     tx.commit().await?;
-    if !found.is_empty() {
-        failpoint::pass("swept");
-    }
-    Ok(!found.is_empty())
+    failpoint::pass("swept");
+    Ok(true)
 }
 
 /// Takes all that a transaction will change before it changes any of it, in the order in which others take it: two of
@@ -63,79 +49,119 @@ async fn lock(tx: &mut Tx, threads: &[ThreadId]) -> Result<LaneId, StoreError> {
     Ok(lane)
 }
 
-async fn sweep_one(
-    tx: &mut Tx,
-    setting: &Setting,
-    one: &Recovery,
-    mut touched: Vec<Touched>,
-) -> Result<(), StoreError> {
-    let page = setting.page.max(2);
-    let mut machine = Sweep::new(one.connection_id.is_some(), one.covers_from.is_some(), page);
+/// Carries out what the machine commands, for a covering recovery or for several of connections.
+async fn drive(tx: &mut Tx, setting: &Setting, mut machine: Sweep, of: &[Recovery]) -> Result<(), StoreError> {
+    let Some(first) = of.first() else { return Ok(()) };
+    let mut counts: HashMap<RecoveryId, (i64, i64)> = HashMap::new();
     let mut command = machine.start();
-    let (mut withdrawn, mut corrected) = (0, 0);
     loop {
-        let event = match command {
-            SweepCommand::ReadConnection => {
-                let connection = one.connection_id.unwrap_or(ConnectionId(Uuid::nil()));
-                queue::wake_corrections(tx, connection).await?;
-                SweepEvent::Whole
-            }
+        let (event, touched): (_, Vec<(RecoveryId, Touched)>) = match command {
+            SweepCommand::ReadConnection => (SweepEvent::Whole, recover::of_connections(tx, of).await?),
             SweepCommand::ReadPage { limit } => {
-                let start = one.covers_from.unwrap_or_default();
-                let from = (one.cursor_at.unwrap_or(start), one.cursor_id.unwrap_or_default());
-                let until = one.covers_until.unwrap_or_default();
-                touched = recover::of_component(tx, one.component_id, until, from, limit).await?;
-                let last = touched.last().map(|t| (t.failed_at, t.delivery_id.0));
-                SweepEvent::Page { full: touched.len() as i64 == limit, moved: last.is_some_and(|l| l != from) }
+                let start = first.covers_from.unwrap_or_default();
+                let from = (first.cursor_at.unwrap_or(start), first.cursor_id.unwrap_or_default());
+                let until = first.covers_until.unwrap_or_default();
+                let page = recover::of_component(tx, first.component_id, until, from, limit).await?;
+                let last = page.last().map(|t| (t.failed_at, t.delivery_id.0));
+                let event =
+                    SweepEvent::Page { full: page.len() as i64 == limit, moved: last.is_some_and(|l| l != from) };
+                (event, page.into_iter().map(|t| (first.id, t)).collect())
             }
             SweepCommand::Remember => return Ok(()),
-            SweepCommand::Finish => return recover::swept(tx, one.id, withdrawn, corrected).await,
+            SweepCommand::Finish => {
+                let count = |id| counts.get(&id).copied().unwrap_or_default();
+                let swept: Vec<_> = of.iter().map(|one| (one.id, count(one.id).0, count(one.id).1)).collect();
+                return recover::swept(tx, &swept).await;
+            }
         };
-        let (gone, taken_back) = take_back(tx, setting, one, &touched).await?;
-        withdrawn += gone;
-        corrected += taken_back;
+        if !touched.is_empty() {
+            let lane = lock(tx, &threads(touched.iter().map(|(_, t)| t))).await?;
+            take_back(tx, setting, lane, of, &touched, &mut counts).await?;
+        }
+        let connections: Vec<_> = of.iter().filter_map(|one| one.connection_id).collect();
+        queue::wake_corrections(tx, &connections).await?;
         command = machine.on(event);
         if command == SweepCommand::Remember {
-            let last = touched.last().map_or((Timestamp(0), Uuid::nil()), |t| (t.failed_at, t.delivery_id.0));
-            recover::paged(tx, one.id, last, withdrawn, corrected).await?;
+            let last = touched.last().map_or((Timestamp(0), Uuid::nil()), |(_, t)| (t.failed_at, t.delivery_id.0));
+            let (withdrawn, corrected) = counts.get(&first.id).copied().unwrap_or_default();
+            recover::paged(tx, first.id, last, withdrawn, corrected).await?;
         }
     }
 }
 
+/// Withdraws what is queued and untrue, and corrects what left; counts both for the recovery that did it.
 async fn take_back(
     tx: &mut Tx,
     setting: &Setting,
-    of: &Recovery,
-    touched: &[Touched],
-) -> Result<(i64, i64), StoreError> {
-    if of.connection_id.is_none() && !touched.is_empty() {
-        lock(tx, &threads(touched.iter())).await?;
+    lane: LaneId,
+    of: &[Recovery],
+    touched: &[(RecoveryId, Touched)],
+    counts: &mut HashMap<RecoveryId, (i64, i64)>,
+) -> Result<(), StoreError> {
+    let (mut of_mail, mut queued) = (HashMap::new(), Vec::new());
+    for (recovery, t) in touched.iter().filter(|(_, t)| t.state == State::Queued) {
+        of_mail.entry(t.delivery_id).or_insert_with(|| {
+            queued.push(t.delivery_id);
+            *recovery
+        });
     }
-    let queued: Vec<DeliveryId> = touched.iter().filter(|t| t.state == State::Queued).map(|t| t.delivery_id).collect();
-    let reason = if of.connection_id.is_some() { Reason::Recovered } else { Reason::CoveredByRecovery };
-    let withdrawn = recover::withdraw_stale(tx, &queued, reason).await?;
-    if is_by_hand(of.connection_id.is_some(), Some(of.recovered_by)) {
-        return Ok((i64::try_from(withdrawn).unwrap_or(i64::MAX), 0));
+    let of_connections = of.iter().all(|one| one.connection_id.is_some());
+    let reason = if of_connections { Reason::Recovered } else { Reason::CoveredByRecovery };
+    for mail in recover::withdraw_stale(tx, &queued, reason).await? {
+        if let Some(recovery) = of_mail.get(&mail) {
+            counts.entry(*recovery).or_default().0 += 1;
+        }
     }
-    let left: Vec<Touched> = touched.iter().filter(|t| owes_correction(t.state, t.maybe_mailed)).copied().collect();
-    let corrected = correct(tx, setting, &left).await?;
-    Ok((i64::try_from(withdrawn).unwrap_or(i64::MAX), corrected))
+    let by_hand = |one: &&Recovery| is_by_hand(one.connection_id.is_some(), Some(one.recovered_by));
+    let by_hand: HashSet<RecoveryId> = of.iter().filter(by_hand).map(|one| one.id).collect();
+    let mut owed: HashMap<_, RecoveryId> = HashMap::new();
+    let mut left: Vec<Touched> = Vec::new();
+    for (recovery, t) in touched {
+        if owes_correction(t.state, t.maybe_mailed) && !by_hand.contains(recovery) {
+            // Two recoveries of one connection take the same mail back once.
+            owed.entry((t.delivery_id, t.connection_id, t.episode)).or_insert_with(|| {
+                left.push(*t);
+                *recovery
+            });
+        }
+    }
+    for t in write_corrections(tx, setting, lane, &left).await? {
+        if let Some(recovery) = owed.get(&(t.delivery_id, t.connection_id, t.episode)) {
+            counts.entry(*recovery).or_default().1 += 1;
+        }
+    }
+    Ok(())
 }
 
 /// Writes the corrections of mails that left or may have left: one mail per thread, joined while it waits.
-pub(super) async fn correct(tx: &mut Tx, setting: &Setting, of: &[Touched]) -> Result<i64, StoreError> {
+pub(super) async fn correct(tx: &mut Tx, setting: &Setting, of: &[Touched]) -> Result<(), StoreError> {
     if of.is_empty() {
-        return Ok(0);
+        return Ok(());
+    }
+    let lane = lock(tx, &threads(of.iter())).await?;
+    write_corrections(tx, setting, lane, of).await.map(drop)
+}
+
+/// The same when all is locked already; returns those for which there was none yet.
+async fn write_corrections(
+    tx: &mut Tx,
+    setting: &Setting,
+    lane: LaneId,
+    of: &[Touched],
+) -> Result<Vec<Touched>, StoreError> {
+    if of.is_empty() {
+        return Ok(Vec::new());
     }
     let threads = threads(of.iter());
-    let lane = lock(tx, &threads).await?;
     let originals: Vec<DeliveryId> = of.iter().map(|t| t.delivery_id).collect();
     let done: HashSet<_> = recover::corrected_already(tx, &originals).await?.into_iter().collect();
     let mut waiting: HashMap<ThreadId, DeliveryId> =
         recover::queued_corrections(tx, &threads).await?.into_iter().collect();
     let now = tx.now();
     let (mut deliveries, mut items) = (Vec::new(), Vec::new());
-    for t in of.iter().filter(|t| !done.contains(&(t.delivery_id, t.connection_id.0, t.episode))) {
+    let is_new = |t: &&Touched| !done.contains(&(t.delivery_id, t.connection_id.0, t.episode));
+    let new: Vec<Touched> = of.iter().filter(is_new).copied().collect();
+    for t in &new {
         let delivery = *waiting.entry(t.thread_id).or_insert_with(|| {
             let id = DeliveryId::new();
             deliveries.push(NewDelivery {
@@ -165,9 +191,9 @@ pub(super) async fn correct(tx: &mut Tx, setting: &Setting, of: &[Touched]) -> R
         });
     }
     plan::add_deliveries(tx, &deliveries, |class| setting.stream_name(class)).await?;
-    plan::add_items(tx, &items).await?;
+    plan::add_items(tx, &items, &deliveries).await?;
     failpoint::pass("correcting");
-    Ok(i64::try_from(items.len()).unwrap_or(i64::MAX))
+    Ok(new)
 }
 
 fn threads<'a>(of: impl Iterator<Item = &'a Touched>) -> Vec<ThreadId> {

@@ -27,23 +27,22 @@ impl<'c> CopyIn<'c> {
         Ok(Self { copy, bytes: HEADER.to_vec() })
     }
 
-    /// Writes a row, each cell as PostgreSQL would send it in binary; none is NULL. A count that does not fit is
-    /// refused by the server: no row has so many cells, and no line is so long.
+    /// Writes a row, each cell as PostgreSQL would send it in binary.
     pub(super) async fn row(&mut self, cells: &[Option<&[u8]>]) -> Result<(), StoreError> {
-        self.bytes.extend_from_slice(&i16::try_from(cells.len()).unwrap_or(i16::MAX).to_be_bytes());
-        for cell in cells {
-            match cell {
-                Some(cell) => {
-                    self.bytes.extend_from_slice(&i32::try_from(cell.len()).unwrap_or(i32::MAX).to_be_bytes());
-                    self.bytes.extend_from_slice(cell);
-                }
-                None => self.bytes.extend_from_slice(&NULL),
-            }
-        }
-        if self.bytes.len() >= CHUNK {
-            self.copy.send(self.bytes.as_slice()).await.map_err(failed)?;
-            self.bytes.clear();
-        }
+        begin_row(&mut self.bytes, cells.len());
+        cells.iter().for_each(|cell| put_cell(&mut self.bytes, *cell));
+        if self.bytes.len() >= CHUNK { self.send().await } else { Ok(()) }
+    }
+
+    /// Writes rows that are bytes already.
+    pub(super) async fn rows(&mut self, rows: &[u8]) -> Result<(), StoreError> {
+        self.bytes.extend_from_slice(rows);
+        self.send().await
+    }
+
+    async fn send(&mut self) -> Result<(), StoreError> {
+        self.copy.send(self.bytes.as_slice()).await.map_err(failed)?;
+        self.bytes.clear();
         Ok(())
     }
 
@@ -51,5 +50,21 @@ impl<'c> CopyIn<'c> {
         self.bytes.extend_from_slice(&TRAILER);
         self.copy.send(self.bytes.as_slice()).await.map_err(failed)?;
         self.copy.finish().await.map_err(failed).map(drop)
+    }
+}
+
+/// Begins a row of so many cells. A count that does not fit is refused by the server: no row has so many.
+pub(super) fn begin_row(bytes: &mut Vec<u8>, cells: usize) {
+    bytes.extend_from_slice(&i16::try_from(cells).unwrap_or(i16::MAX).to_be_bytes());
+}
+
+/// Writes a cell; none is NULL. A length that does not fit is refused, too.
+pub(super) fn put_cell(bytes: &mut Vec<u8>, cell: Option<&[u8]>) {
+    match cell {
+        Some(cell) => {
+            bytes.extend_from_slice(&i32::try_from(cell.len()).unwrap_or(i32::MAX).to_be_bytes());
+            bytes.extend_from_slice(cell);
+        }
+        None => bytes.extend_from_slice(&NULL),
     }
 }

@@ -1,6 +1,6 @@
 //! What was said: notices and signals, and what they move.
 
-use super::{StoreError, Tx};
+use super::{StoreError, Tx, rows};
 use crate::domain::class::Class;
 use crate::domain::component::Component;
 use crate::domain::connection::{By, Connection, Covering, Fault, What};
@@ -504,40 +504,24 @@ pub async fn save_connections(tx: &mut Tx, of: &[(ConnectionId, Connection)]) ->
 /// # Errors
 /// When the database fails.
 pub async fn add_signals(tx: &mut Tx, of: &[SignalRow]) -> Result<(), StoreError> {
-    #[derive(Serialize)]
-    struct Row<'a> {
-        id: Simple,
-        source: &'a str,
-        sequence: Option<i64>,
-        received_at: i64,
-        observed_at: i64,
-        component_id: Simple,
-        connection_id: Option<Simple>,
-        what: What,
-        fault: Option<Fault>,
-        recovered_by: Option<By>,
-        notice_id: Option<Simple>,
-        outcome: &'a str,
-    }
     let now = tx.now().0;
-    let list: Vec<_> = of
-        .iter()
-        .map(|s| Row {
-            id: s.id.0.simple(),
-            source: &s.source,
-            sequence: s.sequence,
-            received_at: now,
-            observed_at: s.observed_at.0,
-            component_id: s.component.0.simple(),
-            connection_id: s.connection.map(|c| c.0.simple()),
-            what: s.what,
-            fault: s.fault,
-            recovered_by: s.by,
-            notice_id: s.notice.map(|n| n.0.simple()),
-            outcome: &s.outcome,
-        })
-        .collect();
-    exec!(tx, ADD_SIGNALS, json(&list)).map(drop)
+    let list = of.iter().map(|s| {
+        [
+            ("id", s.id.0.into()),
+            ("source", s.source.as_str().into()),
+            ("sequence", s.sequence.into()),
+            ("received_at", now.into()),
+            ("observed_at", s.observed_at.0.into()),
+            ("component_id", s.component.0.into()),
+            ("connection_id", s.connection.map(|c| c.0).into()),
+            ("what", s.what.as_str().into()),
+            ("fault", s.fault.map(Fault::as_str).into()),
+            ("recovered_by", s.by.map(By::as_str).into()),
+            ("notice_id", s.notice.map(|n| n.0).into()),
+            ("outcome", s.outcome.as_str().into()),
+        ]
+    });
+    rows::add(tx, "signal", ADD_SIGNALS, list).await
 }
 
 /// Remembers the newest sequence numbers.
@@ -560,38 +544,23 @@ pub async fn save_sequences(tx: &mut Tx, source: &str, of: &[(uuid::Uuid, i64)])
 /// # Errors
 /// When the database fails.
 pub async fn add_plans(tx: &mut Tx, of: &[PlanRow]) -> Result<(), StoreError> {
-    #[derive(Serialize)]
-    struct Row {
-        id: Simple,
-        kind: &'static str,
-        matter_id: Simple,
-        notice_id: Option<Simple>,
-        signal_id: Option<Simple>,
-        component_id: Option<Simple>,
-        connection_id: Option<Simple>,
-        episode: Option<i64>,
-        component_episode: Option<i64>,
-        failed_at: Option<i64>,
-        created_at: i64,
-    }
     let now = tx.now().0;
-    let list: Vec<_> = of
-        .iter()
-        .map(|p| Row {
-            id: PlanId::new().0.simple(),
-            kind: p.kind,
-            matter_id: p.matter.simple(),
-            notice_id: p.notice.map(|n| n.0.simple()),
-            signal_id: p.signal.map(|s| s.0.simple()),
-            component_id: p.component.map(|c| c.0.simple()),
-            connection_id: p.connection.map(|c| c.0.simple()),
-            episode: p.episode,
-            component_episode: p.component_episode,
-            failed_at: p.failed_at.map(|t| t.0),
-            created_at: now,
-        })
-        .collect();
-    exec!(tx, ADD_PLANS, json(&list)).map(drop)
+    let list = of.iter().map(|p| {
+        [
+            ("id", PlanId::new().0.into()),
+            ("kind", p.kind.into()),
+            ("matter_id", p.matter.into()),
+            ("notice_id", p.notice.map(|n| n.0).into()),
+            ("signal_id", p.signal.map(|s| s.0).into()),
+            ("component_id", p.component.map(|c| c.0).into()),
+            ("connection_id", p.connection.map(|c| c.0).into()),
+            ("episode", p.episode.into()),
+            ("component_episode", p.component_episode.into()),
+            ("failed_at", p.failed_at.map(|t| t.0).into()),
+            ("created_at", now.into()),
+        ]
+    });
+    rows::add(tx, "plan", ADD_PLANS, list).await
 }
 
 /// Records recoveries; their commit is T.
@@ -599,34 +568,21 @@ pub async fn add_plans(tx: &mut Tx, of: &[PlanRow]) -> Result<(), StoreError> {
 /// # Errors
 /// When the database fails.
 pub async fn add_recoveries(tx: &mut Tx, of: &[RecoveryRow]) -> Result<(), StoreError> {
-    #[derive(Serialize)]
-    struct Row {
-        id: Simple,
-        component_id: Simple,
-        connection_id: Option<Simple>,
-        episode: i64,
-        recovered_by: By,
-        covers_from: Option<i64>,
-        covers_until: Option<i64>,
-        committed_at: i64,
-        confirm_by: Option<i64>,
-    }
     let now = tx.now().0;
-    let list: Vec<_> = of
-        .iter()
-        .map(|r| Row {
-            id: r.id.0.simple(),
-            component_id: r.component.0.simple(),
-            connection_id: r.connection.map(|c| c.0.simple()),
-            episode: r.episode,
-            recovered_by: r.by,
-            covers_from: r.covering.map(|c| c.from.0),
-            covers_until: r.covering.map(|c| c.until.0),
-            committed_at: now,
-            confirm_by: r.confirm_by.map(|t| t.0),
-        })
-        .collect();
-    exec!(tx, ADD_RECOVERIES, json(&list)).map(drop)
+    let list = of.iter().map(|r| {
+        [
+            ("id", r.id.0.into()),
+            ("component_id", r.component.0.into()),
+            ("connection_id", r.connection.map(|c| c.0).into()),
+            ("episode", r.episode.into()),
+            ("recovered_by", r.by.as_str().into()),
+            ("covers_from", r.covering.map(|c| c.from.0).into()),
+            ("covers_until", r.covering.map(|c| c.until.0).into()),
+            ("committed_at", now.into()),
+            ("confirm_by", r.confirm_by.map(|t| t.0).into()),
+        ]
+    });
+    rows::add(tx, "recovery", ADD_RECOVERIES, list).await
 }
 
 /// Stores what a signal or an incident did to a component.

@@ -36,6 +36,7 @@ pub mod queue;
 pub mod record;
 pub mod recover;
 pub mod resend;
+mod rows;
 pub mod search;
 pub mod setup;
 pub mod status;

@@ -134,6 +134,12 @@ impl Store {
         }
     }
 
+    /// Whether two transactions that write get on beside each other.
+    #[must_use]
+    pub const fn has_several_writers(&self) -> bool {
+        matches!(self.pool, Pool::Postgres(_))
+    }
+
     /// The settings that make a commit durable, as the database itself says on the connection that writes.
     ///
     /// # Errors

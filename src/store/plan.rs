@@ -1,6 +1,7 @@
 //! Planning: the work left by ingest, who is concerned, and the deliveries it makes.
 
 use super::ingest::{ids, json};
+use super::rows::{self, Cell};
 use super::{StoreError, Tx, lanes};
 use crate::domain::class::Class;
 use crate::domain::delivery::{Reason, Rule, State};
@@ -10,6 +11,7 @@ use crate::domain::id::{
 use crate::domain::incident::{ComponentStatus, Impact, Phase};
 use crate::domain::time::Timestamp;
 use serde::Serialize;
+use std::collections::HashSet;
 use uuid::Uuid;
 use uuid::fmt::Simple;
 
@@ -19,7 +21,7 @@ statements! {
     NEXT = locking!(
         "SELECT p.id, p.kind, p.matter_id, p.notice_id, p.component_id, p.cursor_list, p.cursor_id, p.created_at FROM plan p
          WHERE p.kind IN ('notice', 'component_up') AND p.done_at IS NULL AND NOT EXISTS (SELECT 1 FROM plan q
-            WHERE q.matter_id = p.matter_id AND q.done_at IS NULL AND (q.created_at, q.id) < (p.created_at, p.id) AND q.kind IN ('notice', 'component_up'))
+            WHERE q.matter_id = p.matter_id AND q.done_at IS NULL AND q.kind <> 'failure' AND (q.created_at, q.id) < (p.created_at, p.id) AND q.kind IN ('notice', 'component_up'))
          ORDER BY p.id LIMIT 1",
         "FOR NO KEY UPDATE SKIP LOCKED"
     );
@@ -473,37 +475,21 @@ pub async fn threads(tx: &mut Tx, of: &[(Uuid, SubscriberId)]) -> Result<Vec<Thr
 /// # Errors
 /// When the database fails.
 pub async fn add_threads(tx: &mut Tx, of: &[NewThread]) -> Result<(), StoreError> {
-    #[derive(Serialize)]
-    struct Row<'a> {
-        id: Simple,
-        matter_kind: &'a str,
-        matter_id: Simple,
-        subscriber_id: Simple,
-        ordinal: i64,
-        root: &'a str,
-        subject: &'a str,
-        sender: &'a str,
-        created_at: i64,
-    }
-    let created_at = tx.now().0;
-    let list: Vec<_> = of
-        .iter()
-        .map(|t| Row {
-            id: t.id.0.simple(),
-            matter_kind: t.matter_kind,
-            matter_id: t.matter_id.simple(),
-            subscriber_id: t.subscriber.0.simple(),
-            ordinal: t.ordinal,
-            root: &t.root,
-            subject: &t.subject,
-            sender: &t.sender,
-            created_at,
-        })
-        .collect();
-    if list.is_empty() {
-        return Ok(());
-    }
-    exec!(tx, ADD_THREADS, json(&list)).map(drop)
+    let now = tx.now().0;
+    let list = of.iter().map(|t| {
+        [
+            ("id", t.id.0.into()),
+            ("matter_kind", t.matter_kind.into()),
+            ("matter_id", t.matter_id.into()),
+            ("subscriber_id", t.subscriber.0.into()),
+            ("ordinal", t.ordinal.into()),
+            ("root", t.root.as_str().into()),
+            ("subject", t.subject.as_str().into()),
+            ("sender", t.sender.as_str().into()),
+            ("created_at", now.into()),
+        ]
+    });
+    rows::add(tx, "thread", ADD_THREADS, list).await
 }
 
 /// Locks what is queued in threads, always in the same order.
@@ -547,88 +533,63 @@ pub async fn add_deliveries(
     of: &[NewDelivery],
     stream: impl Fn(Class) -> String,
 ) -> Result<(), StoreError> {
-    #[derive(Serialize)]
-    struct Row {
-        id: Simple,
-        class: Class,
-        stream: String,
-        lane_id: Simple,
-        cause_id: Simple,
-        notice_id: Option<Simple>,
-        subscriber_id: Simple,
-        thread_id: Simple,
-        rule: Rule,
-        revision: Option<i64>,
-        phase: Option<Phase>,
-        state: State,
-        due_at: i64,
-        reason: Option<Reason>,
-        folded_into: Option<Simple>,
-        created_at: i64,
-        decided_at: Option<i64>,
-    }
     let now = tx.now().0;
-    let list: Vec<_> = of
-        .iter()
-        .map(|d| Row {
-            id: d.id.0.simple(),
-            class: d.class,
-            stream: stream(d.class),
-            lane_id: d.lane.0.simple(),
-            cause_id: d.cause.simple(),
-            notice_id: d.notice.map(|n| n.0.simple()),
-            subscriber_id: d.subscriber.0.simple(),
-            thread_id: d.thread.0.simple(),
-            rule: d.rule,
-            revision: d.tells.map(|t| t.0),
-            phase: d.tells.and_then(|t| t.1),
-            state: d.state,
-            due_at: d.due_at.0.max(now),
-            reason: d.reason,
-            folded_into: d.folded_into.map(|d| d.0.simple()),
-            created_at: d.created_at.0,
-            decided_at: (d.state != State::Queued).then_some(now),
-        })
-        .collect();
-    if list.is_empty() {
-        return Ok(());
+    // Only the statement looks up the incident of a mail; these have none.
+    let have_no_incident = of.iter().all(|d| matches!(d.class, Class::ActionRequired | Class::Correction));
+    let list = of.iter().map(|d| {
+        [
+            ("id", d.id.0.into()),
+            ("class", d.class.as_str().into()),
+            ("stream", stream(d.class).into()),
+            ("lane_id", d.lane.0.into()),
+            ("cause_id", d.cause.into()),
+            ("notice_id", d.notice.map(|n| n.0).into()),
+            ("subscriber_id", d.subscriber.0.into()),
+            ("thread_id", d.thread.0.into()),
+            ("rule", d.rule.as_str().into()),
+            ("revision", d.tells.map(|t| t.0).into()),
+            ("phase", d.tells.and_then(|t| t.1).map(Phase::as_str).into()),
+            ("state", d.state.as_str().into()),
+            ("due_at", d.due_at.0.max(now).into()),
+            ("reason", d.reason.map(Reason::as_str).into()),
+            ("folded_into", d.folded_into.map(|d| d.0).into()),
+            ("created_at", d.created_at.0.into()),
+            ("decided_at", (d.state != State::Queued).then_some(now).into()),
+        ]
+    });
+    match have_no_incident {
+        true => rows::add(tx, "delivery", ADD_DELIVERIES, list).await,
+        false => rows::add_as_json(tx, ADD_DELIVERIES, list).await,
     }
-    exec!(tx, ADD_DELIVERIES, json(&list)).map(drop)
 }
 
-/// Makes items; one that is there already stays as it is.
+/// Makes items; one that is there already stays as it is. Those of deliveries that this transaction has made are not
+/// looked for.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn add_items(tx: &mut Tx, of: &[NewItem]) -> Result<(), StoreError> {
-    if of.is_empty() { Ok(()) } else { exec!(tx, ADD_ITEMS, item_rows(of)).map(drop) }
+pub async fn add_items(tx: &mut Tx, of: &[NewItem], made: &[NewDelivery]) -> Result<(), StoreError> {
+    let made: HashSet<DeliveryId> = made.iter().map(|d| d.id).collect();
+    let mut once = HashSet::new();
+    let known = |i: &&NewItem| (i.delivery, i.connection.map_or(i.component.0, |c| c.0.0), i.corrects);
+    let (new, old): (Vec<_>, Vec<_>) =
+        of.iter().filter(|i| once.insert(known(i))).partition(|i| made.contains(&i.delivery));
+    rows::add(tx, "delivery_item", ADD_ITEMS, new.into_iter().map(item)).await?;
+    rows::add_as_json(tx, ADD_ITEMS, old.into_iter().map(item)).await
 }
 
-fn item_rows(of: &[NewItem]) -> String {
-    #[derive(Serialize)]
-    struct Row {
-        delivery_id: Simple,
-        subject_id: Simple,
-        component_id: Simple,
-        connection_id: Option<Simple>,
-        episode: i64,
-        component_episode: i64,
-        failed_at: Option<i64>,
-        status: Option<ComponentStatus>,
-        corrects_id: Option<Simple>,
-    }
-    let row = |i: &NewItem| Row {
-        delivery_id: i.delivery.0.simple(),
-        subject_id: i.connection.map_or(i.component.0, |c| c.0.0).simple(),
-        component_id: i.component.0.simple(),
-        connection_id: i.connection.map(|c| c.0.0.simple()),
-        episode: i.connection.map_or(0, |c| c.1),
-        component_episode: i.connection.map_or(0, |c| c.2),
-        failed_at: i.connection.map(|c| c.3.0),
-        status: i.status,
-        corrects_id: i.corrects.map(|d| d.0.simple()),
-    };
-    json(&of.iter().map(row).collect::<Vec<_>>())
+fn item(i: &NewItem) -> [(&'static str, Cell<'_>); 9] {
+    [
+        ("delivery_id", i.delivery.0.into()),
+        ("subject_id", i.connection.map_or(i.component.0, |c| c.0.0).into()),
+        ("component_id", i.component.0.into()),
+        ("connection_id", i.connection.map(|c| c.0.0).into()),
+        ("episode", i.connection.map_or(0, |c| c.1).into()),
+        ("component_episode", i.connection.map_or(0, |c| c.2).into()),
+        ("failed_at", i.connection.map(|c| c.3.0).into()),
+        ("status", i.status.map(ComponentStatus::as_str).into()),
+        ("corrects_id", i.corrects.map(|d| d.0).into()),
+    ]
 }
 
 /// Folds queued deliveries into newer ones.

@@ -98,9 +98,10 @@ statements! {
     HOLDS = super::Sql::same(
         "SELECT class, component_id, cause, scope FROM hold WHERE released_at IS NULL AND (until IS NULL OR until > $1)",
     );
-    WAKE = super::Sql::same(
+    WAKE = over_rows!(
         "UPDATE delivery SET due_at = $2 WHERE state = 'queued' AND due_at > $2 AND class = 'correction' AND id IN
-            (SELECT i.delivery_id FROM delivery_item i WHERE i.connection_id = $1 AND i.corrects_id IS NOT NULL)",
+            (SELECT i.delivery_id FROM", [id uuid],
+        "JOIN delivery_item i ON i.connection_id = j.id AND i.corrects_id IS NOT NULL)"
     );
     COUNTS = super::Sql::same("SELECT state, COUNT(*) FROM delivery GROUP BY state ORDER BY state");
 }
@@ -417,13 +418,13 @@ pub async fn refreeze(tx: &mut Tx, id: DeliveryId, token: i64, context: &str) ->
     Ok(exec!(tx, REFREEZE, id, token, context)? == 1)
 }
 
-/// Brings the waiting corrections of a connection back: it has been heard of.
+/// Brings the waiting corrections of connections back: they have been heard of.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn wake_corrections(tx: &mut Tx, of: crate::domain::id::ConnectionId) -> Result<(), StoreError> {
+pub async fn wake_corrections(tx: &mut Tx, of: &[crate::domain::id::ConnectionId]) -> Result<(), StoreError> {
     let now = tx.now();
-    exec!(tx, WAKE, of, now).map(drop)
+    if of.is_empty() { Ok(()) } else { exec!(tx, WAKE, super::ingest::ids(of), now).map(drop) }
 }
 
 /// How many deliveries there are in each state.

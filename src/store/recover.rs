@@ -1,7 +1,7 @@
 //! Recoveries: how far their sweep has come, what they withdraw and correct, and who has not confirmed.
 
 use super::ingest::{ids, json};
-use super::{StoreError, Tx};
+use super::{StoreError, Tx, rows};
 use crate::domain::connection::By;
 use crate::domain::delivery::State;
 use crate::domain::id::{ComponentId, ConnectionId, DeliveryId, RecoveryId, SubscriberId, ThreadId};
@@ -26,14 +26,16 @@ statements! {
     );
     // What an earlier outage's recovery has swept is not read again: there may be hundreds. Ids may be out of order, for
     // clocks differ; that bounds less, never more.
-    OF_CONNECTION = super::Sql::same(
-        "SELECT i.delivery_id, i.component_id, i.connection_id, i.episode, i.component_episode, i.failed_at, d.state, d.maybe_mailed,
-                d.thread_id, d.subscriber_id
-         FROM delivery_item i JOIN delivery d ON d.id = i.delivery_id
-         WHERE i.connection_id = $1 AND i.episode <= $2 AND i.episode > COALESCE((SELECT r.episode FROM recovery r
-                WHERE r.connection_id = $1 AND r.id < $3 AND r.episode < $2 AND r.swept_at IS NOT NULL ORDER BY r.id DESC LIMIT 1), 0)
-            AND i.corrects_id IS NULL AND i.dropped IS NULL
-            AND d.class = 'action_required' AND (d.state IN ('queued', 'sending', 'accepted', 'unknown') OR d.maybe_mailed)",
+    OF_CONNECTIONS = over_rows!(
+        "SELECT j.recovery_id, i.delivery_id, i.component_id, i.connection_id, i.episode, i.component_episode, i.failed_at, d.state,
+                d.maybe_mailed, d.thread_id, d.subscriber_id FROM",
+        [recovery_id uuid, connection_id uuid, episode bigint],
+        "JOIN delivery_item i ON i.connection_id = j.connection_id AND i.episode <= j.episode
+            AND i.episode > COALESCE((SELECT r.episode FROM recovery r WHERE r.connection_id = j.connection_id AND r.id < j.recovery_id
+                AND r.episode < j.episode AND r.swept_at IS NOT NULL ORDER BY r.id DESC LIMIT 1), 0)
+         JOIN delivery d ON d.id = i.delivery_id
+         WHERE i.corrects_id IS NULL AND i.dropped IS NULL
+            AND d.class = 'action_required' AND (d.state IN ('queued', 'sending', 'accepted', 'unknown') OR d.maybe_mailed)"
     );
     OF_COMPONENT = super::Sql::same(
         "SELECT i.delivery_id, i.component_id, i.connection_id, i.episode, i.component_episode, i.failed_at, d.state, d.maybe_mailed,
@@ -51,7 +53,8 @@ statements! {
             SELECT 1 FROM delivery_item i JOIN connection c ON c.id = i.connection_id
             WHERE i.delivery_id = delivery.id AND i.dropped IS NULL AND c.cleared < i.episode
                 AND (c.own_fault_episode = i.episode OR NOT EXISTS (SELECT 1 FROM episode e WHERE e.component_id = i.component_id
-                    AND e.n >= i.component_episode AND e.covers_from <= i.failed_at AND e.covers_until >= i.failed_at)))"
+                    AND e.n >= i.component_episode AND e.covers_from <= i.failed_at AND e.covers_until >= i.failed_at)))
+         RETURNING delivery.id"
     );
     CORRECTED_ALREADY = over_rows!(
         "SELECT i.corrects_id, i.subject_id, i.episode FROM", [id uuid], "JOIN delivery_item i ON i.corrects_id = j.id"
@@ -60,8 +63,10 @@ statements! {
         "SELECT d.thread_id, d.id FROM", [id uuid],
         "JOIN delivery d ON d.thread_id = j.id WHERE d.class = 'correction' AND d.state = 'queued' AND NOT d.maybe_mailed"
     );
-    SWEPT = super::Sql::same(
-        "UPDATE recovery SET swept_at = $2, withdrawn = withdrawn + $3, corrected = corrected + $4 WHERE id = $1",
+    SWEPT = over_rows!(
+        "UPDATE recovery SET swept_at = j.at, withdrawn = recovery.withdrawn + j.withdrawn, corrected = recovery.corrected + j.corrected FROM",
+        [id uuid, at bigint, withdrawn bigint, corrected bigint],
+        "WHERE recovery.id = j.id"
     );
     PAGED = super::Sql::same(
         "UPDATE recovery SET cursor_at = $2, cursor_id = $3, withdrawn = withdrawn + $4, corrected = corrected + $5 WHERE id = $1",
@@ -197,12 +202,26 @@ pub async fn next(tx: &mut Tx, most: i64) -> Result<Vec<Recovery>, StoreError> {
     rows!(tx, Recovery, NEXT, most)
 }
 
-/// The action-required mails that name the outage a connection's recovery ended, or an older one that none had ended.
+/// The action-required mails that name the outages which recoveries of connections ended, or older ones that none had ended.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn of_connection(tx: &mut Tx, connection: ConnectionId, of: &Recovery) -> Result<Vec<Touched>, StoreError> {
-    rows!(tx, Touched, OF_CONNECTION, connection, of.episode, of.id)
+pub async fn of_connections(tx: &mut Tx, of: &[Recovery]) -> Result<Vec<(RecoveryId, Touched)>, StoreError> {
+    #[derive(sqlx::FromRow)]
+    struct Row {
+        recovery_id: RecoveryId,
+        #[sqlx(flatten)]
+        touched: Touched,
+    }
+    let row = |r: &Recovery| {
+        [
+            ("recovery_id", r.id.0.into()),
+            ("connection_id", r.connection_id.map(|c| c.0).into()),
+            ("episode", r.episode.into()),
+        ]
+    };
+    let found = rows!(tx, Row, OF_CONNECTIONS, rows::json(of.iter().map(row)))?;
+    Ok(found.into_iter().map(|row| (row.recovery_id, row.touched)).collect())
 }
 
 /// A page of the action-required mails that a covering recovery makes stale, from a cursor on.
@@ -219,7 +238,7 @@ pub async fn of_component(
     rows!(tx, Touched, OF_COMPONENT, component, until, from.0, from.1, page)
 }
 
-/// Withdraws those of some queued mails that name nothing true any more; how many. Their threads are locked before: a
+/// Withdraws those of some queued mails that name nothing true any more; which. Their threads are locked before: a
 /// plan that joins one of them holds its row, and only what is read after waiting for it is the truth.
 ///
 /// # Errors
@@ -228,7 +247,7 @@ pub async fn withdraw_stale(
     tx: &mut Tx,
     of: &[DeliveryId],
     reason: crate::domain::delivery::Reason,
-) -> Result<u64, StoreError> {
+) -> Result<Vec<DeliveryId>, StoreError> {
     #[derive(Serialize)]
     struct Row {
         id: Simple,
@@ -236,11 +255,11 @@ pub async fn withdraw_stale(
         at: i64,
     }
     if of.is_empty() {
-        return Ok(0);
+        return Ok(Vec::new());
     }
     let at = tx.now().0;
     let list: Vec<_> = of.iter().map(|id| Row { id: id.0.simple(), reason: reason.as_str(), at }).collect();
-    exec!(tx, WITHDRAW_STALE, json(&list))
+    Ok(rows!(tx, (DeliveryId,), WITHDRAW_STALE, json(&list))?.into_iter().map(|row| row.0).collect())
 }
 
 /// What of some mails has been taken back already: mail, connection, outage.
@@ -274,13 +293,16 @@ pub async fn paged(
     exec!(tx, PAGED, id, cursor.0, cursor.1, withdrawn, corrected).map(drop)
 }
 
-/// Ends a sweep.
+/// Ends sweeps: each with the mails withdrawn and taken back since they were last counted.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn swept(tx: &mut Tx, id: RecoveryId, withdrawn: i64, corrected: i64) -> Result<(), StoreError> {
-    let now = tx.now();
-    exec!(tx, SWEPT, id, now, withdrawn, corrected).map(drop)
+pub async fn swept(tx: &mut Tx, of: &[(RecoveryId, i64, i64)]) -> Result<(), StoreError> {
+    let at = tx.now().0;
+    let row = |(id, withdrawn, corrected): &(RecoveryId, i64, i64)| {
+        [("id", id.0.into()), ("at", at.into()), ("withdrawn", (*withdrawn).into()), ("corrected", (*corrected).into())]
+    };
+    exec!(tx, SWEPT, rows::json(of.iter().map(row))).map(drop)
 }
 
 /// How far a recovery has come.

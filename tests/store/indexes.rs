@@ -111,7 +111,8 @@ fn rows(table: u32) -> Value {
             serde_json::json!({"id": id, "at": 1, "reason": "recovered", "token": 0, "state": "accepted", "counts": 0,
                 "mailed": 1, "due_at": 1, "until": 1, "owner": "x", "lease_until": 1, "message_id": "m", "context": "{}",
                 "template_set": "t", "address": "a", "cause_id": id, "subscriber_id": id, "resend_of": id, "decided_at": 1, "again": 0,
-                "thread_id": id, "connection_id": id, "episode": 1, "class": "action_required", "born": 1, "since": 0, "floor": 1})
+                "thread_id": id, "connection_id": id, "episode": 1, "class": "action_required", "born": 1, "since": 0, "floor": 1,
+                "recovery_id": id})
         })
         .collect();
     Value::Text(serde_json::to_string(&rows).unwrap())
@@ -132,11 +133,7 @@ fn cases() -> Vec<(&'static str, Vec<Value>, Option<&'static str>)> {
         ("LOCK", vec![rows(DELIVERY)], None),
         ("LOCK_QUEUED", vec![rows(THREAD)], None),
         ("SIBLINGS", vec![rows(THREAD)], Some("delivery_by_thread")),
-        (
-            "OF_CONNECTION dropped",
-            vec![Id(id(CONNECTION, 77)), Number(1), Id(Uuid::max())],
-            Some("delivery_item_by_connection"),
-        ),
+        ("OF_CONNECTIONS", vec![rows(CONNECTION)], Some("delivery_item_by_connection")),
         ("NAMED", vec![rows(DELIVERY)], Some("delivery_item_by_connection")),
         ("WAITING_MAILS", vec![rows(THREAD)], Some("delivery_waiting")),
         ("NAMED_BY_WAITING", vec![rows(THREAD)], Some("delivery_waiting")),
@@ -149,7 +146,7 @@ fn cases() -> Vec<(&'static str, Vec<Value>, Option<&'static str>)> {
         ("WITHDRAW_STALE", vec![rows(DELIVERY)], None),
         ("CORRECTED_ALREADY", vec![rows(DELIVERY)], Some("delivery_item_correction")),
         ("QUEUED_CORRECTIONS", vec![rows(THREAD)], Some("delivery_waiting")),
-        ("WAKE", vec![Id(id(CONNECTION, 77)), Number(1)], None),
+        ("WAKE", vec![rows(CONNECTION), Number(1)], None),
         ("IN_FLIGHT_CONNECTION", vec![Id(id(CONNECTION, 77)), Number(1)], None),
         ("EXPIRED", vec![Number(90_000), Text("x".to_owned()), Number(50)], None),
         ("QUARANTINED", vec![Number(90_000), Number(50)], Some("delivery_quarantined")),

@@ -320,7 +320,7 @@ impl Made {
         if !resends.is_empty() {
             db::add(tx, &resends, |class| setting.stream_name(class)).await?;
             db::copy_items(tx, &self.copied).await?;
-            plan::add_items(tx, &self.named).await?;
+            plan::add_items(tx, &self.named, &[]).await?;
         }
         let touched: Vec<Touched> =
             self.corrected.iter().filter_map(|id| facts.uncorrected.get(id)).flatten().copied().collect();
