@@ -39,6 +39,9 @@ pub enum DrillError {
         /// Why it failed.
         source: io::Error,
     },
+    /// The simulation did not go as it must.
+    #[error("the simulation went wrong: {0}")]
+    Simulation(String),
     /// Its own input was refused.
     #[error(transparent)]
     Ingest(#[from] IngestError),
@@ -82,6 +85,7 @@ pub(super) struct Drill {
     pub clock: Clock,
     pub worker: Worker,
     pub setting: Arc<Setting>,
+    pub shared: Shared,
 }
 
 impl Drill {
@@ -113,7 +117,7 @@ impl Drill {
             dialogue: Duration::from_secs(20),
             watch: Default::default(),
         };
-        Ok(Self { sink, store, clock, worker: Worker::new(shared, &transports), setting })
+        Ok(Self { sink, store, clock, worker: Worker::new(shared.clone(), &transports), setting, shared })
     }
 
     /// Takes a notice in.

@@ -22,6 +22,7 @@ mod search;
 mod show;
 mod sight;
 mod signal;
+pub mod simulate;
 mod streams;
 mod suppressions;
 mod surge;
@@ -129,6 +130,8 @@ enum Command {
     Demo(demo::Args),
     /// Replay recorded histories of incidents on this machine, and count what would have been mailed
     Replay(replay::Args),
+    /// Simulate a mass disconnection of any size: what is mailed, held, withdrawn and corrected, and how long it takes
+    Simulate(simulate::Args),
     /// Write the completion script of a shell
     Completions {
         /// The shell
@@ -242,6 +245,7 @@ async fn run(command: Command, config: Option<&Path>, json: bool, serve: Serve) 
     match &command {
         Command::Demo(args) => return demo::command(args, json).await,
         Command::Replay(args) => return replay::command(args, json).await,
+        Command::Simulate(args) => return simulate::command(args, json).await,
         Command::Doctor(args) => return doctor::run(args, config, json).await,
         Command::Completions { shell } => return pages::completions(*shell, Cli::command()),
         Command::Man(args) => return pages::man(args, Cli::command()),
@@ -275,6 +279,7 @@ async fn run(command: Command, config: Option<&Path>, json: bool, serve: Serve) 
         Command::Key(args) => key::run(&context, args).await,
         Command::Demo(args) => demo::command(&args, json).await,
         Command::Replay(args) => replay::command(&args, json).await,
+        Command::Simulate(args) => simulate::command(&args, json).await,
         Command::Doctor(args) => doctor::run(&args, Ok(context.config), json).await,
         Command::Completions { shell } => pages::completions(shell, Cli::command()),
         Command::Man(args) => pages::man(&args, Cli::command()),

@@ -5,6 +5,7 @@
 mod count;
 mod reading;
 mod real;
+mod simulate;
 mod small;
 #[path = "../support/mod.rs"]
 mod support;

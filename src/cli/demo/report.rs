@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// What a mail says, by its words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(in crate::cli) enum Kind {
     /// "Please reconnect".
     Request,
     /// "No action needed".
@@ -20,7 +20,7 @@ pub(super) enum Kind {
 }
 
 /// Reads what a mail says from the mail as it arrived.
-pub(super) fn kind(mail: &Received) -> Kind {
+pub(in crate::cli) fn kind(mail: &Received) -> Kind {
     let has = |words: &[u8]| mail.body.windows(words.len()).any(|w| w == words);
     if has(b"No action needed") {
         Kind::Correction
@@ -240,7 +240,7 @@ fn row(label: &str, off: &str, on: &str) -> String {
 }
 
 /// A number with its thousands parted.
-pub(super) fn thousands(n: usize) -> String {
+pub(in crate::cli) fn thousands(n: usize) -> String {
     let digits = n.to_string();
     let parts: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
     parts.join(",")

@@ -3,7 +3,7 @@
 
 pub mod count;
 pub mod history;
-mod place;
+pub(in crate::cli) mod place;
 mod plain;
 pub mod reading;
 mod report;

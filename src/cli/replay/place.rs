@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 /// The databases of a replay, one for each history.
-pub(super) struct Place {
+pub(in crate::cli) struct Place {
     folder: PathBuf,
     given: Option<String>,
     name: String,
