@@ -99,8 +99,11 @@ impl Place {
         Ok(Self { server: server.to_owned(), name, store, conn: PgConnection::connect(&url).await? })
     }
 
+    /// Runs statements, each by itself: a vacuum can be in no transaction.
     async fn run(&mut self, sql: &str) -> Fallible<()> {
-        sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut self.conn).await?;
+        for sql in sql.split(';') {
+            sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut self.conn).await?;
+        }
         Ok(())
     }
 

@@ -9,6 +9,7 @@ use allclear::domain::connection::{By, What};
 use allclear::domain::id::RecoveryId;
 use allclear::flow::claim::{claim, open_lanes};
 use allclear::flow::dispatch::Shared;
+use allclear::flow::floors::Floors;
 use allclear::flow::ingest::{self, Caller, Keyed};
 use allclear::flow::intake::{Covers, SignalIn};
 use allclear::flow::worker;
@@ -169,7 +170,7 @@ async fn claims(shared: &Shared, running: &mut Running, until: Until) -> Fallibl
             _ => {}
         }
         let mut tx = shared.store.read().await?;
-        let mut lanes = open_lanes(&mut tx, &shared.setting, stream).await?;
+        let mut lanes = open_lanes(&mut tx, &shared.setting, stream, &mut Floors::default()).await?;
         let other = setup::component_id(&mut tx, "other").await?.ok_or("no component `other`")?;
         drop(tx);
         lanes.retain(|lane| lane.fence_id == other.0);

@@ -24,15 +24,15 @@ statements! {
          FROM recovery WHERE swept_at IS NULL ORDER BY id LIMIT $1",
         "FOR NO KEY UPDATE SKIP LOCKED"
     );
-    // What an earlier outage's recovery has swept is not read again: there may be hundreds. Ids may be out of order, for
-    // clocks differ; that bounds less, never more.
+    // What the recovery of an outage before has swept and corrected is not read again: there may be hundreds. Ids may be out
+    // of order, for clocks differ; that bounds less, never more.
     OF_CONNECTIONS = over_rows!(
         "SELECT j.recovery_id, i.delivery_id, i.component_id, i.connection_id, i.episode, i.component_episode, i.failed_at, d.state,
                 d.maybe_mailed, d.thread_id, d.subscriber_id FROM",
         [recovery_id uuid, connection_id uuid, episode bigint],
         "JOIN delivery_item i ON i.connection_id = j.connection_id AND i.episode <= j.episode
             AND i.episode > COALESCE((SELECT r.episode FROM recovery r WHERE r.connection_id = j.connection_id AND r.id < j.recovery_id
-                AND r.episode < j.episode AND r.swept_at IS NOT NULL ORDER BY r.id DESC LIMIT 1), 0)
+                AND r.episode < j.episode AND r.recovered_by <> 'customer' AND r.swept_at IS NOT NULL ORDER BY r.id DESC LIMIT 1), 0)
          JOIN delivery d ON d.id = i.delivery_id
          WHERE i.corrects_id IS NULL AND i.dropped IS NULL
             AND d.class = 'action_required' AND (d.state IN ('queued', 'sending', 'accepted', 'unknown') OR d.maybe_mailed)"

@@ -110,7 +110,9 @@ fn last_word(key: &str, said: &[Said], mails: &[&Heard]) -> Option<(&'static str
     let mut standing: Option<Instant> = None;
     let mut not_back = false;
     // Each mail is taken back by one of its own, so two about one after the other may be taken back one after the other.
-    let mut open = 0;
+    let mut open = 0_u32;
+    // Of those taken back, as many may never have arrived: then it was another that was taken back.
+    let mut doubtful = 0_u32;
     let mut seen = HashSet::new();
     for mail in mails {
         let copy = !seen.insert(&mail.message_id);
@@ -125,10 +127,17 @@ fn last_word(key: &str, said: &[Said], mails: &[&Heard]) -> Option<(&'static str
                 standing = Some(mail.begun);
                 open += u32::from(!copy);
             }
-            Kind::TakesBack if open == 0 && !copy => return Some(("corrected and never mailed", mail.at)),
             Kind::TakesBack | Kind::MayTakeBack => {
                 standing = None;
-                open -= u32::from(!copy && open > 0);
+                match (copy, open, mail.kind) {
+                    (true, ..) | (false, 0, Kind::MayTakeBack) => {}
+                    (false, 0, _) if doubtful > 0 => doubtful -= 1,
+                    (false, 0, _) => return Some(("corrected and never mailed", mail.at)),
+                    (false, _, kind) => {
+                        open -= 1;
+                        doubtful += u32::from(kind == Kind::MayTakeBack);
+                    }
+                }
             }
         }
     }
@@ -200,4 +209,36 @@ fn course(said: &[Said], mails: &[&Heard], until: Instant) -> String {
         format!("{:.3} {}", first.map_or(0.0, |first| (event.0 - first).as_secs_f64()), event.1)
     };
     events.iter().rev().take(40).rev().map(at).collect::<Vec<_>>().join(", ")
+}
+
+/// The judgement itself must be able to say no.
+#[test]
+fn an_end_of_nothing_is_noticed_and_one_said_twice_in_doubt_is_not() {
+    use Kind::{Asks, MayTakeBack, TakesBack};
+    let begun = Instant::now();
+    let wrong = |course: &[(Kind, u8, bool)]| {
+        let heard = |(kind, id, not_back): &(Kind, u8, bool)| Heard {
+            to: String::new(),
+            message_id: id.to_string(),
+            kind: *kind,
+            names: Vec::new(),
+            still: if *not_back { vec!["c".to_owned()] } else { Vec::new() },
+            begun,
+            at: begun,
+        };
+        let mails: Vec<Heard> = course.iter().map(heard).collect();
+        let over = Said { failed: false, sent: begun, answered: begun, drained: None };
+        last_word("c", &[over], &mails.iter().collect::<Vec<_>>()).map(|wrong| wrong.0)
+    };
+    assert_eq!(wrong(&[(Asks, 1, false), (TakesBack, 2, false), (TakesBack, 2, false)]), None);
+    assert_eq!(wrong(&[(TakesBack, 2, false)]), Some("corrected and never mailed"));
+    assert_eq!(wrong(&[(Asks, 1, false), (MayTakeBack, 2, true)]), Some("mailed and not corrected"));
+    // The first copy of 2 arrived unheard; its repeat leaves to 3 what broke again.
+    let split = [(Asks, 1, false), (TakesBack, 2, false), (TakesBack, 2, true), (TakesBack, 3, false)];
+    assert_eq!(wrong(&split), None);
+    assert_eq!(wrong(&split[..3]), Some("not back as far as anybody has said"));
+    // What 4 takes back never arrived.
+    let doubt = [(Asks, 1, false), (MayTakeBack, 4, false), (TakesBack, 2, false)];
+    assert_eq!(wrong(&doubt), None);
+    assert_eq!(wrong(&[&doubt[..], &[(TakesBack, 3, false)]].concat()), Some("corrected and never mailed"));
 }
