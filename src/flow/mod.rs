@@ -19,7 +19,6 @@ pub mod claim;
 pub mod compose;
 pub mod copies;
 mod daily;
-mod deflate;
 pub mod dispatch;
 pub mod failures;
 pub mod floors;
