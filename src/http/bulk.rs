@@ -22,7 +22,7 @@ use tokio_util::io::StreamReader;
 const AT_ONCE: usize = 4;
 /// The longest request.
 const LONGEST: Duration = Duration::from_secs(3_600);
-/// Wrong lines after which the rest is not read: it is another file than was meant.
+/// Wrong lines after which the rest is not read, and as many are named: it is another file than was meant.
 const WRONG: usize = 1_000;
 
 /// Lets so many requests run at once.
@@ -61,10 +61,13 @@ pub(super) async fn signals(
         match line.answer {
             Ok(answer) => *taken.outcomes.entry(Became::as_str(answer.outcome)).or_default() += 1,
             Err(FieldError { field, what }) => {
-                taken.refused.push(Refusal { line: line.number, field, reason: what });
+                taken.refused_total += 1;
+                if taken.refused.len() < WRONG {
+                    taken.refused.push(Refusal { line: line.number, field, reason: what });
+                }
             }
         }
-        taken.refused.len() < WRONG
+        taken.refused_total < WRONG
     };
     let input = BufReader::new(StreamReader::new(patient(body)));
     let settings = api.setting.ingest();
@@ -72,9 +75,8 @@ pub(super) async fn signals(
     let lines =
         tokio::time::timeout(LONGEST, running).await.map_err(|_| Problem::cut("it takes longer than an hour"))??;
     taken.lines = lines;
-    taken.refused_total = taken.refused.len();
     if taken.refused_total >= WRONG {
-        return Err(Problem::too_many_wrong(lines, &taken.refused));
+        return Err(Problem::too_many_wrong(lines, taken.refused_total, &taken.refused));
     }
     Ok((StatusCode::ACCEPTED, Json(taken)).into_response())
 }

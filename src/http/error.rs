@@ -86,8 +86,8 @@ impl Problem {
 
     /// 422: so many lines are wrong that the rest was not read.
     #[must_use]
-    pub fn too_many_wrong(lines: u64, of: &[Refusal]) -> Self {
-        let detail = format!("{} of the first {lines} lines are wrong, and no more were read", of.len());
+    pub fn too_many_wrong(lines: u64, wrong: usize, of: &[Refusal]) -> Self {
+        let detail = format!("{wrong} of the first {lines} lines are wrong, and no more were read");
         let hint = "correct the lines and send all of them again: those that were taken in change nothing";
         let named = |one: &Refusal| FieldError::new(format!("line {}: {}", one.line, one.field), one.reason.clone());
         Self {
