@@ -6,7 +6,8 @@ CREATE INDEX delivery_held ON delivery (lane_id, due_at, id)
 -- An outage is found among a connection's hundreds, and what waits in a thread among its hundreds of mails.
 DROP INDEX delivery_item_by_connection;
 CREATE INDEX delivery_item_by_connection ON delivery_item (connection_id, episode) WHERE connection_id IS NOT NULL;
-CREATE INDEX delivery_waiting ON delivery (thread_id) WHERE state = 'queued';
+-- Its second condition keeps readings of the queue that name no thread from it.
+CREATE INDEX delivery_waiting ON delivery (thread_id) WHERE state = 'queued' AND thread_id IS NOT NULL;
 -- Lanes of incidents that are long over are closed, and asked no more.
 CREATE INDEX lane_open ON lane (fence_kind, fence_id) WHERE closed_at IS NULL;
 
