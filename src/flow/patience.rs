@@ -3,8 +3,8 @@
 
 use super::setting::Setting;
 use crate::store::ingest::PlanRow;
-use crate::store::surge::{self, Tally};
-use crate::store::{Store, StoreError, ingest};
+use crate::store::tallies::{self, Tally};
+use crate::store::{Store, StoreError, ingest, patience};
 use std::collections::BTreeMap;
 
 /// Takes a page of such failures for permanent; `false` when there was none.
@@ -12,10 +12,10 @@ use std::collections::BTreeMap;
 /// # Errors
 /// When the database fails.
 pub async fn end(store: &Store, setting: &Setting) -> Result<bool, StoreError> {
-    let Some(patience) = setting.patience else { return Ok(false) };
+    let Some(longest) = setting.patience else { return Ok(false) };
     let mut tx = store.read().await?;
-    let since = tx.now() - patience;
-    let keys = surge::not_healed(&mut tx, since, setting.page).await?;
+    let since = tx.now() - longest;
+    let keys = patience::not_healed(&mut tx, since, setting.page).await?;
     drop(tx);
     if keys.is_empty() {
         return Ok(false);
@@ -32,7 +32,7 @@ pub async fn end(store: &Store, setting: &Setting) -> Result<bool, StoreError> {
         components.insert(component.id, (component.domain().episode, coverings));
     }
     let (mut changed, mut plans) = (Vec::new(), Vec::new());
-    let mut tallies: BTreeMap<_, Tally> = BTreeMap::new();
+    let mut counted: BTreeMap<_, Tally> = BTreeMap::new();
     for found in ingest::connections(&mut tx, &keys, "").await? {
         let Some((episode, coverings)) = components.get(&found.component_id) else { continue };
         let mut state = found.domain();
@@ -46,25 +46,15 @@ pub async fn end(store: &Store, setting: &Setting) -> Result<bool, StoreError> {
             continue;
         }
         // To its component it is a failure of this moment: many at once are no less a surge for having been patient.
-        tallies.entry(found.component_id).or_default().fail(now, true, true);
-        plans.push(PlanRow {
-            kind: "failure",
-            matter: found.component_id.0,
-            notice: None,
-            signal: None,
-            component: Some(found.component_id),
-            connection: Some(found.id),
-            episode: Some(state.episode),
-            component_episode: Some(*episode),
-            failed_at: state.failed_at,
-        });
+        counted.entry(found.component_id).or_default().fail(now, true, true);
+        plans.push(PlanRow::failure(&found, &state, Some(*episode)));
     }
     ingest::save_connections(&mut tx, &changed).await?;
     if !plans.is_empty() {
         ingest::add_plans(&mut tx, &plans).await?;
     }
     if setting.surge.is_some() {
-        surge::count(&mut tx, &tallies).await?;
+        tallies::count(&mut tx, &counted).await?;
     }
     tx.commit().await?;
     Ok(!changed.is_empty())

@@ -9,8 +9,8 @@ use crate::domain::delivery::Reason;
 use crate::domain::id::{ComponentId, ConnectionId, NoticeId, RecoveryId, SignalId};
 use crate::domain::time::Timestamp;
 use crate::store::ingest::{ComponentNow, ConnectionNow, NoticeRow, PlanRow, RecoveryRow, SignalRow};
-use crate::store::surge::Tally;
-use crate::store::{Tx, ingest as db, surge};
+use crate::store::tallies::{self, Tally};
+use crate::store::{Tx, ingest as db};
 use std::collections::{BTreeMap, HashMap};
 
 /// Takes a batch of signals into an open transaction.
@@ -210,17 +210,8 @@ impl Batch {
             Effect::Broke { ask: false } | Effect::Recovering => {}
         }
         if matches!(effect, Effect::Broke { ask: true } | Effect::OwnFault) {
-            self.plans.push(PlanRow {
-                kind: "failure",
-                matter: now.component_id.0,
-                notice,
-                signal: Some(id),
-                component: Some(now.component_id),
-                connection: Some(now.id),
-                episode: Some(state.episode),
-                component_episode: Some(component.episode),
-                failed_at: state.failed_at,
-            });
+            let plan = PlanRow::failure(now, state, Some(component.episode));
+            self.plans.push(PlanRow { notice, signal: Some(id), ..plan });
         }
         self.signals.push(SignalRow {
             id,
@@ -351,7 +342,7 @@ impl Batch {
         if !self.recoveries.is_empty() {
             db::add_recoveries(tx, &self.recoveries).await?;
         }
-        surge::count(tx, &self.tallies).await?;
+        tallies::count(tx, &self.tallies).await?;
         Ok(())
     }
 }

@@ -317,17 +317,8 @@ async fn ask_anew(tx: &mut Tx, keys: &[String]) -> Result<(), StoreError> {
         let mut state = found.domain();
         state.left_unconfirmed(now);
         changed.push((found.id, state));
-        plans.push(PlanRow {
-            kind: "failure",
-            matter: found.component_id.0,
-            notice: None,
-            signal: None,
-            component: Some(found.component_id),
-            connection: Some(found.id),
-            episode: Some(state.episode),
-            component_episode: components.iter().find(|c| c.id == found.component_id).map(|c| c.domain().episode),
-            failed_at: state.failed_at,
-        });
+        let component = components.iter().find(|c| c.id == found.component_id);
+        plans.push(PlanRow::failure(&found, &state, component.map(|c| c.domain().episode)));
     }
     ingest::save_connections(tx, &changed).await?;
     ingest::add_plans(tx, &plans).await

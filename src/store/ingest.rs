@@ -318,6 +318,24 @@ pub struct PlanRow {
     pub failed_at: Option<Timestamp>,
 }
 
+impl PlanRow {
+    /// A connection's customers are to be asked about its newest outage, as it is now.
+    #[must_use]
+    pub fn failure(of: &ConnectionNow, state: &Connection, component_episode: Option<i64>) -> Self {
+        Self {
+            kind: "failure",
+            matter: of.component_id.0,
+            notice: None,
+            signal: None,
+            component: Some(of.component_id),
+            connection: Some(of.id),
+            episode: Some(state.episode),
+            component_episode,
+            failed_at: state.failed_at,
+        }
+    }
+}
+
 /// A recovery to be swept.
 #[derive(Clone, Debug)]
 pub struct RecoveryRow {

@@ -31,6 +31,7 @@ pub mod lanes;
 mod mount;
 pub mod news;
 pub mod nodes;
+pub mod patience;
 pub mod plan;
 pub mod queue;
 pub mod record;
@@ -44,6 +45,7 @@ pub mod streams;
 pub mod subjects;
 pub mod suppressions;
 pub mod surge;
+pub mod tallies;
 #[cfg(test)]
 mod testing;
 pub mod told;
@@ -86,6 +88,8 @@ pub fn statements() -> Vec<Sql> {
         subjects::ALL,
         suppressions::ALL,
         surge::ALL,
+        tallies::ALL,
+        patience::ALL,
         told::ALL,
         view::ALL,
     ]

@@ -11,7 +11,8 @@ use crate::domain::surge::{
 use crate::domain::time::{Span, Timestamp};
 use crate::flow::alert;
 use crate::flow::setting::Setting;
-use crate::store::surge::{Counts, Surge, Suspect, Totals};
+use crate::store::surge::Surge;
+use crate::store::tallies::{self, Counts, Suspect, Totals};
 use crate::store::{Store, StoreError, Tx, holds, ingest, journal, surge as db};
 
 /// Who opens and ends surges that nobody asked for.
@@ -45,14 +46,14 @@ pub(super) async fn look(tx: &mut Tx, rules: &Rules, open: &[Surge]) -> Result<V
     let (flood, slow) = (&rules.flood, &rules.slow);
     let after = (now - flood.minutes, now - slow.minutes);
     let mut found = Vec::new();
-    for component in db::suspects(tx, after, (flood.least, slow.least)).await? {
+    for component in tallies::suspects(tx, after, (flood.least, slow.least)).await? {
         let known = open.iter().find(|s| s.component_id == Some(component.id)).map(|s| s.kind);
         if known == Some(Kind::Flood) {
             continue;
         }
         // What came in while it was known to be down is no evidence that it is down again.
-        let quiet = db::quiet_since(tx, component.id).await?.map_or(i64::MIN, minute);
-        let counts = db::counts(tx, Some(component.id), after.1.max(quiet)).await?;
+        let quiet = tallies::quiet_since(tx, component.id).await?.map_or(i64::MIN, minute);
+        let counts = tallies::counts(tx, Some(component.id), after.1.max(quiet)).await?;
         let mut judged = judge(tx, rules, &component, &counts, flood, Kind::Flood).await?;
         if judged.is_none() && known.is_none() {
             judged = judge(tx, rules, &component, &counts, slow, Kind::Slow).await?;
@@ -103,11 +104,11 @@ pub(super) async fn baseline(
     until: i64,
 ) -> Result<(Totals, i64), StoreError> {
     let from = (tx.now() - rules.baseline).max(component.created_at);
-    let counting = db::counting_since(tx).await?.unwrap_or(until);
-    let spans = db::suspect_spans(tx, component.id, from).await?;
+    let counting = tallies::counting_since(tx).await?.unwrap_or(until);
+    let spans = tallies::suspect_spans(tx, component.id, from).await?;
     let from = minute(from).max(counting);
     let (seen, spans) = unsuspected(from, until, &spans);
-    Ok((db::totals(tx, component.id, (from, until), &spans).await?, seen))
+    Ok((tallies::totals(tx, component.id, (from, until), &spans).await?, seen))
 }
 
 pub(super) fn thousandths(n: f64) -> i64 {
@@ -253,7 +254,7 @@ pub(super) async fn reporter(
         return Ok(None);
     }
     let now = minute(tx.now());
-    let counts = db::counts(tx, None, now - rules.flood.minutes).await?;
+    let counts = tallies::counts(tx, None, now - rules.flood.minutes).await?;
     let counted = within(&column(&counts, |c| c.failed), now, rules.flood.minutes);
     let connections = db::connections(tx, None).await?;
     let usual = open.iter().filter(|s| s.kind == Kind::Flood && s.opened_at >= at).map(|s| s.normal as f64 / 1_000.0);

@@ -12,7 +12,7 @@ use super::dispatch::Shared;
 use super::patience;
 use crate::domain::surge::minute;
 use crate::domain::time::{Span, Timestamp};
-use crate::store::{StoreError, surge as db};
+use crate::store::{StoreError, surge as db, tallies};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -78,7 +78,7 @@ pub async fn watch(shared: &Shared) -> Result<bool, StoreError> {
     }
     if minute(now) % 60 == 0 {
         let mut tx = store.begin().await?;
-        db::forget(&mut tx, minute(now - rules.baseline)).await?;
+        tallies::forget(&mut tx, minute(now - rules.baseline)).await?;
         tx.commit().await?;
     }
     Ok(progress)

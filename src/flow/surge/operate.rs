@@ -8,7 +8,8 @@ use crate::domain::id::SurgeId;
 use crate::domain::surge::{Kind, Stage, Why, minute, normal, within};
 use crate::domain::time::{Span, Timestamp};
 use crate::flow::setting::Setting;
-use crate::store::surge::{Surge, Suspect};
+use crate::store::surge::Surge;
+use crate::store::tallies::{self, Suspect};
 use crate::store::{Store, StoreError, journal, setup, surge as db};
 
 /// An operator's act on a surge.
@@ -135,7 +136,7 @@ pub async fn hold(
     let component = Suspect { id, key: key.to_owned(), name: key.to_owned(), created_at: now - rules.baseline };
     let until = minute(now) - rules.flood.minutes + 1;
     let (totals, seen) = baseline(&mut tx, &rules, &component, until).await?;
-    let counts = db::counts(&mut tx, Some(id), until - 1).await?;
+    let counts = tallies::counts(&mut tx, Some(id), until - 1).await?;
     let counted: Vec<_> = counts.iter().map(|c| (c.minute, c.failed)).collect();
     let counted = within(&counted, minute(now), rules.flood.minutes);
     let dwell = setting.limits(Class::ActionRequired).dwell.max(Span::minutes(rules.flood.minutes));

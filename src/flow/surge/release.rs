@@ -10,7 +10,7 @@ use crate::flow::alert;
 use crate::flow::setting::Setting;
 use crate::store::plan::{self, Fence};
 use crate::store::surge::Surge;
-use crate::store::{StoreError, Tx, holds, ingest, journal, surge as db};
+use crate::store::{StoreError, Tx, holds, ingest, journal, surge as db, tallies};
 
 /// A change, with the name of its reason.
 #[derive(Clone, Copy, Debug)]
@@ -113,6 +113,6 @@ async fn end_episode(tx: &mut Tx, surge: &mut Surge, key: &str) -> Result<(), St
 
 async fn first_failure(tx: &mut Tx, rules: &Rules, component: ComponentId) -> Result<Timestamp, StoreError> {
     let after = minute(tx.now()) - rules.flood.minutes;
-    let counts = db::counts(tx, Some(component), after).await?;
+    let counts = tallies::counts(tx, Some(component), after).await?;
     Ok(counts.iter().filter_map(|c| c.first_at).min().unwrap_or(tx.now()))
 }

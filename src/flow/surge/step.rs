@@ -6,7 +6,8 @@ use crate::domain::class::Class;
 use crate::domain::surge::{Evidence, Finding, Kind, Next, Rule, Rules, Stage, View, Why, minute, next, within};
 use crate::domain::time::Span;
 use crate::flow::setting::Setting;
-use crate::store::surge::{Counts, Surge};
+use crate::store::surge::Surge;
+use crate::store::tallies::{self, Counts};
 use crate::store::{Store, StoreError, Tx, surge as db};
 
 /// Brings a surge one step further, if it is time; whether it did.
@@ -59,7 +60,7 @@ pub(super) async fn view(
     thorough: bool,
 ) -> Result<View, StoreError> {
     let now = tx.now();
-    let counts = db::counts(tx, surge.component_id, minute(now) - rules.look_back() - rules.calm_minutes).await?;
+    let counts = tallies::counts(tx, surge.component_id, minute(now) - rules.look_back() - rules.calm_minutes).await?;
     let failed = column(&counts, |c| c.failed);
     let usual = normal_of(surge);
     let calm = match surge.kind {
