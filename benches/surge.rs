@@ -11,20 +11,20 @@
 //! its memory can be told; the durable settings and the numbers of rows are read back. People are written straight into
 //! the tables, and so is what `correct` takes for mailed: everything else goes the product's own way.
 
+#[path = "common/mod.rs"]
+mod common;
 #[path = "surge/measure.rs"]
 mod measure;
-#[path = "surge/place.rs"]
-mod place;
+#[path = "surge/people.rs"]
+mod people;
 #[path = "surge/recover.rs"]
 mod recover;
 #[path = "surge/steps.rs"]
 mod steps;
 
-use place::Place;
-use std::error::Error;
+use common::place::Place;
+use common::{Fallible, databases, given, list};
 use std::process::{Command, Stdio};
-
-type Fallible<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 /// In this order on one database; `correct` begins with a fresh one.
 const STEPS: [&str; 5] = ["signals", "plan", "recover", "confirm", "correct"];
@@ -50,22 +50,12 @@ struct Options {
 
 impl Options {
     fn read(args: &[String]) -> Fallible<Self> {
-        let given =
-            |name: &str| args.iter().position(|a| a == name).and_then(|at| args.get(at + 1)).map(String::as_str);
-        let list = |text: &str| text.split(',').map(str::to_owned).collect::<Vec<_>>();
-        let databases = match (given("--databases"), std::env::var("ALLCLEAR_TEST_POSTGRES")) {
-            (Some(given), _) => list(given),
-            (None, Ok(_)) => list("sqlite,postgres"),
-            (None, Err(_)) => {
-                println!("PostgreSQL is left out: ALLCLEAR_TEST_POSTGRES names no server");
-                list("sqlite")
-            }
-        };
+        let given = |name: &str| given(args, name);
         let steps = given("--steps").map_or_else(|| STEPS.map(str::to_owned).to_vec(), list);
         if let Some(unknown) = steps.iter().find(|s| !STEPS.contains(&s.as_str())) {
             return Err(format!("{unknown} is none of the steps {}", STEPS.join(", ")).into());
         }
-        Ok(Self { databases, connections: given("--connections").unwrap_or("100000").parse()?, steps })
+        Ok(Self { databases: databases(args), connections: given("--connections").unwrap_or("100000").parse()?, steps })
     }
 }
 
@@ -88,8 +78,8 @@ fn all(options: &Options) -> Fallible<()> {
         let mut told = false;
         for group in [&STEPS[..4], &STEPS[4..]] {
             let Some(last) = group.iter().rposition(|step| options.steps.iter().any(|s| s == step)) else { continue };
-            let place = Place::new(database)?;
-            place.fill(options.connections)?;
+            let place = Place::new("surge", database)?;
+            people::fill(&place, options.connections)?;
             for step in &group[..=last] {
                 let done = child(step, &place.url, options.connections)?;
                 if !std::mem::replace(&mut told, true) {

@@ -1,8 +1,8 @@
 //! How long a notice takes when there is nothing else to do: `serve` as its operators run it, from the first octet of
 //! the request to the relay's having read the final dot. One after the other, each with a pause before it.
 
-use crate::Fallible;
-use crate::place::Place;
+use crate::common::Fallible;
+use crate::common::place::Place;
 use allclear::mail::sink::{Script, Sink};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -75,7 +75,7 @@ fn serve(place: &Place, port: u16) -> Fallible<Served> {
 
 /// The times of so many notices of one mail each, in milliseconds, the shortest first; the first few are left out.
 pub fn notices(database: &str, count: u64) -> Fallible<Vec<f64>> {
-    let place = Place::new(database)?;
+    let place = Place::new("drain", database)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let sink = runtime.block_on(Sink::start(Script::counting()))?;
     let served = serve(&place, sink.port())?;

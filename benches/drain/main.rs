@@ -19,9 +19,10 @@
 //! - `--idle` so many notices of one mail each, one after the other, with `serve` and nothing else to do: the time from
 //!   the request to the relay's having the mail. Nothing else is measured then.
 
+#[path = "../common/mod.rs"]
+mod common;
 mod fill;
 mod idle;
-mod place;
 mod process;
 mod relay;
 
@@ -29,16 +30,15 @@ use allclear::domain::delivery::State;
 use allclear::flow::worker;
 use allclear::mail::{Relay, Transport};
 use allclear::store::queue;
-use fill::{fill, shared};
-use place::Place;
-use process::{cpu, peak, postmaster, server};
+use common::place::Place;
+use common::product::{durability, shared};
+use common::{Fallible, databases, given, list, peak};
+use fill::fill;
+use process::{cpu, postmaster, server};
 use relay::{Relaying, child, sink};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::time::{Duration, Instant};
-
-type Fallible<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 fn main() -> Fallible<()> {
     let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
@@ -72,19 +72,9 @@ struct Options {
 
 impl Options {
     fn read(args: &[String]) -> Fallible<Self> {
-        let given =
-            |name: &str| args.iter().position(|a| a == name).and_then(|at| args.get(at + 1)).map(String::as_str);
-        let list = |text: &str| text.split(',').map(str::to_owned).collect::<Vec<_>>();
-        let databases = match (given("--databases"), std::env::var("ALLCLEAR_TEST_POSTGRES")) {
-            (Some(given), _) => list(given),
-            (None, Ok(_)) => list("sqlite,postgres"),
-            (None, Err(_)) => {
-                println!("PostgreSQL is left out: ALLCLEAR_TEST_POSTGRES names no server");
-                list("sqlite")
-            }
-        };
+        let given = |name: &str| given(args, name);
         Ok(Self {
-            databases,
+            databases: databases(args),
             mails: given("--mails").unwrap_or("20000").parse()?,
             backlog: given("--backlog").map(str::parse).transpose()?,
             slots: list(given("--slots").unwrap_or("32,64")).iter().map(|s| s.parse()).collect::<Result<_, _>>()?,
@@ -137,7 +127,7 @@ fn all(options: &Options) -> Fallible<()> {
     );
     for database in &options.databases {
         for (slots, queued) in options.cases().into_iter().flat_map(|case| std::iter::repeat_n(case, options.repeat)) {
-            let place = Place::new(database)?;
+            let place = Place::new("drain", database)?;
             let mut relay = Relaying::start(options.rtt)?;
             child(&["fill", &place.url, &queued.to_string()])?;
             let numbers = [slots.to_string(), options.groups.to_string(), options.seconds.to_string()];
@@ -187,10 +177,9 @@ fn ratios(options: &Options, rates: &[(String, usize, usize, f64)]) {
 
 /// Drains until the queue is empty, or for so many seconds when those are not 0.
 async fn run(url: &str, port: u16, slots: usize, groups: usize, seconds: f64) -> Fallible<()> {
-    let shared = shared(url, slots).await?;
+    let shared = shared(url, slots, None).await?;
     let transports = BTreeMap::from([("all".to_owned(), Transport::Smtp(Relay::local(port)))]);
-    let settings: Vec<_> = shared.store.durability().await?.iter().map(|(name, is)| format!("{name}={is}")).collect();
-    let settings = settings.join(", ");
+    let settings = durability(&shared.store).await?;
     let postmaster = postmaster(url).await?;
     let before = (cpu("self")?, postmaster.and_then(server));
     let began = Instant::now();

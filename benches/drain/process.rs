@@ -1,6 +1,6 @@
 //! CPU and memory of processes, from /proc.
 
-use crate::Fallible;
+use crate::common::Fallible;
 use sqlx::{Connection, PgConnection};
 use std::path::Path;
 
@@ -44,10 +44,4 @@ pub fn server(postmaster: u32) -> Option<f64> {
     let children = std::fs::read_dir("/proc").ok()?.flatten().filter_map(|entry| stat(&entry.path().join("stat")));
     let theirs: f64 = children.filter(|s| s.parent == i64::from(postmaster)).map(|s| s.ticks).sum();
     Some((own.ticks + own.ended + theirs) / TICKS)
-}
-
-pub fn peak() -> Fallible<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).ok_or("no VmHWM in /proc/self/status")?;
-    Ok(line.trim().trim_end_matches("kB").trim().parse()?)
 }

@@ -1,6 +1,6 @@
 //! The processes that are measured apart: children of this program, and among them the relay.
 
-use crate::Fallible;
+use crate::common::Fallible;
 use crate::process::cpu;
 use allclear::mail::sink::{Script, Sink};
 use std::io::{BufRead, BufReader, Write};

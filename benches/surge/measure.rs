@@ -1,6 +1,7 @@
-//! Times in order, and the memory of this process.
+//! Times in order, and what a query counts.
 
-use super::Fallible;
+use super::common::Fallible;
+use sqlx::{Connection, PgConnection, SqliteConnection};
 use std::time::Duration;
 
 /// Times that were measured.
@@ -22,9 +23,11 @@ impl Times {
     }
 }
 
-/// The most memory this process ever had, in KiB.
-pub fn peak() -> Fallible<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).ok_or("no VmHWM in /proc/self/status")?;
-    Ok(line.trim().trim_end_matches("kB").trim().parse()?)
+/// The one number that a query gives.
+pub async fn number(url: &str, sql: &'static str) -> Fallible<u64> {
+    let n: i64 = match url.starts_with("sqlite") {
+        true => sqlx::query_scalar(sql).fetch_one(&mut SqliteConnection::connect(url).await?).await?,
+        false => sqlx::query_scalar(sql).fetch_one(&mut PgConnection::connect(url).await?).await?,
+    };
+    Ok(u64::try_from(n)?)
 }

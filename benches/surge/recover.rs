@@ -1,9 +1,9 @@
 //! A covering recovery while all slots are busy: how long its call takes, whether anything stale begins after it, what
 //! it costs the other lanes, and how soon all is swept.
 
-use super::Fallible;
-use super::measure::Times;
-use super::place::{SMALL, number};
+use super::common::Fallible;
+use super::measure::{Times, number};
+use super::people::SMALL;
 use super::steps::SLOTS;
 use allclear::domain::connection::{By, What};
 use allclear::domain::id::RecoveryId;

@@ -1,37 +1,26 @@
 //! The steps that are measured, each with the product's own loops.
 
-use super::measure::peak;
-use super::place::{in_all, number, on};
-use super::{Done, Fallible, recover};
-use allclear::domain::class::{Class, Limits};
+use super::common::place::on;
+use super::common::product::{durability, shared};
+use super::common::{Fallible, peak};
+use super::measure::number;
+use super::people::in_all;
+use super::{Done, recover};
 use allclear::domain::surge::Rules;
-use allclear::domain::time::Span;
 use allclear::flow::bulk;
-use allclear::flow::copies::Copies;
 use allclear::flow::dispatch::Shared;
 use allclear::flow::ingest::Caller;
-use allclear::flow::retry::Schedule;
-use allclear::flow::setting::{Setting, Stream};
-use allclear::flow::spill::Spill;
 use allclear::flow::worker;
-use allclear::store::open::Connections;
-use allclear::store::{Clock, Store};
-use allclear::template::{Page, Templates};
 use std::io::Write;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::io::BufReader;
 
 /// Slots of the one stream.
 pub const SLOTS: usize = 32;
 
-pub async fn open(url: &str) -> Fallible<Store> {
-    Ok(Store::open(url, Connections::default(), Clock::Database).await?)
-}
-
 pub async fn run(step: &str, url: &str, connections: usize) -> Fallible<Done> {
     // What comes in is counted as evidence; that the flood is seen and held is not what is measured here.
-    let shared = shared(url, (step == "signals").then(Rules::default)).await?;
+    let shared = shared(url, SLOTS, (step == "signals").then(Rules::default)).await?;
     let mut notes = Vec::new();
     let (rows, seconds) = match step {
         "signals" => signals(&shared, in_all(connections), "failed").await?,
@@ -45,8 +34,7 @@ pub async fn run(step: &str, url: &str, connections: usize) -> Fallible<Done> {
             recover::mailed(&shared, url, &mut notes).await?
         }
     };
-    let settings: Vec<_> = shared.store.durability().await?.iter().map(|(name, is)| format!("{name}={is}")).collect();
-    Ok(Done { rows, seconds, peak_kib: peak()?, settings: settings.join(", "), notes })
+    Ok(Done { rows, seconds, peak_kib: peak()?, settings: durability(&shared.store).await?, notes })
 }
 
 /// Lines into the database, with those that are wrong counted: none may be.
@@ -107,49 +95,3 @@ const MAILED: &str = "UPDATE delivery SET state = 'accepted', reason = NULL, dec
     UPDATE thread SET last_mailed_at = created_at, told_at = created_at, last_class = 'action_required',
         last_message_id = (SELECT d.message_id FROM delivery d WHERE d.thread_id = thread.id);
     ANALYZE";
-
-fn setting(surge: Option<Rules>) -> Setting {
-    let limits = |class: &Class| match class {
-        Class::ActionRequired => Limits { dwell: Span::ZERO, ..Limits::of(*class) },
-        _ => Limits::of(*class),
-    };
-    Setting {
-        domain: "bench.example.com".to_owned(),
-        streams: vec![Stream {
-            caps: allclear::flow::pace::Caps::default(),
-            name: "all".to_owned(),
-            from: "Example <account@example.com>".to_owned(),
-            reply_to: None,
-            slots: SLOTS,
-            classes: Class::ALL.to_vec(),
-        }],
-        limits: Class::ALL.iter().map(|c| (*c, limits(c))).collect(),
-        retry: Schedule::default(),
-        lease: Span::minutes(13),
-        quarantine: Span::minutes(15),
-        page: 1_000,
-        ask_unconfirmed: true,
-        confirm_within: Span::hours(6),
-        public_url: Some("https://example.com/connections".to_owned()),
-        support_url: Some("https://example.com/support".to_owned()),
-        gate: true,
-        operators: Default::default(),
-        surge,
-        patience: None,
-    }
-}
-
-async fn shared(url: &str, surge: Option<Rules>) -> Fallible<Shared> {
-    let page = Page { name: "Example".to_owned(), support_url: None, public_url: None };
-    let (setting, templates) = (setting(surge), Templates::embedded(&page)?);
-    Ok(Shared {
-        store: open(url).await?,
-        copies: Arc::new(Copies::new(&setting, &templates, Span::hours(45 * 24))),
-        setting: Arc::new(setting),
-        templates: Arc::new(templates),
-        owner: "bench".to_owned(),
-        spill: Spill::new(std::env::temp_dir().join(format!("surge-spill-{}", std::process::id()))),
-        dialogue: Duration::from_secs(60),
-        watch: Default::default(),
-    })
-}

@@ -16,7 +16,7 @@ const SHOWN: usize = 20;
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Step {
     name: &'static str,
-    at: Timestamp,
+    pub at: Timestamp,
     seconds: f64,
 }
 

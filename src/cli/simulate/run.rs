@@ -238,7 +238,9 @@ impl Run {
         Ok(counts.iter().find(|(state, _)| *state == of).map_or(0, |(_, count)| *count))
     }
 
-    async fn end(self, held: i64, mailed: u64, recovery: RecoveryId) -> Result<Outcome, DrillError> {
+    async fn end(mut self, held: i64, mailed: u64, recovery: RecoveryId) -> Result<Outcome, DrillError> {
+        // Some are known only when others have been told.
+        self.steps.sort_by_key(|step| step.at);
         let mut undecided = 0;
         for state in [State::Queued, State::Sending, State::Unknown, State::Parked] {
             undecided += self.count(state).await?;
