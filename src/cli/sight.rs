@@ -1,6 +1,7 @@
 //! What `show`, `search` and `status` say to people. (Writing to a `String` cannot fail.)
 
 use super::output::{Table, or_dash, printable};
+use crate::domain::hold::HoldCause;
 use crate::flow::search::Page;
 use crate::flow::show::{Customer, History, Said, Sight, Told};
 use crate::flow::status::Status;
@@ -242,7 +243,8 @@ pub(super) fn status(s: &Status) -> String {
     if s.quarantined > 0 {
         let _ = writeln!(out, "{} mails are left alone for a while: nobody knows whether they left", s.quarantined);
     }
-    for hold in &s.holds {
+    // A surge is told below, with its hold.
+    for hold in s.holds.iter().filter(|hold| hold.cause != HoldCause::Surge) {
         let on = hold.class.map(|class| class.to_string()).or_else(|| hold.component.clone());
         let (on, why) = (on.unwrap_or_else(|| hold.scope.clone()), printable(&hold.reason));
         let _ =

@@ -205,20 +205,32 @@ pub(super) async fn open_episode(tx: &mut Tx, key: &str, since: Timestamp) -> Re
 
 fn row(flood: &Flood, now: Timestamp, who: &str, because: String) -> Surge {
     Surge {
-        id: SurgeId::new(),
-        kind: flood.kind,
         component_id: Some(flood.component.id),
         component: Some(flood.component.key.clone()),
         name: Some(flood.component.name.clone()),
+        since: flood.since,
+        normal_recovered: thousandths(flood.normal_recovered),
+        ..opened(flood.kind, flood.evidence, flood.connections, now, who, because)
+    }
+}
+
+/// One that has just begun, of no component.
+fn opened(kind: Kind, evidence: Evidence, connections: i64, now: Timestamp, who: &str, because: String) -> Surge {
+    Surge {
+        id: SurgeId::new(),
+        kind,
+        component_id: None,
+        component: None,
+        name: None,
         opened_at: now,
         opened_by: who.to_owned(),
         because,
-        since: flood.since,
-        counted: flood.evidence.counted,
-        normal: thousandths(flood.evidence.normal),
-        minutes: flood.evidence.minutes,
-        normal_recovered: thousandths(flood.normal_recovered),
-        connections: flood.connections,
+        since: now,
+        counted: evidence.counted,
+        normal: thousandths(evidence.normal),
+        minutes: evidence.minutes,
+        normal_recovered: 0,
+        connections,
         episode: None,
         hold_id: None,
         stage: Stage::Holding,
@@ -280,33 +292,11 @@ pub(super) async fn suspect_reporter(
     let Suspicion { flooded, evidence, connections } = suspicion;
     let because = format!("{flooded} components are flooded at once, so our own reports are suspect: {evidence}");
     let hold = holds::put(&mut tx, HoldScope::Everything, HoldCause::Surge, &because, None, WHO).await?;
-    let surge = Surge {
-        id: SurgeId::new(),
-        kind: Kind::Reporter,
-        component_id: None,
-        component: None,
-        name: None,
-        opened_at: now,
-        opened_by: WHO.to_owned(),
-        because: because.clone(),
-        since: now,
-        counted: evidence.counted,
-        normal: thousandths(evidence.normal),
-        minutes: evidence.minutes,
-        normal_recovered: 0,
-        connections: *connections,
-        episode: None,
-        hold_id: Some(hold),
-        stage: Stage::Holding,
-        stage_at: now,
-        why: Why::Opened,
-        until: None,
-        flooding: false,
-        ended_at: None,
-    };
+    let begun = opened(Kind::Reporter, *evidence, *connections, now, WHO, because);
+    let surge = Surge { hold_id: Some(hold), ..begun };
     db::save(&mut tx, &surge).await?;
     alert::tell(&mut tx, setting, &surge, None).await?;
     tx.commit().await?;
-    tracing::error!(surge = %surge.id, "nobody is asked to act: {because}; `allclear surge` shows it");
+    tracing::error!(surge = %surge.id, "nobody is asked to act: {}; `allclear surge` shows it", surge.because);
     Ok(true)
 }
