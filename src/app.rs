@@ -1,6 +1,7 @@
 //! The application: wires the stages, the HTTP face and the signals of the operating system together.
 
 use crate::config::Config;
+use crate::flow::archive::Archive;
 use crate::flow::copies::Copies;
 use crate::flow::dispatch::{Dispatcher, Shared};
 use crate::flow::setting::{Setting, transports};
@@ -91,6 +92,7 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
         spill: Spill::new(config.dispatch.spill_file.clone()),
         dialogue: config.dispatch.dialogue.to_std(),
         watch: Default::default(),
+        archive: Arc::new(Archive::new(config.retention.archive_after)),
     };
     // Outcomes that could not be recorded go first: what they decide must not be taken for lost.
     shared.spill.merge(&store, &node.owner).await?;

@@ -4,6 +4,7 @@ use super::Fallible;
 use allclear::domain::class::{Class, Limits};
 use allclear::domain::surge::Rules;
 use allclear::domain::time::Span;
+use allclear::flow::archive::Archive;
 use allclear::flow::copies::Copies;
 use allclear::flow::dispatch::Shared;
 use allclear::flow::retry::Schedule;
@@ -63,6 +64,7 @@ pub async fn shared(url: &str, slots: usize, surge: Option<Rules>) -> Fallible<S
         spill: Spill::new(std::env::temp_dir().join(format!("bench-spill-{}", std::process::id()))),
         dialogue: Duration::from_secs(60),
         watch: Default::default(),
+        archive: Arc::new(Archive::new(None)),
     })
 }
 

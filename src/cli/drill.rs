@@ -2,6 +2,7 @@
 
 use crate::domain::class::{Class, Limits};
 use crate::domain::time::{Span, Timestamp};
+use crate::flow::archive::Archive;
 use crate::flow::copies::Copies;
 use crate::flow::dispatch::Shared;
 use crate::flow::ingest::{self, Caller, IngestError, Keyed};
@@ -116,6 +117,7 @@ impl Drill {
             spill: Spill::new(folder.join("spill")),
             dialogue: Duration::from_secs(20),
             watch: Default::default(),
+            archive: Arc::new(Archive::new(None)),
         };
         Ok(Self { sink, store, clock, worker: Worker::new(shared.clone(), &transports), setting, shared })
     }

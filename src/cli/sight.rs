@@ -163,7 +163,7 @@ fn story(out: &mut String, steps: &[Step]) {
         let name = name.map(|name| format!(" [{name}]")).unwrap_or_default();
         let shown = s.evidence.as_deref().map(|id| format!(" <- {id}")).unwrap_or_default();
         let _ = writeln!(out, "  {}  {:<10} {}{name}{shown}", s.at, s.step, printable(&s.text));
-        let of_one = !matches!(s.step, "signal" | "noticed" | "recovered" | "held" | "paused" | "suppressed");
+        let of_one = !matches!(&*s.step, "signal" | "noticed" | "recovered" | "held" | "paused" | "suppressed");
         if let Some(id) = s.delivery.filter(|_| of_one) {
             let _ = writeln!(out, "  {:>width$}  mail {id}", "", width = s.at.to_string().len() + 11);
         }
@@ -174,12 +174,15 @@ fn mails(out: &mut String, deliveries: &[Told], next: Option<Cursor>) {
     if deliveries.is_empty() {
         let _ = writeln!(out, "\nno mail{}", if next.is_some() { " on this page" } else { "" });
     }
-    for Told { row: d, explained, .. } in deliveries {
+    for Told { row: d, explained, archived_at, .. } in deliveries {
         let why = d.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
         let _ = writeln!(out, "\n{} {}: {}{why}", d.id, d.class, d.state);
         let _ = writeln!(out, "  {explained}");
         let _ = writeln!(out, "  to {} ({}): {}", d.address, d.subscriber, printable(&d.subject));
         let _ = writeln!(out, "  planned {}, due {}, decided {}", d.created_at, d.due_at, or_dash(d.decided_at));
+        if let Some(at) = archived_at {
+            let _ = writeln!(out, "  archived {at}: as it was known then");
+        }
         if let Some(id) = &d.message_id {
             let _ = writeln!(out, "  Message-ID {}", printable(id));
         }

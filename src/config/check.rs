@@ -69,6 +69,9 @@ pub(super) fn load(file: Option<&Path>, env: impl Iterator<Item = (String, Strin
             mail_copies: check
                 .number("retention.mail_copies_days", raw.retention.mail_copies_days, 45, 0..=3_650)
                 .map(|days: i64| Span::hours(days * 24))?,
+            archive_after: check
+                .number("retention.archive_after_days", raw.retention.archive_after_days, 90, 0..=3_650)
+                .map(|days: i64| (days > 0).then_some(Span::hours(days * 24)))?,
         },
     })
 }

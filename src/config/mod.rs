@@ -266,6 +266,8 @@ pub struct Templates {
 pub struct Retention {
     /// How long mails are kept as they were sent; zero keeps none.
     pub mail_copies: Span,
+    /// So long after its end a mail is moved out of the dispatchers' tables; `None`: never.
+    pub archive_after: Option<Span>,
 }
 
 /// `[recovery]`

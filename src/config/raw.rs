@@ -142,7 +142,7 @@ section!(Operators {
 
 section!(Templates { folder: Option<RelativePathBuf> });
 
-section!(Retention { mail_copies_days: Option<Whole> });
+section!(Retention { mail_copies_days: Option<Whole>, archive_after_days: Option<Whole> });
 
 crate::names!(
     /// How a relay takes mail.

@@ -50,7 +50,9 @@ fn templates_lie_beside_the_file_and_copies_are_kept_for_days() {
     assert!(config.templates.folder.unwrap().is_absolute() && config.retention.mail_copies == Span::ZERO);
     let config = with(&[("ALLCLEAR_RETENTION__MAIL_COPIES_DAYS", "7")]).unwrap();
     assert_eq!((config.templates.folder, config.retention.mail_copies), (None, Span::hours(7 * 24)));
-    assert_eq!(with(&[]).unwrap().retention.mail_copies, Span::hours(45 * 24));
+    let kept = with(&[]).unwrap().retention;
+    assert_eq!((kept.mail_copies, kept.archive_after), (Span::hours(45 * 24), Some(Span::hours(90 * 24))));
+    assert_eq!(file("[retention]\narchive_after_days = 0\n", &[]).unwrap().retention.archive_after, None);
     assert_eq!(refused("[retention]\nmail_copies_days = 4000").0, "retention.mail_copies_days");
 }
 

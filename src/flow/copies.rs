@@ -9,7 +9,7 @@ use crate::domain::delivery::{HandOver, State};
 use crate::domain::id::DeliveryId;
 use crate::domain::time::{Span, Timestamp};
 use crate::store::copies::{self, MailCopy};
-use crate::store::{Store, StoreError, Tx, lanes};
+use crate::store::{Store, StoreError, Tx, archive, lanes};
 use crate::template::context::Mail;
 use crate::template::{Reader, Templates};
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
@@ -187,7 +187,14 @@ impl Copies {
 /// # Errors
 /// When it was not sent, when no copy is kept, when the copy does not match its hash, when the database fails.
 pub async fn mail(tx: &mut Tx, id: DeliveryId) -> Result<ExactMail, MailError> {
-    let found = copies::stored(tx, id).await?.ok_or(MailError::Unknown)?;
+    let Some(found) = copies::stored(tx, id).await? else {
+        // What was put away had lost its copy before.
+        return Err(match archive::state(tx, id).await? {
+            None => MailError::Unknown,
+            Some(State::Accepted | State::Unknown) => MailError::Removed,
+            Some(state) => MailError::NotSent(state),
+        });
+    };
     let (Some(deflated), Some(sha256), Some(outcome), Some(at)) =
         (found.bytes, found.sha256, found.outcome, found.stored_at)
     else {

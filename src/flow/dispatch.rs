@@ -6,6 +6,7 @@
 mod outcomes;
 mod way;
 
+use super::archive::Archive;
 use super::claim::{Claimed, claim, open_lanes};
 use super::copies::Copies;
 use super::floors::Floors;
@@ -66,6 +67,8 @@ pub struct Shared {
     pub dialogue: Duration,
     /// When this process last looked for surges.
     pub watch: Watch,
+    /// Puts away what is long over.
+    pub archive: Arc<Archive>,
 }
 
 /// The dispatcher of a group of slots of one stream.

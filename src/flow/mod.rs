@@ -12,6 +12,7 @@
 
 mod addressing;
 pub mod alert;
+pub mod archive;
 pub mod audience;
 pub mod bulk;
 pub mod caught;

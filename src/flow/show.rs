@@ -10,6 +10,7 @@ use crate::domain::id::{
     ComponentId, ConnectionId, DeliveryId, IncidentId, NoticeId, RecoveryId, SignalId, SubscriberId, SurgeId,
 };
 use crate::domain::time::Timestamp;
+use crate::store::archive::{self, Document};
 use crate::store::browse::{self, Delivery};
 use crate::store::evidence::{self, Evidence};
 use crate::store::recover::{self, Progress};
@@ -21,7 +22,8 @@ use crate::store::subjects::{
 use crate::store::suppressions::{self, Suppression};
 use crate::store::surge::{self, Surge};
 use crate::store::{StoreError, Tx};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use std::cmp::Reverse;
 use std::collections::HashSet;
 
 /// The most rows of a page.
@@ -91,7 +93,7 @@ pub struct History {
 }
 
 /// A delivery in words.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Told {
     /// The delivery.
     #[serde(flatten)]
@@ -99,8 +101,11 @@ pub struct Told {
     /// Where it stands and why.
     pub explained: String,
     /// What happened to it, oldest first.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<Step>,
+    /// Since when it is archived: it says what was known of it then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archived_at: Option<Timestamp>,
 }
 
 /// A notice, and why it mailed nobody.
@@ -334,8 +339,31 @@ pub async fn told(
         explained: explained(row.state, row.reason),
         steps: if with_steps { steps(&row, &evidence, now) } else { Vec::new() },
         row,
+        archived_at: None,
     });
-    Ok(told.collect())
+    let mut told: Vec<_> = told.collect();
+    let live: HashSet<_> = told.iter().map(|told| told.row.id).collect();
+    let gone: Vec<_> = of.iter().filter(|id| !live.contains(*id)).copied().collect();
+    if !gone.is_empty() {
+        told.extend(put_away(tx, &gone, with_steps).await?);
+        told.sort_unstable_by_key(|told| Reverse((told.row.created_at, told.row.id)));
+    }
+    Ok(told)
+}
+
+/// The same of those that were put away.
+async fn put_away(tx: &mut Tx, of: &[DeliveryId], with_steps: bool) -> Result<Vec<Told>, StoreError> {
+    let read = |kept: Document| {
+        let told: Told = serde_json::from_str(&kept.document).map_err(|e| StoreError::Corrupt {
+            table: "archived_delivery",
+            column: "document",
+            row: kept.id.to_string(),
+            what: e.to_string(),
+        })?;
+        let steps = if with_steps { told.steps } else { Vec::new() };
+        Ok(Told { archived_at: Some(kept.archived_at), steps, ..told })
+    };
+    archive::documents(tx, of).await?.into_iter().map(read).collect()
 }
 
 fn explained(state: State, reason: Option<Reason>) -> String {
@@ -371,7 +399,7 @@ fn timeline(connections: &[History], suppressed: Option<&Suppression>, deliverie
     // A signal, a recovery or a hold is one event, however many mails it touched.
     let mut once = HashSet::new();
     let shared = ["signal", "noticed", "recovered", "held", "paused"];
-    steps.retain(|step| !shared.contains(&step.step) || once.insert(step.evidence.clone()));
+    steps.retain(|step| !shared.contains(&&*step.step) || once.insert(step.evidence.clone()));
     steps.sort_by_key(|step| step.at);
     steps
 }

@@ -7,15 +7,16 @@ use crate::domain::id::DeliveryId;
 use crate::domain::time::Timestamp;
 use crate::store::browse::Delivery;
 use crate::store::evidence::{Evidence, OfHold};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 /// One step.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// When.
     pub at: Timestamp,
     /// What: `noticed`, `planned`, `recovered`, `held`, `paused`, `waits`, `tried`, `corrected`, `resent`, or the state it ended in.
-    pub step: &'static str,
+    pub step: Cow<'static, str>,
     /// The delivery.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delivery: Option<DeliveryId>,
@@ -35,7 +36,7 @@ pub struct Step {
 impl Step {
     /// A step that is about no delivery alone.
     pub fn new(at: Timestamp, step: &'static str, text: String) -> Self {
-        Self { at, step, delivery: None, rule: None, reason: None, evidence: None, text }
+        Self { at, step: step.into(), delivery: None, rule: None, reason: None, evidence: None, text }
     }
 
     fn because(self, reason: Option<Reason>) -> Self {

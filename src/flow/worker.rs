@@ -123,7 +123,7 @@ pub async fn plan_all(shared: &Shared) -> Result<bool, StoreError> {
 }
 
 /// Looks after surges, sweeps recoveries, takes back what vanished workers held, ends quarantines, looks after deadlines, removes old
-/// copies; whether there was anything.
+/// copies, puts away what is over; whether there was anything.
 ///
 /// # Errors
 /// When the database fails.
@@ -133,6 +133,7 @@ pub async fn recover_all(shared: &Shared) -> Result<bool, StoreError> {
     while shared.copies.sweep(store).await? {
         progress = true;
     }
+    progress |= shared.archive.page(store, setting).await?;
     if !recover::anything(&mut store.read().await?).await? {
         return Ok(progress);
     }

@@ -8,7 +8,7 @@ use crate::domain::delivery::{HandOver, Reason, Rule, State};
 use crate::domain::id::{ComponentId, ConnectionId, DeliveryId, IncidentId, NoticeId, SignalId, SubscriberId};
 use crate::domain::reply::ReplyKind;
 use crate::domain::time::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
 statements! {
@@ -50,8 +50,13 @@ macro_rules! row {
 }
 pub(super) use row;
 
-row!(/** What a delivery names. */ Item {
-    /** The delivery. */ #[serde(skip)] delivery_id: DeliveryId,
+/// Of which delivery a row is, is not written beside it.
+const fn nobody() -> DeliveryId {
+    DeliveryId(uuid::Uuid::nil())
+}
+
+row!(/** What a delivery names. */ #[derive(Deserialize)] Item {
+    /** The delivery. */ #[serde(skip, default = "nobody")] delivery_id: DeliveryId,
     /** The component. */ component_id: ComponentId,
     /** Its key. */ component: String,
     /** Its name. */ component_name: String,
@@ -65,8 +70,8 @@ row!(/** What a delivery names. */ Item {
     /** Why it was left out of the mail. */ dropped: Option<String>,
 });
 
-row!(/** One try to hand a delivery to the relay. */ Attempt {
-    /** The delivery. */ #[serde(skip)] delivery_id: DeliveryId,
+row!(/** One try to hand a delivery to the relay. */ #[derive(Deserialize)] Attempt {
+    /** The delivery. */ #[serde(skip, default = "nobody")] delivery_id: DeliveryId,
     /** When it ended. */ ended_at: Timestamp,
     /** How. */ outcome: HandOver,
     /** The reply code. */ code: Option<i64>,
@@ -75,7 +80,7 @@ row!(/** One try to hand a delivery to the relay. */ Attempt {
     /** The relay's words. */ reply: Option<String>,
 });
 
-row!(/** A delivery. */ Delivery {
+row!(/** A delivery. */ #[derive(Deserialize)] Delivery {
     /** Its id. */ id: DeliveryId,
     /** What it is for. */ class: Class,
     /** Where it stands. */ state: State,

@@ -11,6 +11,7 @@ pub mod open;
 mod types;
 
 pub mod alerts;
+pub mod archive;
 pub mod audience;
 pub mod audit;
 pub mod browse;
@@ -60,6 +61,7 @@ pub use seam::{Sql, Tx};
 pub fn statements() -> Vec<Sql> {
     [
         alerts::ALL,
+        archive::ALL,
         audience::ALL,
         audit::ALL,
         browse::ALL,

@@ -29,12 +29,12 @@ const IDS_OF_ACCEPTED: usize = 4;
 const SHORTEST_ID: usize = 6;
 
 macro_rules! candidates {
-    ($from:literal, $at:literal, $id:literal, $which:literal) => {
+    ($items:literal, $from:literal, $at:literal, $id:literal, $which:literal) => {
         Sql::same(concat!(
             "SELECT d.created_at, d.id,
                 d.subscriber_id = COALESCE($6, d.subscriber_id) AND d.class = COALESCE($7, d.class) AND d.state = COALESCE($8, d.state)
                 AND COALESCE(d.incident_id = $9, $9 IS NULL) AND COALESCE(d.notice_id = $10, $10 IS NULL)
-                AND (COALESCE($11, d.id) = d.id OR EXISTS (SELECT 1 FROM delivery_item i WHERE i.delivery_id = d.id AND i.connection_id = $11))
+                AND (COALESCE($11, d.id) = d.id OR EXISTS (SELECT 1 FROM ", $items, " i WHERE i.delivery_id = d.id AND i.connection_id = $11))
                 AND (COALESCE($12, '') = '' OR COALESCE(d.address, (SELECT s.address FROM subscriber s WHERE s.id = d.subscriber_id)) = $12)
                 AND (COALESCE($13, '') = '' OR EXISTS (SELECT 1 FROM reply_word w WHERE w.word = $13 AND w.created_at = d.created_at AND w.delivery_id = d.id))
                 AND (COALESCE($14, '') = '' OR EXISTS (SELECT 1 FROM reply_word w WHERE w.word = $14 AND w.created_at = d.created_at AND w.delivery_id = d.id))
@@ -45,31 +45,48 @@ macro_rules! candidates {
              ORDER BY ", $at, " DESC, ", $id, " DESC LIMIT $5"
         ))
     };
-    ($which:literal) => { candidates!("delivery d", "d.created_at", "d.id", $which) };
+    ($which:literal) => { candidates!("delivery_item", "delivery d", "d.created_at", "d.id", $which) };
+}
+
+macro_rules! archived {
+    ($which:literal) => {
+        candidates!("archived_item", "archived_delivery d", "d.created_at", "d.id", $which)
+    };
 }
 
 statements! {
     BY_MESSAGE_ID = candidates!("d.message_id = $1");
+    ARCHIVED_BY_MESSAGE_ID = archived!("d.message_id = $1");
     // To whom it went; what has not been sent goes to whom the address belongs now.
     BY_ADDRESS = candidates!(
         "d.id IN (SELECT a.id FROM delivery a WHERE a.address = $1 UNION ALL
             SELECT a.id FROM subscriber s JOIN delivery a ON a.subscriber_id = s.id WHERE s.address = $1 AND a.address IS NULL)"
     );
+    ARCHIVED_BY_ADDRESS = archived!("d.address = $1");
     BY_CONNECTION = candidates!("d.id IN (SELECT n.delivery_id FROM delivery_item n WHERE n.connection_id = $1)");
+    ARCHIVED_BY_CONNECTION = archived!("d.id IN (SELECT n.delivery_id FROM archived_item n WHERE n.connection_id = $1)");
     BY_SUBSCRIBER = candidates!("d.subscriber_id = $1");
+    ARCHIVED_BY_SUBSCRIBER = archived!("d.subscriber_id = $1");
     BY_WORD = candidates!(
-        "reply_word r JOIN delivery d ON d.id = r.delivery_id", "r.created_at", "r.delivery_id", "r.word = $1"
+        "delivery_item", "reply_word r JOIN delivery d ON d.id = r.delivery_id", "r.created_at", "r.delivery_id", "r.word = $1"
+    );
+    ARCHIVED_BY_WORD = candidates!(
+        "archived_item", "reply_word r JOIN archived_delivery d ON d.id = r.delivery_id", "r.created_at", "r.delivery_id", "r.word = $1"
     );
     BY_NOTICE = candidates!("d.notice_id = $1");
+    ARCHIVED_BY_NOTICE = archived!("d.notice_id = $1");
     BY_INCIDENT = candidates!("d.incident_id = $1");
+    ARCHIVED_BY_INCIDENT = archived!("d.incident_id = $1");
     BY_STATE = candidates!("d.state = $1 AND d.state NOT IN ('queued', 'sending', 'accepted')");
+    ARCHIVED_BY_STATE = archived!("d.state = $1");
     ON_THE_WIRE = candidates!("d.state = $1 AND d.state = 'sending'");
     // The whole of a short queue: the limit keeps the planners from another way.
     WAITING = candidates!(
-        "(SELECT * FROM delivery WHERE state = 'queued' AND state = $1 ORDER BY lane_id, due_at, id LIMIT 5001) AS d",
+        "delivery_item", "(SELECT * FROM delivery WHERE state = 'queued' AND state = $1 ORDER BY lane_id, due_at, id LIMIT 5001) AS d",
         "d.created_at", "d.id", "TRUE"
     );
     BY_CLASS = candidates!("lower(d.class) = $1");
+    ARCHIVED_BY_CLASS = archived!("lower(d.class) = $1");
     QUEUE_UP_TO = Sql::same(
         "SELECT COUNT(*) FROM (SELECT 1 FROM delivery WHERE state = 'queued' ORDER BY lane_id, due_at, id LIMIT $1) AS few",
     );
@@ -189,7 +206,7 @@ pub async fn deliveries(tx: &mut Tx, of: &Filter, after: Cursor, limit: usize) -
     }
 }
 
-/// The next rows of the narrowest index.
+/// The next rows of the narrowest index, of what is worked on and of what was put away.
 async fn chunk(
     tx: &mut Tx,
     of: &Filter,
@@ -197,82 +214,98 @@ async fn chunk(
     size: usize,
     short: bool,
 ) -> Result<Vec<Candidate>, StoreError> {
+    let page = Page { of, after, size };
     if let Some(id) = &of.message_id {
-        return strand(tx, BY_MESSAGE_ID, id.as_str(), of, after, size).await;
+        return page.both(tx, (BY_MESSAGE_ID, ARCHIVED_BY_MESSAGE_ID), id.as_str()).await;
     }
     if let Some(id) = of.connection {
-        return strand(tx, BY_CONNECTION, id, of, after, size).await;
+        return page.both(tx, (BY_CONNECTION, ARCHIVED_BY_CONNECTION), id).await;
     }
     if let Some(id) = of.subscriber {
-        return strand(tx, BY_SUBSCRIBER, id, of, after, size).await;
+        return page.both(tx, (BY_SUBSCRIBER, ARCHIVED_BY_SUBSCRIBER), id).await;
     }
     if let Some(address) = &of.address {
-        return strand(tx, BY_ADDRESS, address.as_str(), of, after, size).await;
+        return page.both(tx, (BY_ADDRESS, ARCHIVED_BY_ADDRESS), address.as_str()).await;
     }
     // The longest word is most probably the rarest.
     if let Some(word) = of.words.iter().max_by_key(|word| word.len()) {
-        return strand(tx, BY_WORD, word.as_str(), of, after, size).await;
+        return page.both(tx, (BY_WORD, ARCHIVED_BY_WORD), word.as_str()).await;
     }
     if let Some(id) = of.notice {
-        return strand(tx, BY_NOTICE, id, of, after, size).await;
+        return page.both(tx, (BY_NOTICE, ARCHIVED_BY_NOTICE), id).await;
     }
-    let few = match of.state {
-        Some(State::Sending) => Some(ON_THE_WIRE),
-        Some(State::Queued) => short.then_some(WAITING),
+    match of.state {
+        Some(State::Sending) => return page.strand(tx, ON_THE_WIRE, State::Sending).await,
+        Some(State::Queued) if short => return page.strand(tx, WAITING, State::Queued).await,
         // Of an incident most mails may be folded or withdrawn: its own index is at least as narrow.
-        Some(State::Accepted) | None => None,
-        Some(State::Folded | State::Withdrawn) if of.incident.is_some() => None,
-        Some(_) => Some(BY_STATE),
-    };
-    if let (Some(sql), Some(state)) = (few, of.state) {
-        return strand(tx, sql, state, of, after, size).await;
+        Some(State::Queued | State::Accepted) | None => {}
+        Some(State::Folded | State::Withdrawn) if of.incident.is_some() => {}
+        Some(state) => return page.both(tx, (BY_STATE, ARCHIVED_BY_STATE), state).await,
     }
     if let Some(id) = of.incident {
-        return strand(tx, BY_INCIDENT, id, of, after, size).await;
+        return page.both(tx, (BY_INCIDENT, ARCHIVED_BY_INCIDENT), id).await;
     }
     let mut rows = Vec::new();
     for class in Class::ALL.iter().filter(|class| of.class.is_none_or(|asked| asked == **class)) {
-        rows.extend(strand(tx, BY_CLASS, *class, of, after, size).await?);
+        rows.extend(page.both(tx, (BY_CLASS, ARCHIVED_BY_CLASS), *class).await?);
     }
-    rows.sort_unstable_by_key(|row| std::cmp::Reverse((row.created_at, row.id)));
-    rows.truncate(size);
-    Ok(rows)
+    Ok(page.newest(rows))
 }
 
-/// Rows of one index, newest first, each with whether the whole filter fits it.
-async fn strand<'k, K>(
-    tx: &mut Tx,
-    sql: Sql,
-    key: K,
+/// What a page is to hold.
+#[derive(Clone, Copy)]
+struct Page<'k> {
     of: &'k Filter,
     after: Cursor,
     size: usize,
-) -> Result<Vec<Candidate>, StoreError>
-where
-    K: 'k + Send + Encode<'k, Sqlite> + Type<Sqlite> + Encode<'k, Postgres> + Type<Postgres>,
-{
-    let word = |n: usize| of.words.get(n).map(String::as_str);
-    rows!(
-        tx,
-        Candidate,
-        sql,
-        key,
-        after.at,
-        after.id,
-        of.from.unwrap_or_default(),
-        i64::try_from(size).unwrap_or(i64::MAX),
-        of.subscriber,
-        of.class,
-        of.state,
-        of.incident,
-        of.notice,
-        of.connection,
-        of.address.as_deref(),
-        word(0),
-        word(1),
-        word(2),
-        word(3)
-    )
+}
+
+impl<'k> Page<'k> {
+    /// Rows of one index of each of the two tables, newest first.
+    async fn both<K>(self, tx: &mut Tx, (live, archived): (Sql, Sql), key: K) -> Result<Vec<Candidate>, StoreError>
+    where
+        K: 'k + Copy + Send + Encode<'k, Sqlite> + Type<Sqlite> + Encode<'k, Postgres> + Type<Postgres>,
+    {
+        let mut rows = self.strand(tx, live, key).await?;
+        rows.extend(self.strand(tx, archived, key).await?);
+        Ok(self.newest(rows))
+    }
+
+    fn newest(self, mut rows: Vec<Candidate>) -> Vec<Candidate> {
+        rows.sort_unstable_by_key(|row| std::cmp::Reverse((row.created_at, row.id)));
+        rows.truncate(self.size);
+        rows
+    }
+
+    /// Rows of one index, newest first, each with whether the whole filter fits it.
+    async fn strand<K>(self, tx: &mut Tx, sql: Sql, key: K) -> Result<Vec<Candidate>, StoreError>
+    where
+        K: 'k + Send + Encode<'k, Sqlite> + Type<Sqlite> + Encode<'k, Postgres> + Type<Postgres>,
+    {
+        let Self { of, after, size } = self;
+        let word = |n: usize| of.words.get(n).map(String::as_str);
+        rows!(
+            tx,
+            Candidate,
+            sql,
+            key,
+            after.at,
+            after.id,
+            of.from.unwrap_or_default(),
+            i64::try_from(size).unwrap_or(i64::MAX),
+            of.subscriber,
+            of.class,
+            of.state,
+            of.incident,
+            of.notice,
+            of.connection,
+            of.address.as_deref(),
+            word(0),
+            word(1),
+            word(2),
+            word(3)
+        )
+    }
 }
 
 /// Keeps the words of replies, to find their deliveries by.

@@ -65,10 +65,12 @@ statements! {
          FROM notice WHERE incident_id = $1 ORDER BY revision DESC LIMIT $2",
     );
     INCIDENT_MAILS = super::Sql::same(
-        "SELECT class, state, COUNT(*) AS mails FROM delivery WHERE incident_id = $1 GROUP BY class, state ORDER BY class, state",
+        "SELECT class, state, COUNT(*) AS mails FROM (SELECT class, state FROM delivery WHERE incident_id = $1
+            UNION ALL SELECT class, state FROM archived_delivery WHERE incident_id = $1) AS d GROUP BY class, state ORDER BY class, state",
     );
     NOTICE_MAILS = super::Sql::same(
-        "SELECT class, state, COUNT(*) AS mails FROM delivery WHERE notice_id = $1 GROUP BY class, state ORDER BY class, state",
+        "SELECT class, state, COUNT(*) AS mails FROM (SELECT class, state FROM delivery WHERE notice_id = $1
+            UNION ALL SELECT class, state FROM archived_delivery WHERE notice_id = $1) AS d GROUP BY class, state ORDER BY class, state",
     );
     COMPONENTS_OF = super::Sql::same(
         "SELECT k.key, k.name, i.status, i.changed_at FROM incident_component i JOIN component k ON k.id = i.component_id

@@ -8,6 +8,7 @@ mod support;
 mod table;
 
 mod age;
+mod archive;
 mod audience;
 mod away;
 mod connections;

@@ -3,6 +3,7 @@
 
 use allclear::domain::class::{Class, Limits};
 use allclear::domain::time::{Span, Timestamp};
+use allclear::flow::archive::Archive;
 use allclear::flow::copies::Copies;
 use allclear::flow::dispatch::Shared;
 use allclear::flow::ingest::{self, Answer, Caller, IngestError, Keyed};
@@ -187,6 +188,7 @@ impl World {
             spill: Spill::new(folder.path().join("spill")),
             dialogue: Duration::from_secs(20),
             watch: Default::default(),
+            archive: Arc::new(Archive::new(Some(Span::hours(90 * 24)))),
         };
         let worker = Worker::new(shared.clone(), &transports);
         let folder = Arc::new(folder);

@@ -35,6 +35,8 @@ crate::names!(
 pub enum Refusal {
     /// There is no such delivery.
     Unknown,
+    /// It was put away, being long over.
+    Archived,
     /// It is no longer true, for the gate's reason.
     Stale(Reason),
     /// It was taken back, and nothing else is true.
@@ -59,6 +61,7 @@ impl Refusal {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Unknown => "unknown",
+            Self::Archived => "archived",
             Self::Stale(reason) | Self::Corrected(reason) | Self::Unwanted(reason) => reason.as_str(),
             Self::Suppressed => "suppressed",
             Self::JustLeft => "left_minutes_ago",
@@ -80,6 +83,7 @@ impl Refusal {
                 "it is no longer true; force, with a reason, sends the newest update of the incident instead"
             }
             (Self::Unknown, _) => "`allclear show` lists the deliveries of a customer, with their ids",
+            (Self::Archived, _) => "it was put away, being long over: write a free notice to the customer",
             (Self::Corrected(_), _) => "it was taken back already: resend the correction, if that did not arrive",
             (Self::Stale(_), _) => "it is no longer true, and nothing is owed instead",
             (Self::Unwanted(_), _) => "force it with a reason, if the recipient asks for it now",

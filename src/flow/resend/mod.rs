@@ -16,7 +16,7 @@ use crate::domain::id::{DeliveryId, LaneId};
 use crate::store::plan::{Fence, NewItem};
 use crate::store::recover::{self, Touched};
 use crate::store::resend::{self as db, Copies, Key, Known, NewResend, Newest, Present};
-use crate::store::{StoreError, Tx, journal, plan};
+use crate::store::{StoreError, Tx, archive, journal, plan};
 use decide::{Asked, Decision, Instead, Refusal, What, decide};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -79,7 +79,8 @@ pub async fn page(
     let mut outcomes = Vec::new();
     for id in of {
         let Some((known, asked)) = facts.asked.get(id) else {
-            outcomes.push(refused(*id, Refusal::Unknown, None));
+            let archived = archive::state(tx, *id).await?.is_some();
+            outcomes.push(refused(*id, if archived { Refusal::Archived } else { Refusal::Unknown }, None));
             continue;
         };
         let key = (known.cause_id, known.subscriber_id);

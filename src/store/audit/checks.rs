@@ -125,13 +125,16 @@ statements! {
     );
     PLANNED_NOBODY = crate::store::Sql::same(
         "SELECT p.id, 'planning work of kind ' || p.kind || ' ended as planned, and no delivery tells of it'
-         FROM plan p LEFT JOIN (SELECT DISTINCT notice_id FROM delivery WHERE notice_id IS NOT NULL) n ON n.notice_id = p.notice_id
+         FROM plan p LEFT JOIN (SELECT notice_id FROM delivery WHERE notice_id IS NOT NULL
+            UNION SELECT notice_id FROM archived_delivery WHERE notice_id IS NOT NULL) n ON n.notice_id = p.notice_id
          WHERE p.outcome = 'planned' AND CASE p.kind
             WHEN 'notice' THEN n.notice_id IS NULL
             WHEN 'failure' THEN NOT EXISTS (SELECT 1 FROM delivery_item i
                 WHERE i.connection_id = p.connection_id AND i.episode = p.episode AND i.corrects_id IS NULL)
+                AND NOT EXISTS (SELECT 1 FROM archived_item a WHERE a.connection_id = p.connection_id AND a.episode = p.episode)
             ELSE NOT EXISTS (SELECT 1 FROM delivery d JOIN delivery_item i ON i.delivery_id = d.id
-                WHERE d.class = 'all_clear' AND i.component_id = p.component_id AND d.created_at >= p.created_at) END
+                WHERE d.class = 'all_clear' AND i.component_id = p.component_id AND d.created_at >= p.created_at)
+                AND NOT EXISTS (SELECT 1 FROM archived_delivery a WHERE lower(a.class) = 'all_clear' AND a.created_at >= p.created_at) END
          ORDER BY p.id LIMIT $1",
     );
     STALE_SENDING = crate::store::Sql::same(
