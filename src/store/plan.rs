@@ -20,16 +20,17 @@ statements! {
     // says which: ids carry the time of the node that made them, and clocks differ.
     NEXT = locking!(
         "SELECT p.id, p.kind, p.matter_id, p.notice_id, p.component_id, p.cursor_list, p.cursor_id, p.created_at FROM plan p
-         WHERE p.kind IN ('notice', 'component_up') AND p.done_at IS NULL AND NOT EXISTS (SELECT 1 FROM plan q
-            WHERE q.matter_id = p.matter_id AND q.done_at IS NULL AND q.kind <> 'failure' AND (q.created_at, q.id) < (p.created_at, p.id) AND q.kind IN ('notice', 'component_up'))
+         WHERE p.kind <> 'failure' AND p.done_at IS NULL AND NOT EXISTS (SELECT 1 FROM plan q
+            WHERE q.matter_id = p.matter_id AND q.done_at IS NULL AND q.kind <> 'failure' AND (q.created_at, q.id) < (p.created_at, p.id))
          ORDER BY p.id LIMIT 1",
         "FOR NO KEY UPDATE SKIP LOCKED"
     );
     ANYTHING_TO_PLAN = super::Sql::same(
-        "SELECT CAST(CASE WHEN EXISTS (SELECT 1 FROM plan WHERE done_at IS NULL) THEN 1 ELSE 0 END AS BIGINT)",
+        "SELECT CAST(CASE WHEN EXISTS (SELECT 1 FROM plan WHERE kind = 'failure' AND done_at IS NULL)
+            OR EXISTS (SELECT 1 FROM plan WHERE kind <> 'failure' AND done_at IS NULL) THEN 1 ELSE 0 END AS BIGINT)",
     );
     MOVE_CURSOR = super::Sql::same("UPDATE plan SET cursor_list = $2, cursor_id = $3 WHERE id = $1");
-    FINISH = over_rows!(
+    FINISH = over_few_rows!(
         "UPDATE plan SET done_at = j.at, outcome = j.outcome FROM", [id uuid, at bigint, outcome text],
         "WHERE plan.id = j.id AND plan.done_at IS NULL"
     );
