@@ -125,9 +125,11 @@ impl Session {
             Way::Smtp(dialogue) => dialogue.finish(text).await,
             Way::Maildir(maildir) => Ok(End { outcome: maildir.write(mail).await, in_step: true }),
         };
-        // Where the relay did not ask for the mail, it ends in an error.
-        self.wrote = done.is_ok();
+        // Where the relay did not ask for the mail, it ends in an error; where it spoke again before it had any, or the
+        // disk took none, nothing was handed over.
+        let asked = done.is_ok();
         let (Ok(end) | Err(end)) = done;
+        self.wrote = asked && !matches!(end.outcome, Outcome::NotHandedOver { .. });
         self.envelope = None;
         self.sent += 1;
         self.used = tokio::time::Instant::now();

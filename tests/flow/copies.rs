@@ -18,6 +18,7 @@ on_both! {
     every_class_is_kept_as_the_relay_got_it;
     what_the_relay_refused_is_kept_when_it_saw_it;
     what_nobody_can_know_about_is_kept;
+    a_relay_that_speaks_again_before_the_mail_has_none_of_it;
     the_accepted_bytes_stay;
     a_copy_waits_in_the_spill_file_with_its_outcome;
     copies_go_by_age_and_what_they_were_made_of_with_them;
@@ -167,6 +168,21 @@ fn late(w: &World, id: DeliveryId, mail: &[u8], hand_over: HandOver) -> Settled 
         tells: false,
         copy: w.shared.copies.of("free", mail),
     }
+}
+
+/// It asks for the mail and ends the session before it has any: what would then be recorded is no copy.
+async fn a_relay_that_speaks_again_before_the_mail_has_none_of_it(on: On) {
+    let bye = "354 go ahead\r\n421 4.3.2 on second thoughts, good-bye";
+    let script = Script::default().answering(move |at, _, nth| {
+        (at == Phase::Data && nth == 1).then(|| Answer { at, act: Act::CloseAfterReply(bye.to_owned()) })
+    });
+    let mut w = world(on, script).await;
+    free(&w, &["ann", "zoe"]).await;
+    w.settle().await;
+    assert_eq!(w.deliveries().await, ["free accepted", "free accepted"]);
+    assert_eq!(assert_kept_as_received(&w).await.len(), 2);
+    let tries = "SELECT CAST(COUNT(*) AS TEXT) FROM attempt WHERE outcome = 'not_handed_over'";
+    assert_eq!(count(&w, tries).await, 2);
 }
 
 async fn the_accepted_bytes_stay(on: On) {
