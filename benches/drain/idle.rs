@@ -52,7 +52,8 @@ fn serve(place: &Place, port: u16) -> Fallible<Served> {
     let stream = "from = \"Example <status@example.com>\"\nrelay = \"main\"\n";
     let config = format!(
         "[http]\nlisten = \"127.0.0.1:0\"\n\n[mail]\ndomain = \"example.com\"\n\n{relay}\n\
-         [streams.account]\n{stream}\n[streams.incidents]\n{stream}"
+         [streams.account]\n{stream}\n[streams.incidents]\n{stream}\n\
+         [limits.free]\ndaily_mails = 0\n"
     );
     std::fs::write(folder.join("allclear.toml"), config)?;
     let mut child = command(place, &folder, &["serve"]).stderr(Stdio::piped()).spawn()?;

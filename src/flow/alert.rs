@@ -107,6 +107,7 @@ async fn mail(tx: &mut Tx, address: &str, surge: &Surge, reason: Why) -> Result<
         kind: surge.kind,
         component: surge.name.clone(),
         because: surge.because.clone(),
+        reported: surge.reported,
         since: surge.since,
         opened_at: surge.opened_at,
         connections: surge.connections,

@@ -69,6 +69,8 @@ fn nature(mail: &Mail) -> (Class, Matter) {
         Mail::ActionRequired(m) => (Class::ActionRequired, Matter::Connections { component: m.component.clone() }),
         Mail::Correction(m) => (Class::Correction, Matter::Connections { component: m.component.clone() }),
         Mail::Free(m) => (Class::Free, Matter::Notice { subject: m.subject.clone() }),
-        Mail::Surge(m) => (Class::Free, Matter::Surge { kind: m.kind, component: m.component.clone() }),
+        Mail::Surge(m) => {
+            (Class::Free, Matter::Surge { kind: m.kind, component: m.component.clone(), reported: m.reported })
+        }
     }
 }

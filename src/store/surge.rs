@@ -9,19 +9,19 @@ use serde::Serialize;
 statements! {
     OPEN_SURGES = super::Sql::same(
         "SELECT s.id, s.kind, s.component_id, k.key AS component, k.name, s.opened_at, s.opened_by, s.because, s.since, s.counted, s.normal,
-            s.minutes, s.normal_recovered, s.connections, s.episode, s.hold_id, s.stage, s.stage_at, s.why, s.until, s.flooding, s.ended_at
+            s.minutes, s.normal_recovered, s.connections, s.episode, s.hold_id, s.stage, s.stage_at, s.why, s.until, s.flooding, s.reported, s.ended_at
          FROM surge s LEFT JOIN component k ON k.id = s.component_id
          WHERE s.ended_at IS NULL ORDER BY s.opened_at, s.id",
     );
     SURGE = locking!(
         "SELECT s.id, s.kind, s.component_id, k.key AS component, k.name, s.opened_at, s.opened_by, s.because, s.since, s.counted, s.normal,
-            s.minutes, s.normal_recovered, s.connections, s.episode, s.hold_id, s.stage, s.stage_at, s.why, s.until, s.flooding, s.ended_at
+            s.minutes, s.normal_recovered, s.connections, s.episode, s.hold_id, s.stage, s.stage_at, s.why, s.until, s.flooding, s.reported, s.ended_at
          FROM surge s LEFT JOIN component k ON k.id = s.component_id WHERE s.id = $1",
         "FOR NO KEY UPDATE OF s"
     );
     SURGES = super::Sql::same(
         "SELECT s.id, s.kind, s.component_id, k.key AS component, k.name, s.opened_at, s.opened_by, s.because, s.since, s.counted, s.normal,
-            s.minutes, s.normal_recovered, s.connections, s.episode, s.hold_id, s.stage, s.stage_at, s.why, s.until, s.flooding, s.ended_at
+            s.minutes, s.normal_recovered, s.connections, s.episode, s.hold_id, s.stage, s.stage_at, s.why, s.until, s.flooding, s.reported, s.ended_at
          FROM surge s LEFT JOIN component k ON k.id = s.component_id
          WHERE s.opened_at < $1 AND (CAST($2 AS UUID) IS NULL OR s.component_id = $2) ORDER BY s.opened_at DESC, s.id DESC LIMIT $3",
     );
@@ -30,8 +30,8 @@ statements! {
     );
     SAVE_SURGE = super::Sql::same(
         "INSERT INTO surge (id, kind, component_id, opened_at, opened_by, because, since, counted, normal, minutes, normal_recovered,
-            connections, episode, hold_id, stage, stage_at, why, until, flooding, ended_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
+            connections, episode, hold_id, stage, stage_at, why, until, flooding, reported, ended_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)
          ON CONFLICT (id) DO UPDATE SET episode = excluded.episode, hold_id = excluded.hold_id, stage = excluded.stage,
             stage_at = excluded.stage_at, why = excluded.why, until = excluded.until, flooding = excluded.flooding,
             ended_at = excluded.ended_at",
@@ -127,6 +127,8 @@ pub struct Surge {
     /// Connections failed in floods when the release began.
     #[serde(skip)]
     pub flooding: bool,
+    /// A source said that the component is down: what ends is the waiting, not the outage.
+    pub reported: bool,
     /// When it was over.
     pub ended_at: Option<Timestamp>,
 }
@@ -195,6 +197,7 @@ pub async fn save(tx: &mut Tx, s: &Surge) -> Result<(), StoreError> {
         s.why,
         s.until,
         s.flooding,
+        s.reported,
         s.ended_at
     )
     .map(drop)

@@ -26,6 +26,10 @@ statements! {
             GROUP BY component_id HAVING SUM(CASE WHEN minute > $1 THEN failed ELSE 0 END) >= $3 OR SUM(failed_slow) >= $4) AS t
             ON t.component_id = k.id WHERE k.down_since IS NULL ORDER BY k.id",
     );
+    LONG_DOWN = super::Sql::same(
+        "SELECT k.id, k.key, k.name, k.created_at FROM component k WHERE k.down_since <= $1 AND NOT EXISTS (SELECT 1 FROM surge s
+            WHERE s.component_id = k.id AND s.ended_at IS NULL) ORDER BY k.id",
+    );
     COUNTS_SINCE = super::Sql::same(
         "SELECT minute, failed, failed_slow, recovered, first_at FROM failure_tally WHERE component_id = $1 AND minute > $2 ORDER BY minute",
     );
@@ -150,6 +154,14 @@ pub async fn count(tx: &mut Tx, of: &BTreeMap<ComponentId, Tally>) -> Result<(),
     });
     let rows: Vec<_> = counted.collect();
     if rows.is_empty() { Ok(()) } else { exec!(tx, ADD_TALLIES, json(&rows)).map(drop) }
+}
+
+/// Components that have been down since this time or longer, and of which nobody is deciding when to ask.
+///
+/// # Errors
+/// When the database fails.
+pub async fn long_down(tx: &mut Tx, since: Timestamp) -> Result<Vec<Suspect>, StoreError> {
+    rows!(tx, Suspect, LONG_DOWN, since)
 }
 
 /// Components not known to be down with at least so many failures after these minutes (short and long window).

@@ -214,6 +214,9 @@ pub struct SurgeMail {
     pub component: Option<String>,
     /// The numbers, in words.
     pub because: String,
+    /// A source said that the component is down.
+    #[serde(default)]
+    pub reported: bool,
     /// When its first connection failed.
     pub since: Timestamp,
     /// When it was seen.

@@ -94,6 +94,8 @@ pub enum Matter {
         kind: crate::domain::surge::Kind,
         /// Its component's name.
         component: Option<String>,
+        /// A source said that the component is down.
+        reported: bool,
     },
 }
 
@@ -207,7 +209,7 @@ impl Matter {
             Self::Incident { title: words, .. }
             | Self::Connections { component: words }
             | Self::Notice { subject: words } => prose::one_line(words, SUBJECT),
-            Self::Surge { kind, component } => lead::surge_matter(*kind, component.as_deref()),
+            Self::Surge { kind, component, reported } => lead::surge_matter(*kind, component.as_deref(), *reported),
         }
     }
 

@@ -231,7 +231,7 @@ impl FreeMail {
 }
 
 impl SurgeMail {
-    /// A flood that is held, released and held again, a slow rise, and suspect reports.
+    /// A flood that is held, released and held again, a slow rise, suspect reports, and an outage that lasts.
     #[must_use]
     pub fn samples() -> Vec<Self> {
         let held = Self {
@@ -239,6 +239,7 @@ impl SurgeMail {
             kind: Kind::Flood,
             component: some("Outlook"),
             because: "normal is about 3 in 10 minutes, we saw 212".to_owned(),
+            reported: false,
             since: at("2025-03-01T20:40:00Z"),
             opened_at: at("2025-03-01T20:41:00Z"),
             connections: 1_700_000,
@@ -249,7 +250,10 @@ impl SurgeMail {
         let stopped = Self { reason: Why::RecoveriesRise, ..held.clone() };
         let slow = Self { kind: Kind::Slow, ..held.clone() };
         let reporter = Self { kind: Kind::Reporter, component: None, ..held.clone() };
-        vec![held, asking, stopped, slow, reporter]
+        let because =
+            "it is still reported to be down, and the first of 212 mails has waited for the longest hold".to_owned();
+        let lasting = Self { reported: true, reason: Why::LongestHold, because, ..asking.clone() };
+        vec![held, asking, stopped, slow, reporter, lasting]
     }
 }
 
@@ -285,7 +289,7 @@ impl Matter {
             Self::Incident { title: "Delays in event processing".to_owned(), reference: "INC-1".to_owned() },
             Self::Connections { component: "Outlook".to_owned() },
             Self::Notice { subject: "About Saturday".to_owned() },
-            Self::Surge { kind: Kind::Flood, component: some("Outlook") },
+            Self::Surge { kind: Kind::Flood, component: some("Outlook"), reported: false },
         ]
     }
 }

@@ -158,6 +158,7 @@ fn surge(mail: &SurgeMail, clock: &Clock) -> Value {
         "accent": if mail.stage == Stage::Canary { AMBER } else { RED },
         "lead": lead::surge(mail),
         "numbers": one_line(&mail.because, NAME),
+        "reported": mail.reported,
         "component": mail.component.as_ref().map(|name| one_line(name, NAME)),
         "connections": mail.connections,
         "since": clock.show(mail.since),

@@ -20,6 +20,8 @@ on_both! {
     after_a_calm_time_a_few_are_asked_and_then_the_rest;
     a_release_that_was_wrong_stops_itself_and_corrections_leave_at_once;
     when_most_are_broken_only_the_longest_hold_asks;
+    of_an_outage_that_lasts_a_few_are_asked_first;
+    asking_during_an_outage_stops_when_connections_recover;
     a_second_dip_is_a_new_outage;
     a_dip_during_the_release_stops_it;
     when_our_own_reports_are_suspect_nobody_is_asked_and_incidents_are_still_told;
@@ -223,6 +225,53 @@ async fn when_most_are_broken_only_the_longest_hold_asks(on: On) {
     assert_eq!(asked(&w).len(), 20);
     until(&mut w, "2025-06-02T20:02:00Z").await;
     assert_eq!(asked(&w).len(), 25);
+}
+
+/// 25 connections fail while a source says that their component is down.
+async fn reported(on: On) -> World {
+    let mut w = world(on, 60).await;
+    w.down("outlook").await;
+    fail(&w, "k", 0..25).await;
+    until(&mut w, "2025-06-02T19:53:00Z").await;
+    assert_eq!((asked(&w).len(), surges(&w).await.len(), told(&w).len()), (0, 0, 0));
+    w
+}
+
+async fn of_an_outage_that_lasts_a_few_are_asked_first(on: On) {
+    let mut w = reported(on).await;
+    until(&mut w, "2025-06-02T19:58:00Z").await;
+    assert_eq!((asked(&w).len(), surges(&w).await), (20, vec!["flood canary longest_hold".to_owned()]));
+    assert_eq!(told(&w).len(), 1);
+    let words = "it is still reported to be down, and the first of 25 mails has waited for the longest hold";
+    assert!(told(&w)[0].contains(words), "{}", told(&w)[0]);
+    assert!(told(&w)[0].contains("[Example] Outlook has been down for long"), "{}", told(&w)[0]);
+    until(&mut w, "2025-06-02T20:02:00Z").await;
+    assert_eq!(asked(&w).len(), 25);
+    until(&mut w, "2025-06-02T20:10:00Z").await;
+    assert_eq!(surges(&w).await, ["flood over nobody_waits"]);
+    // The source's word stands: who fails now waits for the component, and one alone is asked without a canary.
+    w.broken("k50").await;
+    until(&mut w, "2025-06-03T08:00:00Z").await;
+    assert_eq!((asked(&w).len(), told(&w).len()), (25, 1));
+    until(&mut w, "2025-06-03T08:12:00Z").await;
+    assert_eq!((asked(&w).len(), told(&w).len()), (26, 1));
+}
+
+async fn asking_during_an_outage_stops_when_connections_recover(on: On) {
+    let mut w = reported(on).await;
+    until(&mut w, "2025-06-02T19:58:00Z").await;
+    let canaries = asked(&w);
+    recover(&w, 0..25).await;
+    w.pass(1).await;
+    assert_eq!(surges(&w).await, ["flood holding recoveries_rise"]);
+    until(&mut w, "2025-06-02T20:30:00Z").await;
+    // Those asked are told that nothing is needed; nobody else heard anything.
+    let mut heard = asked(&w);
+    assert_eq!(heard.len(), 2 * canaries.len());
+    heard.sort();
+    heard.dedup();
+    assert_eq!(heard.len(), canaries.len());
+    assert_eq!(surges(&w).await, ["flood over nobody_waits"]);
 }
 
 async fn a_second_dip_is_a_new_outage(on: On) {

@@ -203,7 +203,7 @@ pub(super) async fn open_episode(tx: &mut Tx, key: &str, since: Timestamp) -> Re
     Ok(Some(state.episode))
 }
 
-fn row(flood: &Flood, now: Timestamp, who: &str, because: String) -> Surge {
+pub(super) fn row(flood: &Flood, now: Timestamp, who: &str, because: String) -> Surge {
     Surge {
         component_id: Some(flood.component.id),
         component: Some(flood.component.key.clone()),
@@ -238,6 +238,7 @@ fn opened(kind: Kind, evidence: Evidence, connections: i64, now: Timestamp, who:
         why: Why::Opened,
         until: None,
         flooding: false,
+        reported: false,
         ended_at: None,
     }
 }
@@ -259,7 +260,7 @@ pub(super) async fn reporter(
 ) -> Result<Option<Suspicion>, StoreError> {
     let new = i64::try_from(found.iter().filter(|f| f.kind == Kind::Flood).count()).unwrap_or(i64::MAX);
     let at = tx.now() - Span::minutes(rules.flood.minutes);
-    let lately = open.iter().filter(|s| s.kind == Kind::Flood && s.opened_at >= at);
+    let lately = open.iter().filter(|s| s.kind == Kind::Flood && !s.reported && s.opened_at >= at);
     let flooded = new + i64::try_from(lately.count()).unwrap_or(i64::MAX);
     // What an operator has just cleared of suspicion stays so.
     if flooded < 2 || db::reporter_suspect_since(tx, at).await? {
@@ -269,7 +270,10 @@ pub(super) async fn reporter(
     let counts = tallies::counts(tx, None, now - rules.flood.minutes).await?;
     let counted = within(&column(&counts, |c| c.failed), now, rules.flood.minutes);
     let connections = db::connections(tx, None).await?;
-    let usual = open.iter().filter(|s| s.kind == Kind::Flood && s.opened_at >= at).map(|s| s.normal as f64 / 1_000.0);
+    let usual = open
+        .iter()
+        .filter(|s| s.kind == Kind::Flood && !s.reported && s.opened_at >= at)
+        .map(|s| s.normal as f64 / 1_000.0);
     let usual: f64 = usual.chain(found.iter().filter(|f| f.kind == Kind::Flood).map(|f| f.evidence.normal)).sum();
     let evidence = rules.flood.evidence(counted, usual);
     let suspect = surge::suspects_reporter(rules, flooded, counted, connections);

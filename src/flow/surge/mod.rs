@@ -3,6 +3,7 @@
 
 mod detect;
 mod operate;
+mod overdue;
 mod release;
 mod step;
 
@@ -70,6 +71,9 @@ pub async fn watch(shared: &Shared) -> Result<bool, StoreError> {
     }
     // An operator may have opened one where nobody looks for floods.
     let rules = setting.surge.unwrap_or_default();
+    if new_minute {
+        progress |= overdue::look(store, setting, &rules).await?;
+    }
     for surge in &open {
         progress |= step::step(store, setting, &rules, surge, new_minute).await?;
     }

@@ -61,8 +61,10 @@ pub(super) async fn carry_out(
                 let most = rules.canaries(db::waiting(tx, component).await?);
                 db::send_ahead(tx, component, lane, surge.id, most).await?;
             }
-            Change::Release(_) => {
-                end_episode(tx, surge, &key).await?;
+            Change::Release(why) => {
+                if !surge.reported || why == Why::ByHand {
+                    end_episode(tx, surge, &key).await?;
+                }
                 db::hasten(tx, component).await?;
             }
             Change::Stop(why) => {
