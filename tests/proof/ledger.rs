@@ -58,8 +58,8 @@ impl Heard {
 pub struct Found {
     pub asked: usize,
     pub corrected: usize,
-    /// Message-IDs that came more than once, and how often.
-    pub copies: Vec<(String, usize)>,
+    /// Message-IDs that came more than once, how often, and whether they ask.
+    pub copies: Vec<(String, usize, Kind)>,
     /// Whoever was asked, and not told that it is over; or told so, and not asked.
     pub wrong: Vec<String>,
     /// Mails that began after it was said that none would.
@@ -73,15 +73,16 @@ pub struct Found {
 /// mail is listed as ambiguous, or waits for a person.
 pub fn compare(heard: &[Heard], connections: &[Connection], set_aside: &HashSet<(String, String)>) -> Found {
     let mut found = Found::default();
-    let mut times: HashMap<&str, usize> = HashMap::new();
+    let mut times: HashMap<&str, (usize, Kind)> = HashMap::new();
     for mail in heard {
-        *times.entry(&mail.message_id).or_default() += 1;
+        times.entry(&mail.message_id).or_insert((0, mail.kind)).0 += 1;
         match mail.kind {
             Kind::Asks => found.asked += 1,
             Kind::TakesBack | Kind::MayTakeBack => found.corrected += 1,
         }
     }
-    found.copies = times.iter().filter(|(_, n)| **n > 1).map(|(id, n)| ((*id).to_owned(), *n)).collect();
+    found.copies =
+        times.iter().filter(|(_, (n, _))| *n > 1).map(|(id, (n, kind))| ((*id).to_owned(), *n, *kind)).collect();
     let mut told: HashMap<(&str, &str), Vec<&Heard>> = HashMap::new();
     for mail in heard {
         for name in mail.names.iter().chain(&mail.still) {

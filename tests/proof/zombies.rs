@@ -114,7 +114,11 @@ async fn frozen_beyond_its_lease_a_node_does_no_harm_when_it_wakes() {
         panic!("{} of {}: {:#?}\nand the database knows {known:#?}", found.wrong.len(), found.asked, found.wrong);
     }
     assert!(found.after_drained.is_empty(), "{:#?}", found.after_drained);
-    assert!(found.copies.iter().all(|(_, n)| *n <= 2), "a third copy: {:?}", found.copies);
+    // A request is repeated once. What takes one back is repeated while it may be lost, until its lease has run out
+    // three times and a person must look.
+    let most = |kind: Kind| if kind == Kind::Asks { 2 } else { 3 };
+    let more: Vec<_> = found.copies.iter().filter(|(_, n, kind)| *n > most(*kind)).collect();
+    assert!(more.is_empty(), "came too often: {more:?}");
     assert!(found.copies.len() as u64 <= 24 * freezes.load(Ordering::Relaxed), "{} copies", found.copies.len());
     // Every copy is listed: the audit counts the attempts against the ambiguous ones.
     storm.site.audit().await;

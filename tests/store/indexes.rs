@@ -3,7 +3,8 @@
 
 use crate::on_both;
 use crate::support::{self, On};
-use allclear::store::{Clock, statements};
+use allclear::store::open::Connections;
+use allclear::store::{Clock, Store, statements};
 use sqlx::{Connection, PgConnection, Row, SqliteConnection};
 use uuid::Uuid;
 
@@ -294,6 +295,21 @@ async fn claim_look_and_sweep_use_their_indexes(on: On) {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+/// An ANALYZE of an empty database must not let its tables be read as a whole once they are full.
+#[tokio::test]
+async fn statistics_of_empty_tables_are_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", folder.path().join("a.db").display());
+    let open = async || Store::open(&url, Connections::default(), Clock::Database).await.unwrap();
+    open().await;
+    let mut conn = SqliteConnection::connect(&url).await.unwrap();
+    sqlx::raw_sql("ANALYZE").execute(&mut conn).await.unwrap();
+    const EMPTY: &str = "SELECT COUNT(*) FROM sqlite_stat1 WHERE stat LIKE '0%'";
+    assert_ne!(sqlx::query_scalar::<_, i64>(EMPTY).fetch_one(&mut conn).await.unwrap(), 0);
+    open().await;
+    assert_eq!(sqlx::query_scalar::<_, i64>(EMPTY).fetch_one(&mut conn).await.unwrap(), 0);
 }
 
 /// Cursor and length of a page, and the filter `app: x7, region: eu` with `app` leading.

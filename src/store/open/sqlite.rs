@@ -37,8 +37,21 @@ pub(super) async fn open(url: &str, readers: u32) -> Result<Pool, StoreError> {
     }
     // On one connection, before any other is open: a pool's idle ones would keep the old schema.
     migrate(&SQLITE_MIGRATIONS, &mut first).await?;
+    forget_empty(&mut first).await.map_err(|e| StoreError::failed("forget statistics", e))?;
     first.close().await.map_err(|e| StoreError::failed("close", e))?;
     Ok(pools(options, readers))
+}
+
+/// Nobody renews statistics on SQLite. Those that an ANALYZE made while a table was empty would let it be read as a whole
+/// for ever.
+async fn forget_empty(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    let analysed: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM sqlite_master WHERE name = 'sqlite_stat1'")
+        .fetch_one(&mut *conn)
+        .await?;
+    if analysed > 0 {
+        sqlx::query("DELETE FROM sqlite_stat1 WHERE stat = '0' OR stat LIKE '0 %'").execute(conn).await?;
+    }
+    Ok(())
 }
 
 pub(super) fn pools(options: SqliteConnectOptions, readers: u32) -> Pool {
