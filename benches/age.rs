@@ -25,7 +25,8 @@
 //! Day 400, extrapolated: with a floor a claim reads as many pages as on day 1, but for one more level of an index that has
 //! grown a hundredfold. What grows is the whole reading of the lanes that is made besides: it walks over what has died
 //! since the last vacuum, a hundredth of the table, and so is made for a fiftieth of the time at most. Lanes do not grow:
-//! those of incidents that have been over for a day are closed. The table itself does: no row is moved out of it.
+//! those of incidents that have been over for a day are closed. Nor does the table for ever: what is over is moved to the archive after
+//! `retention.archive_after_days`.
 
 use allclear::config::Config;
 use allclear::domain::class::Class;

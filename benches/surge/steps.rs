@@ -91,7 +91,7 @@ async fn confirm(shared: &Shared, connections: usize, notes: &mut Vec<String>) -
 
 /// What the relay has taken, without the minutes of sending it.
 const MAILED: &str = "UPDATE delivery SET state = 'accepted', reason = NULL, decided_at = due_at, claimed_at = due_at, maybe_mailed = TRUE,
-        message_id = lower(CAST(id AS TEXT)) || '@bench.example.com', token = 1;
+        message_id = 'mailed-' || due_at || '@bench.example.com', token = 1;
     UPDATE thread SET last_mailed_at = created_at, told_at = created_at, last_class = 'action_required',
         last_message_id = (SELECT d.message_id FROM delivery d WHERE d.thread_id = thread.id);
     ANALYZE";
