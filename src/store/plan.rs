@@ -65,10 +65,16 @@ statements! {
         "JOIN delivery d ON d.thread_id = j.id WHERE d.state IN ('queued', 'sending') OR d.maybe_mailed ORDER BY d.id"
     );
     // What fails while one of these waits can join it; one that may have left is sent again as it was.
-    WAITING_MAILS = over_rows!(
-        "SELECT d.id, d.thread_id, d.lane_id FROM", [id uuid],
-        "JOIN delivery d ON d.thread_id = j.id AND d.state = 'queued'
-         WHERE d.class = 'action_required' AND NOT d.maybe_mailed ORDER BY d.id"
+    WAITING_MAILS = super::Sql::differs(
+        over_rows!(
+            "SELECT d.id, d.thread_id, d.lane_id FROM", [id uuid],
+            "JOIN delivery d ON d.thread_id = j.id AND d.state = 'queued'
+             WHERE d.class = 'action_required' AND NOT d.maybe_mailed ORDER BY d.id"
+        ).sqlite,
+        // As LOCK_QUEUED.
+        "SELECT w.id, w.thread_id, w.lane_id FROM json_to_recordset($1::json) AS j(id uuid)
+         CROSS JOIN LATERAL (SELECT d.id, d.thread_id, d.lane_id FROM delivery d WHERE d.thread_id = j.id AND d.state = 'queued'
+            AND d.class = 'action_required' AND NOT d.maybe_mailed OFFSET 0) AS w ORDER BY w.id",
     );
     NAMED_BY_WAITING = over_rows!(
         "SELECT d.id, i.connection_id FROM", [thread_id uuid, connection_id uuid],
@@ -76,10 +82,12 @@ statements! {
          JOIN delivery_item i ON i.delivery_id = d.id AND i.subject_id = j.connection_id AND i.connection_id IS NOT NULL
             AND i.corrects_id IS NULL"
     );
-    // A join adds items: the row must not be claimed meanwhile.
+    // A join adds items: the row must not be claimed meanwhile. Thread by thread: where a million corrections have been
+    // queued since the last ANALYZE, planners take the queue for empty and go through all of it.
     LOCK_QUEUED = super::Sql::differs(
         "SELECT 1 WHERE $1 IS NULL",
-        "SELECT 1 FROM delivery WHERE thread_id IN (SELECT j.id FROM json_to_recordset($1::json) AS j(id uuid))
+        "SELECT 1 FROM delivery WHERE id = ANY(ARRAY(SELECT w.id FROM json_to_recordset($1::json) AS j(id uuid)
+                CROSS JOIN LATERAL (SELECT d.id FROM delivery d WHERE d.thread_id = j.id AND d.state = 'queued' OFFSET 0) AS w))
             AND state = 'queued' ORDER BY id FOR NO KEY UPDATE",
     );
     PLANNED_ALREADY = over_rows!(
@@ -154,12 +162,21 @@ statements! {
     );
     // Where a connection's outage is already named, for whom: an old thread counts too. Its outages before, of which
     // there may be hundreds, are not read.
-    NAMED = over_rows!(
-        "SELECT i.delivery_id, d.subscriber_id, i.connection_id, i.episode, d.state, d.lane_id, d.maybe_mailed FROM",
-        [connection_id uuid, episode bigint],
-        "JOIN delivery_item i ON i.connection_id = j.connection_id AND i.episode = j.episode AND i.corrects_id IS NULL
-         JOIN delivery d ON d.id = i.delivery_id
-         WHERE i.dropped IS NULL AND d.class = 'action_required' AND d.state IN ('queued', 'sending', 'accepted', 'unknown')"
+    NAMED = super::Sql::differs(
+        over_rows!(
+            "SELECT i.delivery_id, d.subscriber_id, i.connection_id, i.episode, d.state, d.lane_id, d.maybe_mailed FROM",
+            [connection_id uuid, episode bigint],
+            "JOIN delivery_item i ON i.connection_id = j.connection_id AND i.episode = j.episode AND i.corrects_id IS NULL
+             JOIN delivery d ON d.id = i.delivery_id
+             WHERE i.dropped IS NULL AND d.class = 'action_required' AND d.state IN ('queued', 'sending', 'accepted', 'unknown')"
+        ).sqlite,
+        // Outage by outage: a table that has grown since its last ANALYZE is taken for empty, and compared as a whole.
+        "SELECT i.delivery_id, d.subscriber_id, i.connection_id, i.episode, d.state, d.lane_id, d.maybe_mailed
+         FROM json_to_recordset($1::json) AS j(connection_id uuid, episode bigint)
+         CROSS JOIN LATERAL (SELECT x.delivery_id, x.connection_id, x.episode FROM delivery_item x
+            WHERE x.connection_id = j.connection_id AND x.episode = j.episode AND x.corrects_id IS NULL AND x.dropped IS NULL OFFSET 0) AS i
+         CROSS JOIN LATERAL (SELECT x.subscriber_id, x.state, x.lane_id, x.maybe_mailed FROM delivery x WHERE x.id = i.delivery_id
+            AND x.class = 'action_required' AND x.state IN ('queued', 'sending', 'accepted', 'unknown') OFFSET 0) AS d",
     );
     // What fails next must not leave with what is left of a mail: it would have no time to heal.
     WITHDRAW_EMPTIED = over_rows!(

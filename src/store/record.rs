@@ -76,14 +76,24 @@ statements! {
          WHERE delivery_item.delivery_id = c.id AND delivery_item.connection_id = ni.connection_id
             AND delivery_item.episode < ni.episode AND delivery_item.dropped IS NULL"
     );
+    // Whether there is any: mostly there is none, and PostgreSQL is asked thread by thread (see LOCK_QUEUED).
+    ANY_CORRECTIONS = super::Sql::differs(
+        "SELECT CAST(1 AS BIGINT) WHERE $1 IS NOT NULL",
+        "SELECT COUNT(*) FROM unnest(ARRAY(SELECT jsonb_array_elements($1::jsonb))) AS u(value)
+            CROSS JOIN LATERAL (SELECT d.thread_id FROM delivery d
+                WHERE d.id = (value->>'id')::uuid AND d.class = 'action_required' OFFSET 0) AS n
+            CROSS JOIN LATERAL (SELECT d.id FROM delivery d
+                WHERE d.thread_id = n.thread_id AND d.class = 'correction' AND d.state = 'queued' OFFSET 0) AS c",
+    );
     // All that an outcome changes, in the order in which others take rows: two of which each holds what the other wants
     // would have to begin anew. And only what is read after waiting for a sweep that joins a correction is the truth.
     LOCK = super::Sql::differs(
         "SELECT 1 WHERE $1 IS NULL",
         "WITH j AS (SELECT (value->>'id')::uuid AS id FROM unnest(ARRAY(SELECT jsonb_array_elements($1::jsonb))) AS u(value))
-         SELECT 1 FROM delivery WHERE id IN (SELECT j.id FROM j
-            UNION ALL SELECT c.id FROM j JOIN delivery n ON n.id = j.id AND n.class = 'action_required'
-                JOIN delivery c ON c.thread_id = n.thread_id AND c.class = 'correction' AND c.state = 'queued')
+         SELECT 1 FROM delivery WHERE id = ANY(ARRAY(SELECT j.id FROM j UNION ALL SELECT c.id FROM j
+            CROSS JOIN LATERAL (SELECT d.thread_id FROM delivery d WHERE d.id = j.id AND d.class = 'action_required' OFFSET 0) AS n
+            CROSS JOIN LATERAL (SELECT d.id FROM delivery d
+                WHERE d.thread_id = n.thread_id AND d.class = 'correction' AND d.state = 'queued' OFFSET 0) AS c))
          ORDER BY id FOR NO KEY UPDATE",
     );
     FOLD_EMPTY = over_rows!(
@@ -331,7 +341,7 @@ async fn replace_corrections(tx: &mut Tx, accepted: &[DeliveryId]) -> Result<(),
     }
     let at = tx.now().0;
     let list = json(&accepted.iter().map(|id| Row { id: id.0.simple(), at }).collect::<Vec<_>>());
-    if exec!(tx, REPLACE_CORRECTED, &list)? > 0 {
+    if value!(tx, i64, ANY_CORRECTIONS, &list)? > 0 && exec!(tx, REPLACE_CORRECTED, &list)? > 0 {
         exec!(tx, FOLD_EMPTY, &list)?;
     }
     Ok(())

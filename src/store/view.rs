@@ -96,8 +96,9 @@ statements! {
     // would call them well by its silence.
     STILL_OPEN = over_few_rows!(
         "SELECT DISTINCT j.id, c.name FROM", [id uuid],
-        "JOIN delivery_item x ON x.delivery_id = j.id AND x.corrects_id IS NOT NULL
-         JOIN delivery_item i ON i.delivery_id = x.corrects_id AND i.connection_id IS NOT NULL
+        // Said so that no planner takes the index of all corrections for the way there.
+        "JOIN delivery_item x ON x.delivery_id = j.id AND COALESCE(x.corrects_id, x.delivery_id) <> x.delivery_id
+         JOIN delivery_item i ON i.delivery_id = COALESCE(x.corrects_id, x.delivery_id) AND i.connection_id IS NOT NULL
          JOIN connection c ON c.id = i.connection_id AND c.cleared < i.episode
          WHERE (c.own_fault_episode = i.episode OR NOT EXISTS (SELECT 1 FROM episode e WHERE e.component_id = i.component_id
                 AND e.covers_from <= i.failed_at AND e.covers_until >= i.failed_at))

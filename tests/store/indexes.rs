@@ -142,6 +142,7 @@ fn cases() -> Vec<(&'static str, Vec<Value>, Option<&'static str>)> {
         ("OUTCOMES", vec![rows(DELIVERY)], None),
         ("LOCK", vec![rows(DELIVERY)], None),
         ("LOCK_QUEUED", vec![rows(THREAD)], None),
+        ("ANY_CORRECTIONS", vec![rows(DELIVERY)], None),
         ("SIBLINGS", vec![rows(THREAD)], Some("delivery_by_thread")),
         ("OF_CONNECTIONS", vec![rows(CONNECTION)], Some("delivery_item_by_connection")),
         ("NAMED", vec![rows(DELIVERY)], Some("delivery_item_by_connection")),
