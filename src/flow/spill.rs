@@ -44,7 +44,7 @@ impl Spill {
     /// When the database fails; the file stays.
     pub async fn merge(&self, store: &Store, owner: &str) -> Result<usize, StoreError> {
         // One at a time: two would record the same lines, and the second remove what came after them.
-        let Ok(_merging) = self.merging.try_lock() else { return Ok(0) };
+        let _merging = self.merging.lock().await;
         let taken = self.path.with_extension("merging");
         let lines: Vec<Settled> = {
             let _one = self.guard.lock().unwrap_or_else(PoisonError::into_inner);

@@ -130,6 +130,8 @@ pub async fn plan_all(shared: &Shared) -> Result<bool, StoreError> {
 pub async fn recover_all(shared: &Shared) -> Result<bool, StoreError> {
     let (store, setting) = (&shared.store, &*shared.setting);
     let mut progress = surge::watch(shared).await?;
+    // A loop that always has something to send never begins anew: what it spilled must not be taken for lost meanwhile.
+    progress |= shared.spill.merge(store, &shared.owner).await? > 0;
     while shared.copies.sweep(store).await? {
         progress = true;
     }

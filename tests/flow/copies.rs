@@ -8,6 +8,7 @@ use allclear::domain::delivery::{HandOver, Outcome, State};
 use allclear::domain::id::DeliveryId;
 use allclear::domain::time::Span;
 use allclear::flow::copies::{self, Copies, ExactMail, MailError};
+use allclear::flow::worker;
 use allclear::mail::sink::{Act, Answer, Phase, Received, Script};
 use allclear::store::record::Settled;
 use allclear::template::{Templates, embedded};
@@ -21,6 +22,7 @@ on_both! {
     a_relay_that_speaks_again_before_the_mail_has_none_of_it;
     the_accepted_bytes_stay;
     a_copy_waits_in_the_spill_file_with_its_outcome;
+    what_was_spilled_is_recorded_before_a_lease_that_ran_out_is_looked_after;
     copies_go_by_age_and_what_they_were_made_of_with_them;
     a_copy_that_was_changed_is_not_shown;
     without_retention_nothing_is_kept;
@@ -215,6 +217,22 @@ async fn a_copy_waits_in_the_spill_file_with_its_outcome(on: On) {
     w.shared.spill.append(&[late(&w, id, &mail, HandOver::Unknown)]).unwrap();
     assert_eq!(w.shared.spill.merge(&w.store, "late").await.unwrap(), 1);
     assert_eq!(copy(&w, id).await.unwrap().bytes, mail);
+}
+
+/// While a dispatcher is busy for hours nothing else merges what it spilled.
+async fn what_was_spilled_is_recorded_before_a_lease_that_ran_out_is_looked_after(on: On) {
+    let mut w = world(on, Script::default()).await;
+    w.sink.set_down(true);
+    free(&w, &["ann"]).await;
+    w.settle().await;
+    w.query(
+        "UPDATE delivery SET state = 'sending', token = 1, owner = 'test', lease_until = 1, claimed_at = 1, message_id = 'm',
+            template_set = 't', context = '{}', reason = NULL",
+    )
+    .await;
+    w.shared.spill.append(&[late(&w, ids(&w).await[0], b"x", HandOver::Accepted)]).unwrap();
+    worker::recover_all(&w.shared).await.unwrap();
+    assert_eq!(w.deliveries().await, ["free accepted"]);
 }
 
 async fn copies_go_by_age_and_what_they_were_made_of_with_them(on: On) {
