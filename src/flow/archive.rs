@@ -40,11 +40,23 @@ impl Archive {
         Self { after, place: Mutex::new(Place { seen: START, next_at: Timestamp(i64::MIN) }) }
     }
 
-    /// Goes on by one page; whether there may be more to put away now.
-    ///
-    /// # Errors
-    /// When the database fails; what was not committed is done again.
-    pub async fn page(&self, store: &Store, setting: &Setting) -> Result<bool, StoreError> {
+    /// Goes on by one page; whether there may be more to put away now. Nothing waits for it: where it fails it is tried
+    /// again in an hour.
+    pub async fn page(&self, store: &Store, setting: &Setting) -> bool {
+        match self.try_page(store, setting).await {
+            Ok(more) => more,
+            Err(e) => {
+                tracing::error!(error = %e, "what is over is not archived: {e}; {}", e.hint());
+                if let Ok(read) = store.read().await {
+                    let place = Place { seen: START, next_at: read.now() + EVERY };
+                    *self.place.lock().unwrap_or_else(PoisonError::into_inner) = place;
+                }
+                false
+            }
+        }
+    }
+
+    async fn try_page(&self, store: &Store, setting: &Setting) -> Result<bool, StoreError> {
         let Some(after) = self.after else { return Ok(false) };
         let place = *self.place.lock().unwrap_or_else(PoisonError::into_inner);
         let mut read = store.read().await?;

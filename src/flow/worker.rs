@@ -131,17 +131,20 @@ pub async fn recover_all(shared: &Shared) -> Result<bool, StoreError> {
     let (store, setting) = (&shared.store, &*shared.setting);
     let mut progress = surge::watch(shared).await?;
     // A loop that always has something to send never begins anew: what it spilled must not be taken for lost meanwhile.
-    progress |= shared.spill.merge(store, &shared.owner).await? > 0;
+    // Where it cannot be recorded, leases are left alone, and corrections are owed all the same.
+    let merged = shared.spill.merge(store, &shared.owner).await;
+    progress |= matches!(merged, Ok(lines) if lines > 0);
     while shared.copies.sweep(store).await? {
         progress = true;
     }
-    progress |= shared.archive.page(store, setting).await?;
+    progress |= shared.archive.page(store, setting).await;
     if !recover::anything(&mut store.read().await?).await? {
-        return Ok(progress);
+        return merged.map(|_| progress);
     }
     while sweep::sweep(store, setting).await? {
         progress = true;
     }
+    merged?;
     while sweep::reap(store, setting, None).await? {
         progress = true;
     }

@@ -26,6 +26,7 @@ on_both! {
     a_post_mortem_finds_who_was_told_of_what_was_put_away;
     what_was_put_away_is_not_sent_again;
     nothing_is_put_away_before_its_time;
+    an_archive_that_fails_keeps_no_correction_waiting;
 }
 
 const LATER: &str = "2025-09-02T08:00:00Z";
@@ -250,4 +251,21 @@ async fn nothing_is_put_away_before_its_time(on: On) {
     history(&mut never).await;
     never.at("2030-06-02T08:00:00Z").await;
     assert_eq!(live(&never).await, all);
+}
+
+async fn an_archive_that_fails_keeps_no_correction_waiting(on: On) {
+    let mut w = world(on, Script::default()).await;
+    history(&mut w).await;
+    let all = live(&w).await;
+    w.execute("ALTER TABLE archived_item RENAME TO elsewhere").await;
+    w.broken("bob-1").await;
+    until(&mut w, "2025-06-03T08:20:00Z").await;
+    w.at(LATER).await;
+    assert_eq!(live(&w).await, (all.parse::<i64>().unwrap() + 1).to_string());
+    w.recovered("bob-1", "automatic").await;
+    let came = w.settle().await;
+    assert_eq!(came.iter().map(|mail| &*mail.to).collect::<Vec<_>>(), ["bob@example.net"]);
+    w.execute("ALTER TABLE elsewhere RENAME TO archived_item").await;
+    w.at("2025-09-02T09:10:00Z").await;
+    assert_eq!(live(&w).await, "2", "what was not put away then is now");
 }
