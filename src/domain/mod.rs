@@ -8,6 +8,7 @@ pub mod component;
 pub mod connection;
 pub mod delivery;
 pub mod explain;
+pub mod hex;
 pub mod hold;
 pub mod id;
 pub mod incident;

@@ -6,6 +6,7 @@ use super::compose;
 use super::setting::Setting;
 use super::specimen;
 use crate::domain::delivery::{HandOver, State};
+use crate::domain::hex::hex;
 use crate::domain::id::DeliveryId;
 use crate::domain::time::{Span, Timestamp};
 use crate::store::copies::{self, MailCopy};
@@ -15,7 +16,6 @@ use crate::template::{Reader, Templates};
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashSet};
-use std::fmt::Write;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -263,11 +263,4 @@ fn inflate(dictionary: &[u8], deflated: &[u8]) -> Result<Vec<u8>, String> {
             Status::Ok | Status::BufError => return Err("it is cut short".to_owned()),
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

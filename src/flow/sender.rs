@@ -12,9 +12,13 @@ use super::gate::{Split, Verdict};
 use crate::domain::delivery::{HandOver, Outcome, Reason};
 use crate::domain::reply::ReplyKind;
 use crate::domain::time::{Span, Timestamp};
+use std::time::Duration;
 
 /// A look older than this is not trusted: the mail is looked at again before DATA.
-pub const LOOK_AGE: std::time::Duration = std::time::Duration::from_millis(250);
+pub const LOOK_AGE: Duration = Duration::from_millis(250);
+/// A relay that took longer than this for the envelope has the mail looked at once more: most of what could still
+/// leave after a recovery would leave in that time. Only once, for a database may take as long to answer.
+pub const LOOK_ONCE_MORE: Duration = Duration::from_millis(40);
 
 /// Where a claimed delivery stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,7 +46,7 @@ pub enum Event {
     RenderFailed(String),
     /// The last look: `None` when the row is no longer ours (another token or state).
     Looked(Option<Verdict>),
-    /// The look is older than [`LOOK_AGE`] and DATA has not been written.
+    /// The look is older than [`LOOK_ONCE_MORE`] or [`LOOK_AGE`] and DATA has not been written.
     Late,
     /// The smaller context is stored; `false` when the row is no longer ours.
     Refrozen(bool),

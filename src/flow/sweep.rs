@@ -20,6 +20,10 @@ use uuid::Uuid;
 /// Recoveries of connections that are swept in one transaction.
 const AT_ONCE: i64 = 500;
 
+/// Mails that a covering recovery takes back in one transaction. On SQLite nobody else writes meanwhile, and of a million
+/// mails there are many pages: a claim waits for one of them.
+const PAGE: i64 = 300;
+
 /// Sweeps some recoveries, one page each; `false` when there was nothing to do.
 ///
 /// # Errors
@@ -32,7 +36,7 @@ pub async fn sweep(store: &Store, setting: &Setting) -> Result<bool, StoreError>
         found.truncate(first.max(1));
     }
     let Some(first) = found.first() else { return Ok(false) };
-    let machine = Sweep::new(first.connection_id.is_some(), first.covers_from.is_some(), setting.page.max(2));
+    let machine = Sweep::new(first.connection_id.is_some(), first.covers_from.is_some(), setting.page.clamp(2, PAGE));
     drive(&mut tx, setting, machine, &found).await?;
     failpoint::pass("sweeping");
     tx.commit().await?;

@@ -1,6 +1,7 @@
 //! One signed post to an operator's system. Of HTTP it needs a request whose bytes are known and the first line of the
 //! reply: less than wiring a client would be. No redirect is followed, nothing of the reply's body is read.
 
+use crate::domain::hex::hex;
 use hmac::{Hmac, KeyInit, Mac};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -73,8 +74,7 @@ impl<'a> Target<'a> {
 pub fn signature(secret: &str, at: i64, body: &str) -> String {
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.as_bytes()) else { return String::new() };
     mac.update(format!("{at}.{body}").as_bytes());
-    let hex: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("t={at},v1={hex}")
+    format!("t={at},v1={}", hex(&mac.finalize().into_bytes()))
 }
 
 /// Posts a JSON body; taken is what was answered with 2xx.

@@ -3,6 +3,7 @@
 
 use super::about::{About, encoded, listed};
 use crate::domain::address::{AddressFault, parse_address};
+use crate::domain::hex::hex;
 use crate::domain::time::Timestamp;
 use lettre::address::Envelope;
 use lettre::message::header::{ContentType, Date, Header, HeaderName, HeaderValue, InReplyTo, MessageId, References};
@@ -239,12 +240,9 @@ fn rfc5322(at: Timestamp) -> String {
 
 /// From the Message-ID, which no part contains: random ones would make each try different bytes.
 fn boundary(message_id: &str) -> String {
-    use std::fmt::Write;
-    let hash = Sha256::digest(message_id.as_bytes());
-    hash.iter().take(16).fold(String::from("allclear-"), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    let mut text = hex(&Sha256::digest(message_id.as_bytes()));
+    text.truncate(32);
+    format!("allclear-{text}")
 }
 
 fn part(kind: ContentType, text: &str) -> SinglePart {

@@ -1,16 +1,13 @@
 //! Many subscribers and attributes at once, as `import` does it with what they belong to.
 
-use super::copy_in::CopyIn;
 use super::import::{Change, Key, grouped, keys, replaced};
 use super::ingest::json;
-use super::seam::Handle;
+use super::rows::{self, Row};
 use super::{Sql, StoreError, Tx};
 use crate::domain::id::SubscriberId;
 use crate::domain::time::Timestamp;
 use serde::Serialize;
-use sqlx::PgConnection;
 use std::collections::{BTreeSet, HashMap};
-use uuid::fmt::Simple;
 
 statements! {
     // Keys as they are: objects with keys would be parsed one by one, and this is asked for every line.
@@ -23,11 +20,11 @@ statements! {
         "SELECT s.key, a.name, a.value FROM", [key text],
         "JOIN subscriber s ON s.key = j.key JOIN subscriber_attribute a ON a.subscriber_id = s.id"
     );
-    // Without ON CONFLICT: the caller has looked. PostgreSQL takes COPY_SUBSCRIBERS instead, with the same columns.
+    // Without ON CONFLICT: the caller has looked.
     IMPORT_SUBSCRIBERS = over_rows!(
         "INSERT INTO subscriber (id, key, address, name, locale, zone, created_at)
-         SELECT j.id, j.key, j.address, j.name, j.locale, j.zone, CAST($2 AS BIGINT) FROM",
-        [id uuid, key text, address text, name text, locale text, zone text], "WHERE TRUE"
+         SELECT j.id, j.key, j.address, j.name, j.locale, j.zone, j.created_at FROM",
+        [id uuid, key text, address text, name text, locale text, zone text, created_at bigint], "WHERE TRUE"
     );
     CHANGE_SUBSCRIBERS = over_rows!(
         "UPDATE subscriber SET address = j.address, name = j.name, locale = j.locale, zone = j.zone FROM",
@@ -53,10 +50,6 @@ statements! {
         "JOIN subscriber s ON s.key = j.subscriber)"
     );
 }
-
-/// How PostgreSQL takes new rows fastest. Not among the statements: a COPY cannot be prepared.
-const COPY_SUBSCRIBERS: &str =
-    "COPY subscriber (id, key, address, name, locale, zone, created_at) FROM STDIN WITH (FORMAT binary)";
 
 /// A subscriber.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -88,7 +81,6 @@ pub struct Attribute {
 
 #[derive(Serialize)]
 struct Person<'a> {
-    id: Simple,
     key: &'a str,
     address: &'a str,
     name: Option<&'a str>,
@@ -138,11 +130,7 @@ pub async fn subscribers(tx: &mut Tx, of: &[&Subscriber]) -> Result<Vec<Subscrib
 pub async fn put_subscribers(tx: &mut Tx, of: &[Change<Subscriber>]) -> Result<(), StoreError> {
     let now = tx.now();
     let new: Vec<_> = of.iter().filter(|change| change.new).map(|change| &change.row).collect();
-    match tx.handle() {
-        _ if new.is_empty() => {}
-        Handle::Postgres(conn) => copy_people(conn, &new, now).await?,
-        Handle::Sqlite(_) => drop(exec!(tx, IMPORT_SUBSCRIBERS, json(&people(new.into_iter())), now)?),
-    }
+    rows::add(tx, "subscriber", IMPORT_SUBSCRIBERS, new.into_iter().map(|s| subscriber(s, now))).await?;
     let changed = people(replaced(of));
     if !changed.is_empty() {
         exec!(tx, CHANGE_SUBSCRIBERS, json(&changed))?;
@@ -159,33 +147,21 @@ pub async fn put_subscribers(tx: &mut Tx, of: &[Change<Subscriber>]) -> Result<(
     put_values(tx, values.collect()).await
 }
 
-async fn copy_people(conn: &mut PgConnection, of: &[&Subscriber], now: Timestamp) -> Result<(), StoreError> {
-    let mut copy = CopyIn::begin(conn, COPY_SUBSCRIBERS).await?;
-    for s in of {
-        copy.row(&[
-            Some(SubscriberId::new().0.as_bytes()),
-            Some(s.key.as_bytes()),
-            Some(s.address.as_bytes()),
-            s.name.as_ref().map(|name| name.as_bytes()),
-            Some(s.locale.as_bytes()),
-            Some(s.zone.as_bytes()),
-            Some(&now.0.to_be_bytes()),
-        ])
-        .await?;
-    }
-    copy.finish().await
+fn subscriber(s: &Subscriber, now: Timestamp) -> Row<'_, 7> {
+    [
+        ("id", SubscriberId::new().0.into()),
+        ("key", s.key.as_str().into()),
+        ("address", s.address.as_str().into()),
+        ("name", s.name.as_deref().into()),
+        ("locale", s.locale.as_str().into()),
+        ("zone", s.zone.as_str().into()),
+        ("created_at", now.0.into()),
+    ]
 }
 
 fn people<'a>(of: impl Iterator<Item = &'a Subscriber>) -> Vec<Person<'a>> {
-    of.map(|s| Person {
-        id: SubscriberId::new().0.simple(),
-        key: &s.key,
-        address: &s.address,
-        name: s.name.as_deref(),
-        locale: &s.locale,
-        zone: &s.zone,
-    })
-    .collect()
+    of.map(|s| Person { key: &s.key, address: &s.address, name: s.name.as_deref(), locale: &s.locale, zone: &s.zone })
+        .collect()
 }
 
 async fn put_values(tx: &mut Tx, values: Vec<Value<'_>>) -> Result<(), StoreError> {

@@ -3,6 +3,7 @@
 
 use super::ingest::json;
 use super::{StoreError, Tx};
+use crate::domain::hex::hex;
 use crate::domain::id::EntryId;
 use crate::domain::time::Timestamp;
 use serde::Serialize;
@@ -202,8 +203,4 @@ pub async fn verify(tx: &mut Tx, expected: Option<(i64, &str)>) -> Result<Verifi
 /// When the database fails.
 pub async fn broken(tx: &mut Tx) -> Result<Option<i64>, StoreError> {
     Ok(verify(tx, None).await?.broken)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -16,7 +16,6 @@ pub mod audience;
 pub mod audit;
 pub mod browse;
 pub mod copies;
-mod copy_in;
 pub mod daily;
 pub mod doctor;
 pub mod evidence;

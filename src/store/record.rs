@@ -21,9 +21,8 @@ statements! {
          FROM",
         [id uuid, delivery_id uuid, token bigint, owner text, at bigint, outcome text, code bigint, enhanced text, kind text,
          reply text],
-        // A commit that failed may have been made all the same, and a spill file may be merged twice. Asked for row by row:
-        // as a set, planners that take the table for small would read all of it.
-        "WHERE (SELECT a.token FROM attempt a WHERE a.delivery_id = j.delivery_id AND a.token = j.token LIMIT 1) IS NULL"
+        // A commit that failed may have been made all the same, and a spill file may be merged twice.
+        "WHERE TRUE ON CONFLICT (delivery_id, token) DO NOTHING"
     );
     // A 250 that comes when its claim was reaped already, and the mail still in quarantine: nobody need wonder any more.
     // The claim gets its number back, and is recorded like any other. No claim had the next number: it would have left

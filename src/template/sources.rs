@@ -1,6 +1,7 @@
 //! The templates as files: the embedded set, its three parts, and the address of its content.
 
 use super::error::{Fault, TemplateError};
+use crate::domain::hex::hex;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs;
@@ -132,7 +133,7 @@ pub(super) fn hash(sources: &Sources) -> String {
         digest.update(text.len().to_le_bytes());
         digest.update(text);
     }
-    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&digest.finalize())
 }
 
 #[cfg(test)]

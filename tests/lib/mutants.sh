@@ -38,6 +38,6 @@ deep_mutants() {
     begin 'mutants of what drives it'
     ALLCLEAR_TEST_POSTGRES='' cargo mutants --config tests/mutants.toml --output "$report/drivers" --timeout 300 \
         --colors never --test-tool nextest --file src/flow/sweep.rs --file src/store/record.rs \
-        -- --test flow -E 'not test(postgres)'
+        -- --test flow --fail-fast -E 'not test(postgres)'
     end
 }

@@ -5,7 +5,7 @@ use super::super::claim::{Claimed, decide, part};
 use super::super::compose::{self, ComposeError};
 use super::super::gate::{Split, as_it_was};
 use super::super::look::{look, views};
-use super::super::sender::{Command, Event, LOOK_AGE, Record, Step};
+use super::super::sender::{Command, Event, LOOK_AGE, LOOK_ONCE_MORE, Record, Step};
 use super::outcomes::of;
 use super::{Seated, Shared};
 use crate::domain::delivery::State;
@@ -166,7 +166,9 @@ pub(super) async fn hand_over(shared: Shared, mut seated: Seated, from: String, 
         let _ = job.on(Event::HandedOver(outcome.clone()));
         return Finished { session: Some(seated), job: Some((job, Record::Attempt(outcome))) };
     }
-    while job.looked.elapsed() > LOOK_AGE {
+    let mut trusted = LOOK_ONCE_MORE;
+    while job.looked.elapsed() > trusted {
+        trusted = LOOK_AGE;
         let command = job.on(Event::Late);
         let (again, command) = match shared.advance(vec![(job, command)]).await.pop() {
             Some(advanced) => advanced,
