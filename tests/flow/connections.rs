@@ -2,7 +2,11 @@
 
 use crate::on_both;
 use crate::support::{On, World};
-use allclear::mail::sink::{Answer, Phase, Script};
+use allclear::domain::id::RecoveryId;
+use allclear::flow::ingest::Answer;
+use allclear::flow::sweep::sweep;
+use allclear::mail::sink::{self, Phase, Script};
+use allclear::store::recover;
 use serde_json::json;
 
 on_both! {
@@ -14,6 +18,8 @@ on_both! {
     while_the_component_is_down_nobody_is_asked;
     a_failed_recovery_is_told_at_once_while_the_others_wait;
     a_covering_recovery_is_one_row_and_corrects_and_must_be_confirmed;
+    a_covering_recovery_is_swept_a_page_at_a_time_and_counts_what_it_took_back;
+    a_recovery_of_one_connection_counts_what_it_took_back;
     a_late_failure_is_stale_at_birth;
     breaking_again_before_the_correction_left_folds_it;
     breaking_again_while_its_mail_waits_for_another_is_asked;
@@ -160,6 +166,46 @@ async fn a_covering_recovery_is_one_row_and_corrects_and_must_be_confirmed(on: O
     );
 }
 
+async fn taken_back(w: &World, by: &Answer) -> (i64, i64, bool) {
+    let id: RecoveryId = by.recovery_id.as_deref().unwrap().parse().unwrap();
+    let told = recover::progress(&mut w.store.read().await.unwrap(), id).await.unwrap().unwrap();
+    (told.withdrawn, told.corrected, told.swept_at.is_some())
+}
+
+async fn a_covering_recovery_is_swept_a_page_at_a_time_and_counts_what_it_took_back(on: On) {
+    let mut w = World::with(on, "2025-03-01T20:40:00Z", Script::default(), |s| s.page = 2).await;
+    w.component("outlook", "Outlook").await;
+    for n in 1..=5 {
+        let key = format!("c{n}");
+        w.subscriber(&key).await;
+        w.connection(&key, "outlook", &key).await;
+        w.broken(&key).await;
+        assert_eq!(w.pass(2).await.len(), usize::from(n >= 3), "the first ones are asked by then");
+    }
+    let all = json!({"component": "outlook", "what": "recovered", "by": "automatic", "connections": "all",
+        "since": "2025-03-01T20:40:00Z"});
+    let recovery = w.signal(all).await;
+    let mut seen = Vec::new();
+    while sweep(&w.store, &w.shared.setting).await.unwrap() {
+        seen.push(taken_back(&w, &recovery).await);
+    }
+    // A page begins with the last row of the one before it.
+    assert_eq!(seen, [(0, 2, false), (0, 3, false), (1, 3, false), (2, 3, false), (2, 3, true)]);
+    assert_eq!(w.pass(1).await.len(), 3);
+}
+
+async fn a_recovery_of_one_connection_counts_what_it_took_back(on: On) {
+    let mut w = world(on).await;
+    w.broken("ann-1").await;
+    assert_eq!(w.pass(6).await.len(), 1);
+    w.broken("bob-1").await;
+    w.pass(1).await;
+    let (told, spared) = (w.recovered("ann-1", "automatic").await, w.recovered("bob-1", "automatic").await);
+    w.pass(1).await;
+    assert_eq!(taken_back(&w, &told).await, (0, 1, true));
+    assert_eq!(taken_back(&w, &spared).await, (1, 0, true));
+}
+
 async fn a_late_failure_is_stale_at_birth(on: On) {
     let mut w = world(on).await;
     w.pass(10).await;
@@ -222,7 +268,7 @@ async fn what_breaks_again_while_its_mail_waits_is_told_and_does_not_wait_with_i
 }
 
 async fn a_proven_own_fault_is_told_beside_a_mail_that_named_its_outage_before(on: On) {
-    let later = |at, nth| (at == Phase::Rcpt && nth == 1).then(|| Answer::reply(at, "451 4.7.1 later"));
+    let later = |at, nth| (at == Phase::Rcpt && nth == 1).then(|| sink::Answer::reply(at, "451 4.7.1 later"));
     let script = Script::default().answering(move |at, _, nth| later(at, nth));
     let mut w = World::with(on, "2025-03-01T20:40:00Z", script, |setting| {
         let second = allclear::domain::time::Span::minutes(120);
