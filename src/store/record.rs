@@ -188,7 +188,7 @@ pub struct Overdue {
     pub reaps: i64,
 }
 
-/// Records outcomes. None of these statements can meet a unique index.
+/// Records outcomes. None of these statements fails at a unique index.
 ///
 /// # Errors
 /// When the database fails.

@@ -3,7 +3,7 @@
 
 use super::table::{assert_table, plain, until};
 use crate::on_both;
-use crate::support::{On, World};
+use crate::support::{On, World, t};
 use allclear::domain::delivery::{HandOver, Outcome, State};
 use allclear::domain::id::DeliveryId;
 use allclear::mail::sink::{Act, Answer, Phase, Script};
@@ -15,6 +15,7 @@ use std::collections::HashMap;
 on_both! {
     what_a_vanished_worker_held_is_sent_once_after_lease_and_quarantine;
     what_recovered_meanwhile_is_corrected_and_not_sent;
+    what_a_sweep_passed_while_it_was_being_armed_is_corrected;
     what_recovered_while_it_was_on_the_wire_is_corrected_once_the_relay_took_it;
     what_the_customer_reconnected_meanwhile_is_neither_sent_nor_corrected;
     what_recovers_in_the_quarantine_is_corrected_once;
@@ -30,7 +31,7 @@ async fn world(on: On) -> (World, DeliveryId) {
     w.connection("ann", "outlook", "ann").await;
     w.broken("ann").await;
     w.pass(4).await;
-    w.clock.set(crate::support::t("2025-06-02T08:05:00Z"));
+    w.clock.set(t("2025-06-02T08:05:00Z"));
     let mut tx = w.store.begin().await.unwrap();
     let lanes = queue::lanes(&mut tx, &HashMap::new()).await.unwrap();
     let mut due = Vec::new();
@@ -58,6 +59,9 @@ async fn what_a_vanished_worker_held_is_sent_once_after_lease_and_quarantine(on:
     assert_table(w.all(), "UTC", "Mon 2 Jun 08:33 ann please reconnect: Inbox ann");
     assert_eq!(w.all()[0].header("Message-ID").as_deref(), Some("<held@status.example.com>"));
     assert_eq!(w.deliveries().await, ["action_required accepted"]);
+    // It waited anew from the end of its quarantine.
+    let due = w.query("SELECT CAST(due_at AS TEXT) FROM delivery").await;
+    assert_eq!(due[0][0], Some(t("2025-06-02T08:33:00Z").0.to_string()));
 }
 
 async fn what_recovered_meanwhile_is_corrected_and_not_sent(on: On) {
@@ -71,6 +75,15 @@ async fn what_recovered_meanwhile_is_corrected_and_not_sent(on: On) {
     assert!(plain(&w.all()[0]).contains("You may have received a mail of"), "{}", plain(&w.all()[0]));
     allclear::flow::ingest::drain_state(&w.store, &mut answer).await.unwrap();
     assert_eq!((answer.in_flight, answer.drained), (Some(0), Some(true)));
+}
+
+async fn what_a_sweep_passed_while_it_was_being_armed_is_corrected(on: On) {
+    let (mut w, _) = world(on).await;
+    w.recovered("ann", "automatic").await;
+    // As on PostgreSQL, when the sweep reads before the arming transaction commits: it finds nothing.
+    w.execute("UPDATE recovery SET swept_at = committed_at").await;
+    until(&mut w, "2025-06-02T12:00:00Z").await;
+    assert_table(w.all(), "UTC", "Mon 2 Jun 08:33 ann no action needed: Inbox ann");
 }
 
 async fn what_recovered_while_it_was_on_the_wire_is_corrected_once_the_relay_took_it(on: On) {

@@ -12,6 +12,7 @@ use crate::domain::id::{ComponentId, RecoveryId};
 use crate::domain::kind::Kind;
 use crate::domain::surge::Rules;
 use crate::flow::bulk::{self, BulkError};
+use crate::flow::dispatch::Shared;
 use crate::flow::import::{self, Event, Format, Job};
 use crate::flow::ingest::{self, Caller, Keyed};
 use crate::flow::intake::{Covers, SignalIn};
@@ -198,7 +199,7 @@ impl Run {
         let shared = self.drill.shared.clone();
         let swept = Cell::new(None);
         let sweeping = async {
-            let done = worker::recover_all(&shared).await;
+            let done = sweep(&shared, recovery).await;
             swept.set(Some(t.elapsed()));
             done
         };
@@ -296,6 +297,18 @@ async fn people(store: &Store, inboxes: usize) -> Result<(), DrillError> {
     let inbox = |n: usize| format!("{},{COMPONENT},{},{}\n", key(n), address(n), key(n)).into_bytes();
     let head = std::iter::once(b"key,component,name,subscribers\n".to_vec());
     import(store, Kind::Connections, head.chain((0..inboxes).map(inbox))).await
+}
+
+/// Sweeps until it is done, whoever does it: the dispatcher's own worker takes pages of it, too.
+async fn sweep(shared: &Shared, recovery: RecoveryId) -> Result<(), StoreError> {
+    loop {
+        worker::recover_all(shared).await?;
+        let told = recover::progress(&mut shared.store.read().await?, recovery).await?;
+        if told.is_none_or(|told| told.swept_at.is_some()) {
+            return Ok(());
+        }
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 async fn import(
