@@ -91,7 +91,7 @@ pub(super) type Row<'a, const N: usize> = [(&'static str, Cell<'a>); N];
 /// Rows as the database takes them. Made before anything is waited for: what they are made of need not live so long.
 enum New {
     Json(String),
-    Columns { statement: String, columns: Vec<Column> },
+    Columns { statement: String, columns: Vec<Column>, rows: usize },
 }
 
 /// The values of one column, of all rows.
@@ -116,8 +116,16 @@ impl Column {
             (Self::Ids(all), Cell::Id(id)) => all.push(id),
             (Self::Numbers(all), Cell::Number(number)) => all.push(number),
             (Self::Texts(all), Cell::Text(text)) => all.push(text.map(Cow::into_owned)),
-            // The arrays are no longer of one length, and what is missing is NULL in no column that may not be.
-            _ => debug_assert!(false, "a column has cells of two kinds"),
+            // Left out: a column that is too short is refused.
+            _ => {}
+        }
+    }
+
+    const fn len(&self) -> usize {
+        match self {
+            Self::Ids(all) => all.len(),
+            Self::Numbers(all) => all.len(),
+            Self::Texts(all) => all.len(),
         }
     }
 
@@ -132,8 +140,9 @@ impl Column {
 
 impl New {
     fn columns<'a, const N: usize>(table: &str, of: impl Iterator<Item = Row<'a, N>>) -> Self {
-        let (mut names, mut columns) = (Vec::new(), Vec::<Column>::new());
+        let (mut names, mut columns, mut rows) = (Vec::new(), Vec::<Column>::new(), 0);
         for row in of {
+            rows += 1;
             for (n, (name, cell)) in row.into_iter().enumerate() {
                 match columns.get_mut(n) {
                     Some(column) => column.push(cell),
@@ -147,7 +156,7 @@ impl New {
         let arrays = columns.iter().enumerate().map(|(n, column)| format!("${}::{}", n + 1, column.array()));
         let arrays = arrays.collect::<Vec<_>>().join(", ");
         let statement = format!("INSERT INTO {table} ({}) SELECT * FROM unnest({arrays})", names.join(", "));
-        Self::Columns { statement, columns }
+        Self::Columns { statement, columns, rows }
     }
 }
 
@@ -155,7 +164,11 @@ async fn put(tx: &mut Tx, sql: Sql, new: New) -> Result<(), StoreError> {
     match (new, tx.handle()) {
         (New::Json(rows), _) if rows == "[]" => Ok(()),
         (New::Json(rows), _) => exec!(tx, sql, rows).map(drop),
-        (New::Columns { statement, columns }, Handle::Postgres(conn)) => {
+        (New::Columns { columns, rows, .. }, _) if columns.iter().any(|column| column.len() != rows) => {
+            let why = "a column has values of two kinds".to_owned();
+            Err(StoreError::failed(sql.name, sqlx::Error::Protocol(why)))
+        }
+        (New::Columns { statement, columns, .. }, Handle::Postgres(conn)) => {
             // Made of names in this program and of numbers.
             let query = columns.into_iter().fold(sqlx::query(AssertSqlSafe(statement)), |query, column| match column {
                 Column::Ids(all) => query.bind(all),
