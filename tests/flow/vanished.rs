@@ -156,6 +156,7 @@ async fn the_late_word_of_a_vanished_worker_spares_a_second_copy(on: On) {
     for _ in 0..2 {
         w.shared.spill.append(std::slice::from_ref(&late)).unwrap();
         assert_eq!(w.shared.spill.merge(&w.store, "vanished").await.unwrap(), 1);
+        assert_eq!(w.deliveries().await, ["action_required accepted"]);
     }
     let attempts = w.query("SELECT outcome, owner FROM attempt").await;
     assert_eq!(attempts, [[Some("accepted".to_owned()), Some("vanished".to_owned())]]);
