@@ -1,15 +1,20 @@
 //! Corrections, ends and all-clears that meet newer news on their way: nothing that leaves is untrue, nothing owed is
 //! forgotten.
 
+use super::by_hand::{arm, record, taken};
 use super::table::{assert_table, until};
 use crate::on_both;
 use crate::support::{On, World, t};
+use allclear::domain::class::Class;
+use allclear::flow::sweep::sweep;
+use allclear::flow::worker::plan_all;
 use allclear::mail::sink::{Act, Answer, Phase, Script};
 use serde_json::json;
 
 on_both! {
     a_correction_names_what_broke_again_before_it_left;
     a_newer_mail_of_the_thread_replaces_the_correction;
+    the_receipt_of_a_newer_mail_replaces_the_correction_at_once;
     a_correction_written_after_the_newer_mail_is_replaced_too;
     a_correction_that_may_have_arrived_takes_back_no_more_than_it_did;
     who_broke_again_before_the_first_mail_was_withdrawn_is_asked;
@@ -52,6 +57,24 @@ async fn a_correction_names_what_broke_again_before_it_left(on: On) {
         Mon 2 Jun 08:40 ann no action needed: Inbox a2
         ",
     );
+}
+
+async fn the_receipt_of_a_newer_mail_replaces_the_correction_at_once(on: On) {
+    let mut w = world(on, Script::default()).await;
+    w.broken("a1").await;
+    until(&mut w, "2025-06-02T08:10:00Z").await;
+    w.recovered("a1", "automatic").await;
+    while sweep(&w.store, &w.shared.setting).await.unwrap() {}
+    w.clock.set(t("2025-06-02T08:11:00Z"));
+    w.broken("a1").await;
+    plan_all(&w.shared).await.unwrap();
+    w.clock.set(t("2025-06-02T08:20:00Z"));
+    let newer = arm(&w, Class::ActionRequired, "node", "newer@status.example.com").await;
+    record(&w, "node", taken(newer)).await;
+    let mut all = w.deliveries().await;
+    all.sort();
+    let folded = "correction folded replaced_by_newer";
+    assert_eq!(all, ["action_required accepted", "action_required accepted", folded]);
 }
 
 async fn a_correction_written_after_the_newer_mail_is_replaced_too(on: On) {

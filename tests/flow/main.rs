@@ -11,6 +11,7 @@ mod age;
 mod archive;
 mod audience;
 mod away;
+mod by_hand;
 mod connections;
 mod copies;
 mod corrections;

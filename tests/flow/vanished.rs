@@ -1,16 +1,14 @@
 //! A mail nobody knows about: its worker vanished while it was armed, or it waits again after its quarantine.
 //! Nothing is repeated or taken back before the quarantine is over, and then once.
 
+use super::by_hand::{arm, record, taken};
 use super::table::{assert_table, plain, until};
 use crate::on_both;
 use crate::support::{On, World, t};
-use allclear::domain::delivery::{HandOver, Outcome, State};
+use allclear::domain::class::Class;
 use allclear::domain::id::DeliveryId;
 use allclear::mail::sink::{Act, Answer, Phase, Script};
-use allclear::store::queue::{self, Armed};
-use allclear::store::record::{self, Settled};
 use serde_json::json;
-use std::collections::HashMap;
 
 on_both! {
     what_a_vanished_worker_held_is_sent_once_after_lease_and_quarantine;
@@ -32,24 +30,8 @@ async fn world(on: On) -> (World, DeliveryId) {
     w.broken("ann").await;
     w.pass(4).await;
     w.clock.set(t("2025-06-02T08:05:00Z"));
-    let mut tx = w.store.begin().await.unwrap();
-    let lanes = queue::lanes(&mut tx, &HashMap::new()).await.unwrap();
-    let mut due = Vec::new();
-    for lane in lanes {
-        due.extend(queue::due(&mut tx, &lane, 10).await.unwrap());
-    }
-    assert_eq!(due.len(), 1);
-    let armed = Armed {
-        id: due[0].id,
-        message_id: "held@status.example.com".to_owned(),
-        template_set: String::new(),
-        address: "ann@example.net".to_owned(),
-        context: "{}".to_owned(),
-    };
-    let lease = tx.now() + w.shared.setting.lease;
-    queue::arm(&mut tx, "vanished", lease, &[armed]).await.unwrap();
-    tx.commit().await.unwrap();
-    (w, due[0].id)
+    let id = arm(&w, Class::ActionRequired, "vanished", "held@status.example.com").await;
+    (w, id)
 }
 
 async fn what_a_vanished_worker_held_is_sent_once_after_lease_and_quarantine(on: On) {
@@ -91,22 +73,7 @@ async fn what_recovered_while_it_was_on_the_wire_is_corrected_once_the_relay_too
     w.recovered("ann", "automatic").await;
     // Swept while the mail is on the wire: its correction waits. Then the relay's 250 is recorded.
     w.settle().await;
-    let words = "taken".to_owned();
-    let settled = Settled {
-        id,
-        token: 1,
-        outcome: Some(Outcome { hand_over: HandOver::Accepted, code: Some(250), enhanced: None, kind: None, words }),
-        state: State::Accepted,
-        reason: None,
-        due_at: None,
-        quarantine_until: None,
-        counts: false,
-        tells: false,
-        copy: None,
-    };
-    let mut tx = w.store.begin().await.unwrap();
-    record::outcomes(&mut tx, "vanished", &[settled]).await.unwrap();
-    tx.commit().await.unwrap();
+    record(&w, "vanished", taken(id)).await;
     until(&mut w, "2025-06-02T12:00:00Z").await;
     assert_eq!(w.all().len(), 1, "{:?}", w.deliveries().await);
     assert!(plain(&w.all()[0]).contains("No action needed"));
@@ -133,25 +100,7 @@ async fn what_recovers_in_the_quarantine_is_corrected_once(on: On) {
 async fn the_late_word_of_a_vanished_worker_spares_a_second_copy(on: On) {
     let (mut w, id) = world(on).await;
     until(&mut w, "2025-06-02T08:25:00Z").await;
-    let taken = Outcome {
-        hand_over: HandOver::Accepted,
-        code: Some(250),
-        enhanced: None,
-        kind: None,
-        words: "taken".to_owned(),
-    };
-    let late = Settled {
-        id,
-        token: 1,
-        outcome: Some(taken),
-        state: State::Accepted,
-        reason: None,
-        due_at: None,
-        quarantine_until: None,
-        counts: false,
-        tells: false,
-        copy: None,
-    };
+    let late = taken(id);
     // Twice: nobody knew whether the first commit had been made.
     for _ in 0..2 {
         w.shared.spill.append(std::slice::from_ref(&late)).unwrap();
