@@ -7,6 +7,7 @@ use crate::on_both;
 use crate::support::{On, World, t};
 use allclear::domain::class::Class;
 use allclear::domain::id::DeliveryId;
+use allclear::flow::worker::plan_all;
 use allclear::mail::sink::{Act, Answer, Phase, Script};
 use serde_json::json;
 
@@ -17,6 +18,7 @@ on_both! {
     what_recovered_while_it_was_on_the_wire_is_corrected_once_the_relay_took_it;
     what_the_customer_reconnected_meanwhile_is_neither_sent_nor_corrected;
     what_recovers_in_the_quarantine_is_corrected_once;
+    what_a_vanished_worker_may_have_told_of_a_component_is_remembered;
     the_late_word_of_a_vanished_worker_spares_a_second_copy;
     what_waits_again_after_its_quarantine_may_have_arrived_all_the_same;
 }
@@ -95,6 +97,22 @@ async fn what_recovers_in_the_quarantine_is_corrected_once(on: On) {
     w.recovered("ann", "automatic").await;
     until(&mut w, "2025-06-02T12:00:00Z").await;
     assert_table(w.all(), "UTC", "Mon 2 Jun 08:33 ann no action needed: Inbox ann");
+}
+
+async fn what_a_vanished_worker_may_have_told_of_a_component_is_remembered(on: On) {
+    let mut w = World::new(on, "2025-06-02T08:00:00Z").await;
+    w.component("outlook", "Outlook").await;
+    w.subscriber("ann").await;
+    w.subscribe("ann", "outlook").await;
+    w.notice(json!({"kind": "incident", "incident": "INC-1", "title": "Mail is slow", "phase": "investigating",
+        "impact": "minor", "components": [{"key": "outlook", "status": "degraded_performance"}], "body": "We look."}))
+        .await;
+    plan_all(&w.shared).await.unwrap();
+    arm(&w, Class::IncidentUpdate, "vanished", "held@status.example.com").await;
+    until(&mut w, "2025-06-02T08:14:00Z").await;
+    assert_eq!(w.deliveries().await, ["incident_update unknown ambiguous"]);
+    let told = w.query("SELECT status FROM thread_component").await;
+    assert_eq!(told, [[Some("degraded_performance".to_owned())]]);
 }
 
 async fn the_late_word_of_a_vanished_worker_spares_a_second_copy(on: On) {
