@@ -1,6 +1,7 @@
 //! The mail as it was sent: whatever class it is of and whatever has changed since, its copy is what the relay got,
 //! byte for byte, until it goes by age.
 
+use super::by_hand::taken;
 use super::table::until;
 use crate::on_both;
 use crate::support::{On, World, page};
@@ -158,18 +159,8 @@ async fn what_nobody_can_know_about_is_kept(on: On) {
 }
 
 fn late(w: &World, id: DeliveryId, mail: &[u8], hand_over: HandOver) -> Settled {
-    Settled {
-        id,
-        token: 1,
-        outcome: Some(Outcome { hand_over, code: None, enhanced: None, kind: None, words: "late".to_owned() }),
-        state: State::Accepted,
-        reason: None,
-        due_at: None,
-        quarantine_until: None,
-        counts: false,
-        tells: false,
-        copy: w.shared.copies.of("free", mail),
-    }
+    let outcome = Some(Outcome { hand_over, code: None, enhanced: None, kind: None, words: "late".to_owned() });
+    Settled { outcome, copy: w.shared.copies.of("free", mail), ..taken(id) }
 }
 
 /// It asks for the mail and ends the session before it has any: what would then be recorded is no copy.
