@@ -6,8 +6,9 @@ use super::super::compose::{self, ComposeError};
 use super::super::gate::{Split, as_it_was};
 use super::super::look::{look, views};
 use super::super::sender::{Command, Event, LOOK_AGE, LOOK_ONCE_MORE, Record, Step};
+use super::Shared;
 use super::outcomes::of;
-use super::{Seated, Shared};
+use super::seats::Seated;
 use crate::domain::delivery::State;
 use crate::domain::id::DeliveryId;
 use crate::failpoint;
@@ -15,7 +16,8 @@ use crate::mail;
 use crate::store::copies::MailCopy;
 use crate::store::{StoreError, queue, view};
 use crate::template::Templates;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
 
 /// A claimed mail on its way.
 pub(super) struct Job {
@@ -150,14 +152,31 @@ fn render(job: &mut Job, templates: &Templates) -> Event {
 }
 
 /// The address of a From header.
-pub(super) fn sender(from: &str) -> &str {
+fn sender(from: &str) -> &str {
     from.rsplit_once('<').map_or(from, |(_, address)| address.trim_end_matches('>'))
 }
 
+/// The way of a mail from when it is prepared, and how long the dialogue took if there was one.
+pub(super) async fn go(
+    shared: Shared,
+    seated: Seated,
+    prepared: oneshot::Receiver<(Job, Command)>,
+) -> (Finished, Option<Duration>) {
+    match prepared.await {
+        Ok((job, Command::HandOver)) => {
+            let begun = Instant::now();
+            (hand_over(shared, seated, job).await, Some(begun.elapsed()))
+        }
+        Ok((job, Command::Record(record))) => (Finished { session: Some(seated), job: Some((job, record)) }, None),
+        // Its claim is another's by now, or a fault of the program ended the preparing: then its lease will tell.
+        Ok(_) | Err(_) => (Finished { session: Some(seated), job: None }, None),
+    }
+}
+
 /// The dialogue with the relay, as a whole no longer than allowed. The look must be fresh when DATA is written.
-pub(super) async fn hand_over(shared: Shared, mut seated: Seated, from: String, mut job: Job) -> Finished {
+async fn hand_over(shared: Shared, mut seated: Seated, mut job: Job) -> Finished {
     let end = tokio::time::Instant::now() + shared.dialogue;
-    let to = job.claimed.frozen.to.clone();
+    let (from, to) = (sender(&job.claimed.frozen.from).to_owned(), job.claimed.frozen.to.clone());
     let session = &mut seated.session;
     let begun = tokio::time::timeout_at(end, session.envelope(&from, &to)).await;
     let begun = begun.unwrap_or_else(|_| Err(mail::Outcome::NotHandedOver { why: "no answer in time".to_owned() }));

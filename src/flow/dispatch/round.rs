@@ -1,0 +1,116 @@
+//! A round's transaction: what ended is recorded, and idle slots get new work.
+
+use super::super::claim::{Claimed, claim};
+use super::super::relation::{PROBE_PAUSED, PROBE_SOON};
+use super::super::sender::{Record, Step};
+use super::Dispatcher;
+use super::outcomes::AtFault;
+use super::way::Job;
+use crate::failpoint;
+use crate::store::{StoreError, Tx, streams};
+use std::time::Instant;
+
+impl Dispatcher {
+    /// One transaction records what ended and claims for idle slots.
+    pub(super) async fn round(&mut self, results: Vec<(Job, Record)>, taking: bool) -> Result<Vec<Job>, StoreError> {
+        if results.is_empty() && !taking {
+            return Ok(Vec::new());
+        }
+        let claimed = match self.record_and_claim(&results, taking).await {
+            Ok(claimed) => claimed,
+            Err(e) => {
+                // Of a database that is away, each would only wait for it again.
+                let alone = e.is_conflict() || !e.is_away();
+                self.unrecorded = self.record_one_by_one(results, alone).await;
+                self.lanes.1.clear();
+                // Another node had the thread: nothing is wrong, the next round sees it.
+                return if e.is_conflict() { Ok(Vec::new()) } else { Err(e) };
+            }
+        };
+        let lost = &self.losses;
+        let jobs = claimed.into_iter().map(|claimed| Job {
+            lost_before: lost.contains_key(&claimed.id),
+            claimed,
+            probe: self.pause.is_some(),
+            step: Step::Armed,
+            bytes: Vec::new(),
+            copy: None,
+            looked: Instant::now(),
+        });
+        Ok(jobs.collect())
+    }
+
+    async fn record_and_claim(&mut self, results: &[(Job, Record)], taking: bool) -> Result<Vec<Claimed>, StoreError> {
+        let mut tx = self.shared.store.begin().await?;
+        let noted = if results.is_empty() { None } else { self.shared.copies.note(&mut tx).await? };
+        let turned = self.shared.record(&mut tx, &self.stream, results).await?;
+        let claimed = if taking && !turned { self.claim(&mut tx).await? } else { Vec::new() };
+        if !results.is_empty() {
+            failpoint::pass("recording");
+        }
+        if !claimed.is_empty() {
+            failpoint::pass("arming");
+        }
+        tx.commit().await?;
+        if !results.is_empty() {
+            failpoint::pass("recorded");
+        }
+        if !claimed.is_empty() {
+            failpoint::pass("armed");
+        }
+        self.shared.copies.noted(noted);
+        if turned {
+            self.lanes = (None, Vec::new());
+        }
+        self.hungry = claimed.len() == self.idle.len();
+        Ok(claimed)
+    }
+
+    /// Claims for the idle slots; of a paused stream one mail, if no other node sends it.
+    async fn claim(&mut self, tx: &mut Tx) -> Result<Vec<Claimed>, StoreError> {
+        let (shared, mut most) = (&self.shared, self.idle.len());
+        if let Some(pause) = &self.pause {
+            most = 1;
+            if !streams::take_probe(tx, pause, tx.now() + PROBE_PAUSED).await? {
+                self.lanes.1.clear();
+            }
+        }
+        let set = shared.templates.set_hash();
+        let taken = claim(tx, &shared.setting, &self.stream, &shared.owner, set, &mut self.lanes.1, most).await?;
+        self.turn_at = taken.turn_at;
+        if let Some(pause) = &self.pause {
+            self.lanes.1.clear();
+            if taken.claimed.is_empty() {
+                // Nothing was there to find out with: the next that is due does.
+                streams::probe_later(tx, &pause.stream, tx.now() + PROBE_SOON).await?;
+            }
+        }
+        Ok(taken.claimed)
+    }
+
+    /// A shared commit failed: each outcome for itself, if that may help, and into the spill file what still cannot be
+    /// recorded. What cannot even be spilled is kept, and comes again with the next round.
+    async fn record_one_by_one(&self, results: Vec<(Job, Record)>, alone: bool) -> Vec<(Job, Record)> {
+        let mut left = Vec::new();
+        for one in results {
+            let recorded = alone && self.shared.record_alone(&self.stream, std::slice::from_ref(&one)).await.is_ok();
+            if !recorded && let Err(e) = self.spill(&one) {
+                tracing::error!(error = %e, "an outcome can neither be recorded nor spilled; it is kept in memory: {e}");
+                left.push(one);
+            }
+        }
+        left
+    }
+
+    fn spill(&self, one: &(Job, Record)) -> std::io::Result<()> {
+        tracing::error!("an outcome cannot be recorded; it goes to the spill file");
+        let of = std::slice::from_ref(one);
+        let settled = self.shared.settled(of, &AtFault::default(), one.0.claimed.frozen.date);
+        self.shared.spill.append(&settled)?;
+        // What was taken back at the last look is spilled, too: the point is that of a relay's answer.
+        if settled.iter().any(|one| one.outcome.is_some()) {
+            failpoint::pass("spilled");
+        }
+        Ok(())
+    }
+}
