@@ -113,8 +113,11 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     let (wake, woken) = watch::channel(());
     let poll = config.dispatch.poll.to_std();
     let mut loops = tokio::task::JoinSet::new();
-    loops.spawn(plan_loop(shared.clone(), wake.clone(), woken.clone(), poll, stop.clone()));
-    loops.spawn(recover_loop(shared.clone(), wake.clone(), woken.clone(), poll, stop.clone()));
+    let plan = |shared: Shared| async move { worker::plan_all(&shared).await };
+    let recover = |shared: Shared| async move { worker::recover_all(&shared).await };
+    let waking = || (wake.clone(), woken.clone());
+    loops.spawn(stage_loop("planning", plan, shared.clone(), waking(), poll, stop.clone()));
+    loops.spawn(stage_loop("the sweep", recover, shared.clone(), waking(), poll, stop.clone()));
     loops.spawn(alert_loop(shared.clone(), woken.clone(), poll, stop.clone()));
     for dispatcher in worker::dispatchers(&shared, &transports(config), GROUPS) {
         loops.spawn(dispatch_loop(dispatcher, woken.clone(), poll, stop.clone()));
@@ -217,37 +220,22 @@ async fn rest<T>(woken: &mut watch::Receiver<()>, round: Round<T>, poll: Duratio
     }
 }
 
-async fn plan_loop(
+/// A stage that leaves work to the others.
+async fn stage_loop<F: Future<Output = Result<bool, StoreError>>>(
+    what: &'static str,
+    stage: impl Fn(Shared) -> F,
     shared: Shared,
-    wake: watch::Sender<()>,
-    mut woken: watch::Receiver<()>,
+    (wake, mut woken): (watch::Sender<()>, watch::Receiver<()>),
     poll: Duration,
     stop: CancellationToken,
 ) {
     while !stop.is_cancelled() {
-        let planned = round("planning", worker::plan_all(&shared)).await;
-        if matches!(planned, Round::Done(true)) {
+        let done = round(what, stage(shared.clone())).await;
+        if matches!(done, Round::Done(true)) {
             wake.send_replace(());
             woken.mark_unchanged();
         }
-        rest(&mut woken, planned, poll, &stop).await;
-    }
-}
-
-async fn recover_loop(
-    shared: Shared,
-    wake: watch::Sender<()>,
-    mut woken: watch::Receiver<()>,
-    poll: Duration,
-    stop: CancellationToken,
-) {
-    while !stop.is_cancelled() {
-        let recovered = round("the sweep", worker::recover_all(&shared)).await;
-        if matches!(recovered, Round::Done(true)) {
-            wake.send_replace(());
-            woken.mark_unchanged();
-        }
-        rest(&mut woken, recovered, poll, &stop).await;
+        rest(&mut woken, done, poll, &stop).await;
     }
 }
 

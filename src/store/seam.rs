@@ -103,7 +103,7 @@ macro_rules! locking {
 /// SQLite reads them with `jsonb_each` (with `json_each` each column would write out its row and parse it anew),
 /// PostgreSQL with `json_to_recordset`.
 macro_rules! over_rows {
-    ($head:literal, [$($col:ident $ty:ident),+ $(,)?], $tail:literal) => {
+    ($head:expr, [$($col:ident $ty:ident),+ $(,)?], $tail:expr) => {
         $crate::store::Sql::differs(
             concat!($head, " (SELECT ", over_rows!(@lite $($col $ty),+), " FROM jsonb_each($1)) AS j ", $tail),
             concat!($head, " json_to_recordset($1::json) AS j(", over_rows!(@pg $($col $ty),+), ") ", $tail),
@@ -125,7 +125,7 @@ macro_rules! over_rows {
 /// of the tables. PostgreSQL takes a set made by a function of JSON for a hundred rows, and then reads a table of less
 /// than some hundred thousand as a whole to find them; of an array it does not know it expects ten.
 macro_rules! over_few_rows {
-    ($head:literal, [$($col:ident $ty:ident),+ $(,)?], $tail:literal) => {
+    ($head:expr, [$($col:ident $ty:ident),+ $(,)?], $tail:expr) => {
         $crate::store::Sql::differs(
             over_rows!($head, [$($col $ty),+], $tail).sqlite,
             concat!($head, " (SELECT ", over_few_rows!(@pg $($col $ty),+),

@@ -11,12 +11,12 @@ use crate::domain::time::Timestamp;
 use crate::domain::truth::{Claim, Original};
 use std::ops::Deref;
 
-statements! {
-    DELIVERIES = over_few_rows!(
-        "SELECT d.id, d.class, d.state, d.token, d.lane_id, d.notice_id, d.subscriber_id, d.thread_id, d.tries, d.repeats, d.reaps,
-                d.maybe_mailed, d.created_at, d.resend_no > 0 AS resend, d.canary_id IS NOT NULL AS canary, d.reason, d.message_id, CASE WHEN d.state = 'queued' THEN d.context END AS context, t.root, t.subject, t.sender, t.last_message_id, t.last_class, t.last_phase, d.phase,
-                t.last_mailed_at, t.told_at, t.ended_at, s.address, s.name, s.locale, s.zone, n.observed_at,
-                d.rule, CASE WHEN d.class = 'incident_update' THEN (SELECT x.id FROM delivery x WHERE x.thread_id = d.thread_id
+/// What the gate asks of a delivery: the columns of a [`Truth`]. The claim and the last look ask for the same.
+macro_rules! truth {
+    () => {
+        "d.id, d.class, d.state, d.token, d.maybe_mailed, d.created_at, d.resend_no > 0 AS resend,
+                d.canary_id IS NOT NULL AS canary, t.last_mailed_at, t.told_at, t.ended_at, d.rule,
+                CASE WHEN d.class = 'incident_update' THEN (SELECT x.id FROM delivery x WHERE x.thread_id = d.thread_id
                     AND x.revision > d.revision AND x.class IN ('incident_update', 'incident_end')
                     AND (x.state IN ('queued', 'sending') OR x.maybe_mailed) ORDER BY x.revision DESC LIMIT 1) END AS newer,
                 CASE WHEN d.class = 'all_clear' THEN EXISTS (SELECT 1 FROM incident_component x WHERE x.incident_id = i.id
@@ -26,56 +26,22 @@ statements! {
                             AND u.events <> 'none' AND (u.component_id = x.component_id
                                 OR (u.component_id IS NULL AND u.group_key IS NULL)
                                 OR u.group_key = (SELECT k.group_key FROM component k WHERE k.id = x.component_id))))) END AS trouble,
-                COALESCE(t.last_message_id = d.message_id, FALSE) AS own_last, i.id IS NOT NULL AS has_incident, i.key AS incident_key, i.title, i.impact, i.started_at, i.resolved_at,
-                EXISTS (SELECT 1 FROM suppression x WHERE x.address = s.address AND x.class = d.class) AS suppressed
-         FROM", [id uuid],
-        "JOIN delivery d ON d.id = j.id JOIN thread t ON t.id = d.thread_id JOIN subscriber s ON s.id = d.subscriber_id
-         LEFT JOIN notice n ON n.id = d.notice_id
-         LEFT JOIN incident i ON t.matter_kind = 'incident' AND i.id = t.matter_id"
-    );
-    ITEMS = over_few_rows!(
-        "SELECT i.delivery_id, i.component_id, i.connection_id, i.episode, i.component_episode, i.failed_at, i.status, i.corrects_id,
-                k.key AS component_key, k.name AS component_name, k.down_since, k.up_since, s.status AS status_now,
-                s.changed_at AS status_since,
-                c.name, c.link, c.episode AS newest, c.cleared, c.own_fault_episode, c.broken_since, c.well_as_of, c.cleared_by,
-                EXISTS (SELECT 1 FROM episode e WHERE e.component_id = i.component_id AND e.n >= i.component_episode
-                    AND e.covers_from <= i.failed_at AND e.covers_until >= i.failed_at) AS covered,
-                EXISTS (SELECT 1 FROM episode e WHERE e.component_id = i.component_id
-                    AND e.covers_from <= c.failed_at AND e.covers_until >= c.failed_at) AS newest_covered,
-                EXISTS (SELECT 1 FROM episode e WHERE e.component_id = i.component_id AND e.n >= i.component_episode
-                    AND e.covers_from IS NULL AND e.released_at IS NULL AND e.since <= i.failed_at AND e.ended_at >= i.failed_at) AS awaiting,
-                o.state AS original_state, o.maybe_mailed AND EXISTS (SELECT 1 FROM delivery_item x WHERE x.delivery_id = i.corrects_id
-                    AND x.subject_id = i.subject_id AND x.episode = i.episode AND x.dropped IS NULL) AS original_mailed, o.quarantine_until AS original_quarantine,
-                o.claimed_at AS original_claimed_at
-         FROM", [id uuid],
-        "JOIN delivery d ON d.id = j.id JOIN thread t ON t.id = d.thread_id
-         JOIN delivery_item i ON i.delivery_id = j.id JOIN component k ON k.id = i.component_id
-         LEFT JOIN incident_component s ON s.incident_id = t.matter_id AND s.component_id = i.component_id
-         LEFT JOIN connection c ON c.id = i.connection_id LEFT JOIN delivery o ON o.id = i.corrects_id
-         WHERE i.dropped IS NULL ORDER BY i.delivery_id, i.subject_id, i.episode"
-    );
-    // The last look: only what the gate asks for. It is read for every mail, and each column costs.
-    TRUTHS = over_few_rows!(
-        "SELECT d.id, d.class, d.state, d.token, d.maybe_mailed, d.created_at, d.resend_no > 0 AS resend, d.canary_id IS NOT NULL AS canary, t.last_mailed_at, t.told_at, t.ended_at,
-                d.rule, CASE WHEN d.class = 'incident_update' THEN (SELECT x.id FROM delivery x WHERE x.thread_id = d.thread_id
-                    AND x.revision > d.revision AND x.class IN ('incident_update', 'incident_end')
-                    AND (x.state IN ('queued', 'sending') OR x.maybe_mailed) ORDER BY x.revision DESC LIMIT 1) END AS newer,
-                CASE WHEN d.class = 'all_clear' THEN EXISTS (SELECT 1 FROM incident_component x WHERE x.incident_id = i.id
-                    AND x.status <> 'operational' AND (EXISTS (SELECT 1 FROM thread_component c WHERE c.thread_id = t.id
-                            AND c.component_id = x.component_id)
-                        OR EXISTS (SELECT 1 FROM subscription u WHERE u.subscriber_id = d.subscriber_id AND u.ended_at IS NULL
-                            AND u.events <> 'none' AND (u.component_id = x.component_id
-                                OR (u.component_id IS NULL AND u.group_key IS NULL)
-                                OR u.group_key = (SELECT k.group_key FROM component k WHERE k.id = x.component_id))))) END AS trouble,
-                COALESCE(t.last_message_id = d.message_id, FALSE) AS own_last,
-                i.id IS NOT NULL AS has_incident, i.resolved_at,
-                EXISTS (SELECT 1 FROM suppression x WHERE x.address = s.address AND x.class = d.class) AS suppressed
-         FROM", [id uuid],
+                COALESCE(t.last_message_id = d.message_id, FALSE) AS own_last, i.id IS NOT NULL AS has_incident, i.resolved_at,
+                EXISTS (SELECT 1 FROM suppression x WHERE x.address = s.address AND x.class = d.class) AS suppressed"
+    };
+}
+
+macro_rules! of_deliveries {
+    () => {
         "JOIN delivery d ON d.id = j.id JOIN thread t ON t.id = d.thread_id JOIN subscriber s ON s.id = d.subscriber_id
          LEFT JOIN incident i ON t.matter_kind = 'incident' AND i.id = t.matter_id"
-    );
-    CLAIMS = over_few_rows!(
-        "SELECT i.delivery_id, i.component_id, i.connection_id, i.episode, i.failed_at, i.status, k.down_since, k.up_since,
+    };
+}
+
+/// What the gate asks of something a delivery names: the columns of an [`ItemTruth`].
+macro_rules! item_truth {
+    () => {
+        "i.delivery_id, i.component_id, i.connection_id, i.episode, i.failed_at, i.status, k.down_since, k.up_since,
                 s.status AS status_now, s.changed_at AS status_since, c.episode AS newest, c.cleared, c.own_fault_episode,
                 EXISTS (SELECT 1 FROM episode e WHERE e.component_id = i.component_id AND e.n >= i.component_episode
                     AND e.covers_from <= i.failed_at AND e.covers_until >= i.failed_at) AS covered,
@@ -84,14 +50,39 @@ statements! {
                 EXISTS (SELECT 1 FROM episode e WHERE e.component_id = i.component_id AND e.n >= i.component_episode
                     AND e.covers_from IS NULL AND e.released_at IS NULL AND e.since <= i.failed_at AND e.ended_at >= i.failed_at) AS awaiting,
                 o.state AS original_state, o.maybe_mailed AND EXISTS (SELECT 1 FROM delivery_item x WHERE x.delivery_id = i.corrects_id
-                    AND x.subject_id = i.subject_id AND x.episode = i.episode AND x.dropped IS NULL) AS original_mailed, o.quarantine_until AS original_quarantine
-         FROM", [id uuid],
+                    AND x.subject_id = i.subject_id AND x.episode = i.episode AND x.dropped IS NULL) AS original_mailed,
+                o.quarantine_until AS original_quarantine"
+    };
+}
+
+macro_rules! of_items {
+    () => {
         "JOIN delivery d ON d.id = j.id JOIN thread t ON t.id = d.thread_id
          JOIN delivery_item i ON i.delivery_id = j.id JOIN component k ON k.id = i.component_id
          LEFT JOIN incident_component s ON s.incident_id = t.matter_id AND s.component_id = i.component_id
          LEFT JOIN connection c ON c.id = i.connection_id LEFT JOIN delivery o ON o.id = i.corrects_id
          WHERE i.dropped IS NULL ORDER BY i.delivery_id, i.subject_id, i.episode"
+    };
+}
+
+statements! {
+    DELIVERIES = over_few_rows!(
+        concat!("SELECT ", truth!(), ", d.lane_id, d.notice_id, d.subscriber_id, d.thread_id, d.tries, d.repeats, d.reaps, d.reason,
+                d.message_id, CASE WHEN d.state = 'queued' THEN d.context END AS context, t.root, t.subject, t.sender,
+                t.last_message_id, t.last_class, t.last_phase, d.phase, s.address, s.name, s.locale, s.zone, n.observed_at,
+                i.key AS incident_key, i.title, i.impact, i.started_at
+         FROM"), [id uuid],
+        concat!(of_deliveries!(), " LEFT JOIN notice n ON n.id = d.notice_id")
     );
+    ITEMS = over_few_rows!(
+        concat!("SELECT ", item_truth!(), ", i.component_episode, i.corrects_id, k.key AS component_key, k.name AS component_name,
+                c.name, c.link, c.broken_since, c.well_as_of, c.cleared_by, o.claimed_at AS original_claimed_at
+         FROM"), [id uuid],
+        of_items!()
+    );
+    // The last look: only what the gate asks for. It is read for every mail, and each column costs.
+    TRUTHS = over_few_rows!(concat!("SELECT ", truth!(), " FROM"), [id uuid], of_deliveries!());
+    CLAIMS = over_few_rows!(concat!("SELECT ", item_truth!(), " FROM"), [id uuid], of_items!());
     // Other connections of the mails being taken back: those still broken must be named, or the correction
     // would call them well by its silence.
     STILL_OPEN = over_few_rows!(
