@@ -11,9 +11,9 @@ use crate::domain::class::Class;
 use crate::domain::id::{AlertId, NoticeId};
 use crate::domain::surge::Why;
 use crate::domain::time::{Span, Timestamp};
-use crate::store::ingest::{self, NoticeRow, Same};
+use crate::store::notices::{NoticeRow, Same};
 use crate::store::surge::Surge;
-use crate::store::{StoreError, Tx, alerts, setup};
+use crate::store::{StoreError, Tx, alerts, ingest, notices, setup};
 use crate::template::context::SurgeMail;
 use serde::{Deserialize, Serialize};
 
@@ -129,7 +129,7 @@ async fn mail(tx: &mut Tx, address: &str, surge: &Surge, reason: Why) -> Result<
         reason: None,
         same: Same::default(),
     };
-    ingest::add_notice(tx, &notice).await?;
-    ingest::add_recipients(tx, id, &[OPERATORS.to_owned()]).await?;
+    notices::add(tx, &notice).await?;
+    notices::add_recipients(tx, id, &[OPERATORS.to_owned()]).await?;
     ingest::add_plans(tx, &[plan_notice(id, surge.id.0)]).await
 }

@@ -7,8 +7,8 @@ use crate::domain::class::Class;
 use crate::domain::id::{DeliveryId, ThreadId};
 use crate::domain::time::{Span, Timestamp};
 use crate::store::archive as db;
-use crate::store::plan::{self, Fence};
-use crate::store::{Store, StoreError};
+use crate::store::lanes::Fence;
+use crate::store::{Store, StoreError, lanes};
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 use uuid::Uuid;
@@ -86,7 +86,7 @@ impl Archive {
 async fn put_away(store: &Store, setting: &Setting, threads: &[ThreadId], before: Timestamp) -> Result<(), StoreError> {
     let mut tx = store.begin().await?;
     // No sweep may find what is moved, and none have begun before this was held.
-    plan::lane(&mut tx, Class::Correction, Fence::None).await?;
+    lanes::lane(&mut tx, Class::Correction, Fence::None).await?;
     if db::under_way(&mut tx).await? {
         return Ok(());
     }

@@ -15,7 +15,7 @@ use crate::domain::time::{Span, Timestamp};
 use crate::failpoint;
 use crate::store::queue::{Armed, Due, Hold, ItemKey, Lane};
 use crate::store::view::ItemView;
-use crate::store::{StoreError, Tx, plan, queue, record, told, view};
+use crate::store::{StoreError, Tx, deliveries, queue, record, told, view};
 use std::collections::{HashMap, HashSet};
 
 /// A lease ran out twice with this mail: it is claimed alone, in case it is what ends its workers.
@@ -285,8 +285,8 @@ impl Sorted<'_> {
             told::release(tx, &self.lost, now + setting.limits(Class::AllClear).stable_for).await?;
         }
         if !self.folded.is_empty() {
-            plan::fold(tx, &self.folded).await?;
-            plan::hasten(tx, &self.folded).await?;
+            deliveries::fold(tx, &self.folded).await?;
+            deliveries::hasten(tx, &self.folded).await?;
         }
         let (mut armed, mut claimed, mut restated) = (Vec::new(), Vec::new(), Vec::new());
         self.tell_of_longest_holds();

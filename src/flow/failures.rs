@@ -9,9 +9,12 @@ use crate::domain::id::{ComponentId, ConnectionId, DeliveryId, LaneId, PlanId, S
 use crate::domain::time::{Span, Timestamp};
 use crate::domain::truth::over;
 use crate::failpoint;
-use crate::store::plan::{Failure, Fence, Named, NewDelivery, NewItem, NewThread, Thread};
+use crate::store::deliveries::{NewDelivery, NewItem};
+use crate::store::failures::{Failure, Named};
+use crate::store::lanes::Fence;
 use crate::store::queue::ItemKey;
-use crate::store::{Store, StoreError, Tx, plan as db, queue};
+use crate::store::threads::{NewThread, Thread};
+use crate::store::{Store, StoreError, Tx, deliveries, failures, lanes, plan as db, queue, threads};
 use crate::template::{Matter, Templates};
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -32,15 +35,15 @@ pub async fn failures(
     after: Uuid,
 ) -> Result<Option<(Uuid, usize)>, StoreError> {
     let mut tx = store.begin().await?;
-    let page = db::failures(&mut tx, after, setting.page).await?;
+    let page = failures::next(&mut tx, after, setting.page).await?;
     let Some(last) = page.last().map(|f| f.id.0) else { return Ok(None) };
     let known = Known::load(&mut tx, setting, templates, &page).await?;
     let planned = plan(&page, &known, setting.limits(Class::ActionRequired).dwell);
-    db::add_deliveries(&mut tx, &planned.deliveries, |class| setting.stream_name(class)).await?;
+    deliveries::add(&mut tx, &planned.deliveries, |class| setting.stream_name(class)).await?;
     queue::drop_items(&mut tx, &planned.moved).await?;
-    db::add_items(&mut tx, &planned.items, &planned.deliveries).await?;
-    db::withdraw_emptied(&mut tx, &planned.moved.iter().map(|(key, _)| key.delivery).collect::<Vec<_>>()).await?;
-    db::join(&mut tx, &planned.joins).await?;
+    deliveries::add_items(&mut tx, &planned.items, &planned.deliveries).await?;
+    failures::withdraw_emptied(&mut tx, &planned.moved.iter().map(|(key, _)| key.delivery).collect::<Vec<_>>()).await?;
+    failures::join(&mut tx, &planned.joins).await?;
     db::finish(&mut tx, &planned.outcomes).await?;
     failpoint::pass("planning");
     tx.commit().await?;
@@ -62,27 +65,27 @@ struct Known {
 
 impl Known {
     async fn load(tx: &mut Tx, setting: &Setting, templates: &Templates, page: &[Failure]) -> Result<Self, StoreError> {
-        let own_fault_lane = db::lane(tx, Class::ActionRequired, Fence::None).await?;
+        let own_fault_lane = lanes::lane(tx, Class::ActionRequired, Fence::None).await?;
         let mut lanes = HashMap::new();
         for component in page.iter().map(|f| f.component_id).collect::<BTreeSet<_>>() {
-            lanes.insert(component, db::lane(tx, Class::ActionRequired, Fence::Component(component)).await?);
+            lanes.insert(component, lanes::lane(tx, Class::ActionRequired, Fence::Component(component)).await?);
         }
         let mut concerned: HashMap<PlanId, Vec<SubscriberId>> = HashMap::new();
-        for (plan, subscriber) in db::concerned(tx, page).await? {
+        for (plan, subscriber) in failures::concerned(tx, page).await? {
             concerned.entry(plan).or_default().push(subscriber);
         }
         let threads = threads(tx, setting, templates, page, &concerned).await?;
         let ids: Vec<ThreadId> = threads.values().map(|t| t.id).collect();
         let waiting: HashMap<_, _> =
-            db::waiting(tx, &ids).await?.into_iter().map(|(id, thread, lane)| ((thread, lane), id)).collect();
+            failures::waiting(tx, &ids).await?.into_iter().map(|(id, thread, lane)| ((thread, lane), id)).collect();
         let mut named_by_waiting = HashSet::new();
         if !waiting.is_empty() {
             let of = |f: &Failure, s: &SubscriberId| Some((threads.get(&(f.component_id, *s))?.id, f.connection_id));
             let pairs = page.iter().flat_map(|f| concerned.get(&f.id).into_iter().flatten().map(move |s| (f, s)));
             let pairs: Vec<_> = pairs.filter_map(|(f, s)| of(f, s)).collect();
-            named_by_waiting.extend(db::named_by_waiting(tx, &pairs).await?);
+            named_by_waiting.extend(failures::named_by_waiting(tx, &pairs).await?);
         }
-        let named = db::named(tx, page).await?;
+        let named = failures::named(tx, page).await?;
         Ok(Self { lanes, own_fault_lane, concerned, threads, waiting, named_by_waiting, named })
     }
 
@@ -107,7 +110,7 @@ async fn threads(
         page.iter().flat_map(|f| concerned.get(&f.id).into_iter().flatten().map(|s| (f.component_id, *s))).collect();
     let matters: Vec<_> = pairs.iter().map(|(c, s)| (c.0, *s)).collect();
     // In the order of their numbers: the newest is what stays.
-    let newest: HashMap<_, _> = db::threads(tx, &matters)
+    let newest: HashMap<_, _> = threads::find(tx, &matters)
         .await?
         .into_iter()
         .map(|t| ((ComponentId(t.matter_id), t.subscriber_id), t))
@@ -127,7 +130,7 @@ async fn threads(
         threads.insert(pair, as_thread(&thread));
         new.push(thread);
     }
-    db::add_threads(tx, &new).await?;
+    threads::add(tx, &new).await?;
     Ok(threads)
 }
 

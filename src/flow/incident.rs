@@ -11,8 +11,10 @@ use crate::domain::delivery::Reason;
 use crate::domain::id::{IncidentId, NoticeId};
 use crate::domain::incident::{ComponentStatus, Impact, Phase};
 use crate::domain::time::{Span, Timestamp};
-use crate::store::ingest::{ComponentNow, IncidentNow, NoticeRow, PlanRow, Same};
-use crate::store::{Tx, ingest as db};
+use crate::store::incidents::IncidentNow;
+use crate::store::ingest::{ComponentNow, PlanRow};
+use crate::store::notices::{NoticeRow, Same};
+use crate::store::{Tx, incidents, ingest as db, notices};
 use sha2::{Digest, Sha256};
 
 /// The class of mail a phase makes.
@@ -42,7 +44,7 @@ pub(super) async fn update(
     let said = &addressing::with_groups(tx, said).await?;
     let components = components(tx, said).await?;
     check_recipients(tx, &said.recipients).await?;
-    let known = db::incident(tx, &said.incident).await?;
+    let known = incidents::find(tx, &said.incident).await?;
     let payload = serde_json::to_string(said).unwrap_or_default();
     let hash = Sha256::digest(&payload);
     let same = Same { update_key: said.update.as_deref(), content_hash: Some(hash.as_slice()), repeats: None };
@@ -59,7 +61,7 @@ pub(super) async fn update(
     let reason = withheld(known.as_ref(), said, standing, tx.now() - observed_at, settings);
     let incident = next_revision(known, said, observed_at, standing);
     if standing != Standing::Repeated {
-        db::save_incident(tx, &said.incident, &incident).await?;
+        incidents::save(tx, &said.incident, &incident).await?;
         move_components(tx, &incident, said, components, observed_at, standing).await?;
     }
     let outcome = match (standing, reason) {
@@ -82,8 +84,8 @@ pub(super) async fn update(
         reason,
         same: Same { repeats: before, ..same },
     };
-    db::add_notice(tx, &row).await?;
-    db::add_recipients(tx, id, &said.recipients).await?;
+    notices::add(tx, &row).await?;
+    notices::add_recipients(tx, id, &said.recipients).await?;
     if standing == Standing::Newest {
         addressing::remember(tx, incident.id, id, said).await?;
     }
@@ -157,7 +159,7 @@ async fn said_before(
     said: &IncidentIn,
     same: Same<'_>,
 ) -> Result<Option<NoticeId>, IngestError> {
-    let Some(before) = db::said_before(tx, incident.id, same, said.observed_at, said.phase).await? else {
+    let Some(before) = notices::said_before(tx, incident.id, same, said.observed_at, said.phase).await? else {
         return Ok(None);
     };
     let is_dated = said.update.is_some() || said.observed_at.is_some();
@@ -175,14 +177,14 @@ async fn ends_all_the_same(
     if class_of(said.phase) != Class::IncidentEnd || known.resolved_at.is_some() {
         return Ok(false);
     }
-    let newer = db::payloads_after(tx, known.id, observed_at).await?;
+    let newer = notices::payloads_after(tx, known.id, observed_at).await?;
     let newer = newer.iter().filter_map(|payload| serde_json::from_str::<IncidentIn>(payload).ok());
     Ok(!newer.into_iter().any(|newer| reopens(&newer)))
 }
 
 /// It says in the old words that a component is down which works again: that is a relapse, not a repeat.
 async fn reports_worse(tx: &mut Tx, incident: &IncidentNow, said: &IncidentIn) -> Result<bool, IngestError> {
-    let known = db::incident_components(tx, incident.id).await?;
+    let known = incidents::components(tx, incident.id).await?;
     let worse = |status: ComponentStatus, key: &str| {
         known.iter().find(|k| k.key == key).is_none_or(|known| status.is_worse_than(known.status))
     };
@@ -214,10 +216,10 @@ pub(super) async fn free(tx: &mut Tx, caller: &Caller, said: &FreeIn) -> Result<
         payload: &payload,
         outcome: Became::Planned.as_str(),
         reason: None,
-        same: db::Same::default(),
+        same: notices::Same::default(),
     };
-    db::add_notice(tx, &row).await?;
-    db::add_recipients(tx, id, &said.recipients).await?;
+    notices::add(tx, &row).await?;
+    notices::add_recipients(tx, id, &said.recipients).await?;
     db::add_plans(tx, &[plan_notice(id, id.0)]).await?;
     let note = addressing::note(tx, said.filter.as_ref()).await?;
     Ok(Answer { note, ..Answer::new(id.to_string(), Became::Planned) })
@@ -245,7 +247,7 @@ async fn check_recipients(tx: &mut Tx, recipients: &[String]) -> Result<(), Inge
     if recipients.is_empty() {
         return Ok(());
     }
-    let unknown = db::unknown_subscribers(tx, recipients).await?;
+    let unknown = notices::unknown_subscribers(tx, recipients).await?;
     let at = |key: &String| recipients.iter().position(|r| r == key).unwrap_or_default();
     let errors: Vec<_> = unknown
         .iter()
@@ -257,8 +259,8 @@ async fn check_recipients(tx: &mut Tx, recipients: &[String]) -> Result<(), Inge
 async fn components(tx: &mut Tx, said: &IncidentIn) -> Result<Vec<ComponentNow>, IngestError> {
     let mut keys: Vec<&str> = said.components.iter().map(|c| c.key.as_str()).collect();
     // A resolved incident also closes what it opened, so those are locked in the same order.
-    let opened = match db::incident(tx, &said.incident).await? {
-        Some(i) if class_of(said.phase) == Class::IncidentEnd => db::opened_by(tx, i.id).await?,
+    let opened = match incidents::find(tx, &said.incident).await? {
+        Some(i) if class_of(said.phase) == Class::IncidentEnd => incidents::opened_by(tx, i.id).await?,
         _ => Vec::new(),
     };
     keys.extend(opened.iter().map(String::as_str));
@@ -342,9 +344,9 @@ async fn move_components(
     standing: Standing,
 ) -> Result<(), IngestError> {
     let over = class_of(said.phase) == Class::IncidentEnd;
-    let before = db::incident_components(tx, incident.id).await?;
+    let before = incidents::components(tx, incident.id).await?;
     let ids: Vec<_> = found.iter().map(|c| c.id).collect();
-    let down_elsewhere = db::down_elsewhere(tx, &ids, incident.id).await?;
+    let down_elsewhere = incidents::down_elsewhere(tx, &ids, incident.id).await?;
     for component in &found {
         let known = before.iter().find(|b| b.id == component.id).map(|b| b.status);
         // A late update still says which components are concerned, where no newer one has named them.
@@ -354,7 +356,7 @@ async fn move_components(
         }
         let named = said.components.iter().find(|c| c.key == component.key);
         let status = named.and_then(|c| c.status).unwrap_or_else(|| implied(said.phase, known));
-        db::save_incident_component(tx, incident.id, component.id, status).await?;
+        incidents::save_component(tx, incident.id, component.id, status).await?;
         let what = match status {
             // Over, though not well: that is said in the end, and is no new outage.
             _ if status.is_down() && over => continue,
@@ -372,7 +374,7 @@ async fn move_components(
     }
     if over && standing != Standing::Late {
         for component in before.iter().filter(|b| !found.iter().any(|f| f.id == b.id)) {
-            db::save_incident_component(tx, incident.id, component.id, ComponentStatus::Operational).await?;
+            incidents::save_component(tx, incident.id, component.id, ComponentStatus::Operational).await?;
         }
     }
     Ok(())

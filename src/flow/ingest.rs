@@ -7,7 +7,7 @@ use crate::domain::delivery::Reason;
 use crate::domain::id::RecoveryId;
 use crate::domain::time::{Span, Timestamp};
 use crate::failpoint;
-use crate::store::{Store, StoreError, ingest as db};
+use crate::store::{Store, StoreError, notices};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -241,7 +241,7 @@ async fn remembered(
     keyed: Keyed<'_>,
 ) -> Result<Option<Answer>, IngestError> {
     let Some(key) = keyed.key else { return Ok(None) };
-    let Some((hash, answer)) = db::remembered(tx, &caller.source, key).await? else { return Ok(None) };
+    let Some((hash, answer)) = notices::remembered(tx, &caller.source, key).await? else { return Ok(None) };
     if hash != Sha256::digest(keyed.body).as_slice() {
         return Err(IngestError::Conflict(key.to_owned()));
     }
@@ -265,7 +265,7 @@ async fn finish(
     if let Some(key) = keyed.key {
         let text = serde_json::to_string(&answer).unwrap_or_default();
         let hash = Sha256::digest(keyed.body);
-        match db::remember(&mut tx, &caller.source, key, &hash, &text).await {
+        match notices::remember(&mut tx, &caller.source, key, &hash, &text).await {
             // The same request came in beside this one and was first: its answer is the answer.
             Err(e) if e.is_conflict() => {
                 drop(tx);

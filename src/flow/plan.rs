@@ -16,8 +16,11 @@ use crate::domain::delivery::{Reason, Rule, State};
 use crate::domain::id::{ComponentId, DeliveryId, IncidentId, LaneId, NoticeId, SubscriberId, SurgeId, ThreadId};
 use crate::domain::incident::ComponentStatus;
 use crate::failpoint;
-use crate::store::plan::{Fence, Job, NewDelivery, NewItem, NewThread, Notice, Thread};
-use crate::store::{Store, StoreError, Tx, plan as db};
+use crate::store::deliveries::{NewDelivery, NewItem};
+use crate::store::lanes::Fence;
+use crate::store::plan::{Job, Notice};
+use crate::store::threads::{NewThread, Thread};
+use crate::store::{Store, StoreError, Tx, deliveries, lanes, plan as db, threads};
 use crate::template::{Matter, Templates};
 use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
@@ -103,7 +106,7 @@ impl Page<'_> {
         let page = self.page_of(&reach, 0).await?;
         let fresh = self.fresh(notice.id.0, &page).await?;
         let threads = self.threads("notice", matter, &fresh, Class::Free, &subject).await?;
-        let lane = db::lane(self.tx, Class::Free, Fence::None).await?;
+        let lane = lanes::lane(self.tx, Class::Free, Fence::None).await?;
         let own = |s: &SubscriberId| threads.get(s).map(|t| self.delivery(Class::Free, lane, notice, t, rule));
         let deliveries: Vec<_> = fresh.iter().filter_map(own).collect();
         self.store(&deliveries, &[], &[]).await?;
@@ -120,7 +123,7 @@ impl Page<'_> {
     /// A page of the threads of an incident at the cursor.
     async fn threads_of(&mut self, incident: IncidentId) -> Result<Vec<Thread>, StoreError> {
         let after = self.job.cursor_id.unwrap_or_default();
-        db::threads_of_matter(self.tx, incident.0, after, self.setting.page).await
+        threads::of_matter(self.tx, incident.0, after, self.setting.page).await
     }
 
     /// Those for whom this cause has not made a delivery yet: they may be on several lists.
@@ -140,7 +143,7 @@ impl Page<'_> {
     ) -> Result<HashMap<SubscriberId, Thread>, StoreError> {
         let pairs: Vec<_> = of.iter().map(|s| (matter, *s)).collect();
         let mut threads: HashMap<_, _> =
-            db::threads(self.tx, &pairs).await?.into_iter().map(|t| (t.subscriber_id, t)).collect();
+            threads::find(self.tx, &pairs).await?.into_iter().map(|t| (t.subscriber_id, t)).collect();
         let missing: Vec<_> = of.iter().filter(|s| !threads.contains_key(s)).copied().collect();
         if missing.is_empty() {
             return Ok(threads);
@@ -152,7 +155,7 @@ impl Page<'_> {
         };
         let new: Vec<_> =
             missing.iter().map(|s| new_thread(self.setting, kind, matter, *s, 0, class, &subject)).collect();
-        db::add_threads(self.tx, &new).await?;
+        threads::add(self.tx, &new).await?;
         threads.extend(new.iter().map(|t| (t.subscriber, as_thread(t))));
         Ok(threads)
     }
@@ -182,14 +185,14 @@ impl Page<'_> {
         items: &[NewItem],
         folds: &[(DeliveryId, DeliveryId)],
     ) -> Result<(), StoreError> {
-        db::add_deliveries(self.tx, deliveries, |class| self.setting.stream_name(class)).await?;
-        db::add_items(self.tx, items, deliveries).await?;
-        db::fold(self.tx, folds).await
+        deliveries::add(self.tx, deliveries, |class| self.setting.stream_name(class)).await?;
+        deliveries::add_items(self.tx, items, deliveries).await?;
+        deliveries::fold(self.tx, folds).await
     }
 }
 
 async fn components_of(tx: &mut Tx, incident: IncidentId) -> Result<Vec<(ComponentId, ComponentStatus)>, StoreError> {
-    let found = crate::store::ingest::incident_components(tx, incident).await?;
+    let found = crate::store::incidents::components(tx, incident).await?;
     Ok(found.into_iter().map(|c| (c.id, c.status)).collect())
 }
 

@@ -8,9 +8,10 @@ use crate::domain::connection::{By, Connection, Covering, Effect, Fault, Said, W
 use crate::domain::delivery::Reason;
 use crate::domain::id::{ComponentId, ConnectionId, NoticeId, RecoveryId, SignalId};
 use crate::domain::time::Timestamp;
-use crate::store::ingest::{ComponentNow, ConnectionNow, NoticeRow, PlanRow, RecoveryRow, SignalRow};
+use crate::store::ingest::{ComponentNow, ConnectionNow, PlanRow, RecoveryRow, SignalRow};
+use crate::store::notices::NoticeRow;
 use crate::store::tallies::{self, Tally};
-use crate::store::{Tx, ingest as db};
+use crate::store::{Tx, incidents, ingest as db, notices};
 use std::collections::{BTreeMap, HashMap};
 
 /// Takes a batch of signals into an open transaction.
@@ -70,9 +71,9 @@ pub(super) async fn action_required(
         payload: &payload,
         outcome: Became::Planned.as_str(),
         reason: None,
-        same: db::Same::default(),
+        same: notices::Same::default(),
     };
-    db::add_notice(tx, &row).await?;
+    notices::add(tx, &row).await?;
     let mut answers = Vec::with_capacity(signals.len());
     let mut errors = Vec::new();
     for (position, one) in signals.iter().enumerate() {
@@ -287,7 +288,7 @@ impl Batch {
                     self.coverings.entry(now.id).or_default().push(covering);
                 }
                 if was_open {
-                    db::component_works(tx, now.id).await?;
+                    incidents::component_works(tx, now.id).await?;
                     self.plans.push(component_up(now.id));
                 }
             }

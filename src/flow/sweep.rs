@@ -10,10 +10,11 @@ use crate::domain::delivery::{Reason, Rule, State};
 use crate::domain::id::{DeliveryId, LaneId, RecoveryId, ThreadId};
 use crate::domain::time::Timestamp;
 use crate::failpoint;
+use crate::store::deliveries::{NewDelivery, NewItem};
 use crate::store::ingest::PlanRow;
-use crate::store::plan::{Fence, NewDelivery, NewItem};
+use crate::store::lanes::Fence;
 use crate::store::recover::{Recovery, Touched};
-use crate::store::{Store, StoreError, Tx, ingest, plan, queue, record, recover, view};
+use crate::store::{Store, StoreError, Tx, deliveries, ingest, lanes, queue, record, recover, threads, view};
 use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
 
@@ -48,8 +49,8 @@ pub async fn sweep(store: &Store, setting: &Setting) -> Result<bool, StoreError>
 /// which each has what the other wants would have to begin anew.
 async fn lock(tx: &mut Tx, threads: &[ThreadId]) -> Result<LaneId, StoreError> {
     // The lane first, so that two never write the same correction.
-    let lane = plan::lane(tx, Class::Correction, Fence::None).await?;
-    plan::lock_queued(tx, threads).await?;
+    let lane = lanes::lane(tx, Class::Correction, Fence::None).await?;
+    threads::lock_queued(tx, threads).await?;
     Ok(lane)
 }
 
@@ -194,8 +195,8 @@ async fn write_corrections(
             corrects: Some(t.delivery_id),
         });
     }
-    plan::add_deliveries(tx, &deliveries, |class| setting.stream_name(class)).await?;
-    plan::add_items(tx, &items, &deliveries).await?;
+    deliveries::add(tx, &deliveries, |class| setting.stream_name(class)).await?;
+    deliveries::add_items(tx, &items, &deliveries).await?;
     failpoint::pass("correcting");
     Ok(new)
 }

@@ -2,7 +2,7 @@
 //! says the same for as long as it is kept, whatever else is removed or rewritten; beside it stands what it is looked
 //! for by.
 
-use super::ingest::{ids, json};
+use super::parameter::{ids, json};
 use super::{StoreError, Tx};
 use crate::domain::delivery::State;
 use crate::domain::id::{DeliveryId, ThreadId};

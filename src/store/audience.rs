@@ -1,6 +1,6 @@
 //! Audiences: whom a notice concerns, resolved when it is planned.
 
-use super::ingest::{ids, json};
+use super::parameter::{ids, json};
 use super::{StoreError, Tx};
 use crate::domain::id::{ComponentId, IncidentId, NoticeId, SubscriberId};
 use crate::domain::incident::Impact;

@@ -5,7 +5,7 @@
 
 mod checks;
 
-use super::{StoreError, Tx, ingest::json, journal};
+use super::{StoreError, Tx, journal, parameter::json};
 use crate::domain::class::{Class, Limits};
 use crate::domain::time::{Span, Timestamp};
 use checks::{Check, LIST};

@@ -1,6 +1,6 @@
 //! Deliveries as people read them: newest first, with what each names and what the relay said.
 
-use super::ingest::ids;
+use super::parameter::ids;
 use super::{StoreError, Tx};
 use crate::domain::class::Class;
 use crate::domain::connection::{By, Fault, What};

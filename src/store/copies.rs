@@ -1,7 +1,7 @@
 //! The mails as they were sent, the dictionaries they are deflated against, and the sets of templates. All of it goes
 //! by age.
 
-use super::ingest::json;
+use super::parameter::json;
 use super::{StoreError, Tx};
 use crate::domain::delivery::{HandOver, State};
 use crate::domain::id::DeliveryId;

@@ -1,6 +1,6 @@
 //! What subscribers were mailed in the last day.
 
-use super::ingest::json;
+use super::parameter::json;
 use super::{StoreError, Tx};
 use crate::domain::class::Class;
 use crate::domain::id::SubscriberId;

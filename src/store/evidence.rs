@@ -2,7 +2,7 @@
 //! was folded, corrected and sent again, holds, pauses and suppressions.
 
 use super::browse::row;
-use super::ingest::ids;
+use super::parameter::ids;
 use super::{StoreError, Tx};
 use crate::domain::class::Class;
 use crate::domain::connection::{By, Fault, What};

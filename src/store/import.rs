@@ -1,7 +1,7 @@
 //! Many components and connections at once: what there is of a batch, and the writing of what differs. Rows name
 //! each other by key, since that is what a file knows. People are in `import_people`.
 
-use super::ingest::json;
+use super::parameter::json;
 use super::{StoreError, Tx};
 use crate::domain::id::{ComponentId, ConnectionId};
 use serde::Serialize;

@@ -1,7 +1,7 @@
 //! Many subscribers and attributes at once, as `import` does it with what they belong to.
 
 use super::import::{Change, Key, grouped, keys, replaced};
-use super::ingest::json;
+use super::parameter::json;
 use super::rows::{self, Row};
 use super::{Sql, StoreError, Tx};
 use crate::domain::id::SubscriberId;

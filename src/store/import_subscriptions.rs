@@ -1,7 +1,7 @@
 //! Many subscriptions at once.
 
 use super::import::{Change, Key, replaced};
-use super::ingest::json;
+use super::parameter::json;
 use super::{StoreError, Tx};
 use crate::domain::id::SubscriptionId;
 use crate::domain::incident::Impact;

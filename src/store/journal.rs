@@ -1,7 +1,7 @@
 //! The journal: who did what and why. Each line's hash covers the line before it, so that a line
 //! changed or taken out by hand is found by [`broken`].
 
-use super::ingest::json;
+use super::parameter::json;
 use super::{StoreError, Tx};
 use crate::domain::hex::hex;
 use crate::domain::id::EntryId;

@@ -1,15 +1,24 @@
 //! Lanes are closed when their incident is long over: a page has thousands of incidents in a year, and workers ask every
-//! open lane what is due, many times a second. Whoever plans for a closed lane opens it ([`super::plan::lane`]).
+//! open lane what is due, many times a second. Whoever plans for a closed lane opens it ([`lane`]).
 
-use super::ingest::ids;
+use super::parameter::{ids, json};
 use super::{StoreError, Tx};
-use crate::domain::id::LaneId;
+use crate::domain::class::Class;
+use crate::domain::id::{ComponentId, IncidentId, LaneId};
 use crate::domain::time::Span;
+use uuid::Uuid;
 
 /// So long after its incident was resolved a lane is closed.
 const OVER: Span = Span::hours(24);
 
 statements! {
+    FIND_LANE = locking!(
+        "SELECT id, closed_at IS NOT NULL FROM lane WHERE class = $1 AND fence_kind = $2 AND fence_id = $3",
+        "FOR NO KEY UPDATE"
+    );
+    ADD_LANE = super::Sql::same(
+        "INSERT INTO lane (id, class, fence_kind, fence_id, created_at) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+    );
     // Locked before anybody looks into them: who plans for a lane holds it.
     LONG_OVER = locking!(
         "SELECT l.id FROM lane l JOIN incident i ON i.id = l.fence_id
@@ -47,7 +56,7 @@ pub async fn close(tx: &mut Tx, most: i64) -> Result<usize, StoreError> {
     let over = rows!(tx, (LaneId,), LONG_OVER, now - OVER, most)?;
     let list: Vec<_> = over.iter().map(|row| Row { id: row.0.0.simple(), at: now.0 }).collect();
     if !list.is_empty() {
-        exec!(tx, CLOSE, super::ingest::json(&list))?;
+        exec!(tx, CLOSE, json(&list))?;
     }
     Ok(over.len())
 }
@@ -58,4 +67,37 @@ pub async fn close(tx: &mut Tx, most: i64) -> Result<usize, StoreError> {
 /// When the database fails.
 pub async fn open(tx: &mut Tx, of: &[LaneId]) -> Result<(), StoreError> {
     exec!(tx, OPEN, ids(of)).map(drop)
+}
+
+/// What a lane's deliveries have in common besides the class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fence {
+    /// Nothing.
+    None,
+    /// A component.
+    Component(ComponentId),
+    /// An incident.
+    Incident(IncidentId),
+}
+
+/// The lane of a class and fence, made if need be, and locked: of one lane only one page is planned at a time,
+/// so two connections of one customer never make two mails.
+///
+/// # Errors
+/// When the database fails.
+pub async fn lane(tx: &mut Tx, class: Class, fence: Fence) -> Result<LaneId, StoreError> {
+    let (kind, id) = match fence {
+        Fence::None => ("none", Uuid::nil()),
+        Fence::Component(id) => ("component", id.0),
+        Fence::Incident(id) => ("incident", id.0),
+    };
+    if let Some((lane, closed)) = first!(tx, (LaneId, bool), FIND_LANE, class, kind, id)? {
+        if closed {
+            open(tx, &[lane]).await?;
+        }
+        return Ok(lane);
+    }
+    let now = tx.now();
+    exec!(tx, ADD_LANE, LaneId::new(), class, kind, id, now)?;
+    value!(tx, LaneId, FIND_LANE, class, kind, id)
 }

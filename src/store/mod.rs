@@ -17,13 +17,16 @@ pub mod audit;
 pub mod browse;
 pub mod copies;
 pub mod daily;
+pub mod deliveries;
 pub mod doctor;
 pub mod evidence;
+pub mod failures;
 pub mod fitness;
 pub mod holds;
 pub mod import;
 pub mod import_people;
 pub mod import_subscriptions;
+pub mod incidents;
 pub mod ingest;
 pub mod journal;
 pub mod keys;
@@ -31,6 +34,8 @@ pub mod lanes;
 mod mount;
 pub mod news;
 pub mod nodes;
+pub mod notices;
+mod parameter;
 pub mod patience;
 pub mod plan;
 pub mod queue;
@@ -48,6 +53,7 @@ pub mod surge;
 pub mod tallies;
 #[cfg(test)]
 mod testing;
+pub mod threads;
 pub mod told;
 pub mod view;
 
@@ -66,17 +72,22 @@ pub fn statements() -> Vec<Sql> {
         browse::ALL,
         copies::ALL,
         daily::ALL,
+        deliveries::ALL,
         doctor::ALL,
         evidence::ALL,
+        failures::ALL,
         holds::ALL,
         import::ALL,
         import_people::ALL,
         import_subscriptions::ALL,
+        incidents::ALL,
         ingest::ALL,
         journal::ALL,
         keys::ALL,
         lanes::ALL,
         nodes::ALL,
+        notices::ALL,
+        patience::ALL,
         plan::ALL,
         queue::ALL,
         record::ALL,
@@ -90,7 +101,7 @@ pub fn statements() -> Vec<Sql> {
         suppressions::ALL,
         surge::ALL,
         tallies::ALL,
-        patience::ALL,
+        threads::ALL,
         told::ALL,
         view::ALL,
     ]

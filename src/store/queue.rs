@@ -1,6 +1,6 @@
 //! The queue: lanes, what is due in them, and the claim.
 
-use super::ingest::json;
+use super::parameter::json;
 use super::{StoreError, Tx};
 use crate::domain::class::Class;
 use crate::domain::delivery::Reason;
@@ -425,7 +425,7 @@ pub async fn refreeze(tx: &mut Tx, id: DeliveryId, token: i64, context: &str) ->
 /// When the database fails.
 pub async fn wake_corrections(tx: &mut Tx, of: &[crate::domain::id::ConnectionId]) -> Result<(), StoreError> {
     let now = tx.now();
-    if of.is_empty() { Ok(()) } else { exec!(tx, WAKE, super::ingest::ids(of), now).map(drop) }
+    if of.is_empty() { Ok(()) } else { exec!(tx, WAKE, super::parameter::ids(of), now).map(drop) }
 }
 
 /// How many deliveries there are in each state.

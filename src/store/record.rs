@@ -2,7 +2,7 @@
 //! guard fails. Leases that ran out, and quarantines that are over.
 
 use super::copies::{self, MailCopy};
-use super::ingest::{ids, json};
+use super::parameter::{ids, json};
 use super::{StoreError, Tx, search};
 use crate::domain::class::Class;
 use crate::domain::delivery::{Outcome, Reason, State};

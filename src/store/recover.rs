@@ -1,6 +1,6 @@
 //! Recoveries: how far their sweep has come, what they withdraw and correct, and who has not confirmed.
 
-use super::ingest::{ids, json};
+use super::parameter::{ids, json};
 use super::{StoreError, Tx, rows};
 use crate::domain::connection::By;
 use crate::domain::delivery::State;

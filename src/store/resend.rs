@@ -1,7 +1,7 @@
 //! Resends: what is known of a delivery that a person wants sent again, what could go instead of it, and the new
 //! delivery.
 
-use super::ingest::{ids, json};
+use super::parameter::{ids, json};
 use super::recover::Touched;
 use super::{StoreError, Tx, lanes};
 use crate::domain::class::Class;

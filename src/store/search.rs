@@ -2,7 +2,7 @@
 //! list; the rest is compared row by row. A page looks at a bounded number of rows, so that it costs the same whatever
 //! there is: a filter that almost nothing fits may answer a short page with a cursor to go on from.
 
-use super::ingest::json;
+use super::parameter::json;
 use super::{Sql, StoreError, Tx};
 use crate::domain::class::Class;
 use crate::domain::delivery::{HandOver, Outcome, State};

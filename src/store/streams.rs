@@ -1,6 +1,6 @@
 //! Pauses of streams, and the token buckets of their rate caps: rows, so that all nodes see the same.
 
-use super::ingest::json;
+use super::parameter::json;
 use super::{StoreError, Tx, journal};
 use crate::domain::id::{DeliveryId, PauseId};
 use crate::domain::reply::ReplyKind;

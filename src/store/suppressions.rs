@@ -1,6 +1,6 @@
 //! Suppressions: addresses that get no mail, with the evidence. Only a dead address is suppressed by itself.
 
-use super::ingest::json;
+use super::parameter::json;
 use super::{StoreError, Tx, journal};
 use crate::domain::class::Class;
 use crate::domain::time::Timestamp;

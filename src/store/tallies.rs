@@ -1,6 +1,6 @@
 //! The evidence of surges: what failed and recovered in each minute, and what of it is no evidence.
 
-use super::ingest::json;
+use super::parameter::json;
 use super::{StoreError, Tx};
 use crate::domain::id::ComponentId;
 use crate::domain::surge::minute;

@@ -1,6 +1,6 @@
 //! What threads were told of an incident's components, and what other threads of the same subscribers say of them.
 
-use super::ingest::{ids, json};
+use super::parameter::{ids, json};
 use super::{StoreError, Tx};
 use crate::domain::id::{ComponentId, DeliveryId, IncidentId, SubscriberId, ThreadId};
 use crate::domain::incident::{ComponentStatus, Phase};

@@ -1,7 +1,7 @@
 //! What the gate may know of deliveries, read in one go: by the claim inside its transaction, and by the last
 //! look in statements of their own after the claim's commit.
 
-use super::ingest::ids;
+use super::parameter::ids;
 use super::{StoreError, Tx};
 use crate::domain::class::Class;
 use crate::domain::delivery::{Reason, Rule, State};

@@ -6,8 +6,11 @@ use crate::domain::class::Class;
 use crate::domain::delivery::{Reason, Rule, State};
 use crate::domain::id::{ComponentId, DeliveryId, IncidentId, ThreadId};
 use crate::domain::incident::ComponentStatus;
-use crate::store::plan::{Fence, NewDelivery, NewItem, Notice, Thread};
-use crate::store::{StoreError, plan as db, told};
+use crate::store::deliveries::{NewDelivery, NewItem};
+use crate::store::lanes::Fence;
+use crate::store::plan::Notice;
+use crate::store::threads::Thread;
+use crate::store::{StoreError, deliveries, lanes, plan as db, told};
 use std::collections::HashSet;
 
 impl Page<'_> {
@@ -17,7 +20,7 @@ impl Page<'_> {
         let ids: Vec<ThreadId> = page.iter().map(|t| t.id).collect();
         let memories = memories(self.tx, &ids).await?;
         let components = components_of(self.tx, incident).await?;
-        let lane = db::lane(self.tx, notice.class, Fence::None).await?;
+        let lane = lanes::lane(self.tx, notice.class, Fence::None).await?;
         let subscribers: Vec<_> = page.iter().map(|t| t.subscriber_id).collect();
         let fresh: HashSet<_> = self.fresh(notice.id.0, &subscribers).await?.into_iter().collect();
         let (mut deliveries, mut items, mut folds, mut withdrawn) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -35,7 +38,7 @@ impl Page<'_> {
             items.extend(memory.components.keys().map(|c| component_item(delivery.id, *c, &components)));
             deliveries.push(delivery);
         }
-        db::withdraw(self.tx, &withdrawn, Reason::IncidentResolved).await?;
+        deliveries::withdraw(self.tx, &withdrawn, Reason::IncidentResolved).await?;
         self.store(&deliveries, &items, &folds).await?;
         self.release(&ids).await?;
         self.advance(page.len(), page.last().map(|t| t.subscriber_id.0), 1).await
@@ -55,7 +58,7 @@ impl Page<'_> {
             .into_iter()
             .filter_map(|(c, status)| (status == ComponentStatus::Operational).then_some(c))
             .collect();
-        let lane = db::lane(self.tx, Class::AllClear, Fence::None).await?;
+        let lane = lanes::lane(self.tx, Class::AllClear, Fence::None).await?;
         let (mut deliveries, mut items, mut folds) = (Vec::new(), Vec::new(), Vec::new());
         for thread in &page {
             let Some(memory) = memories.get(&thread.id) else { continue };

@@ -9,8 +9,9 @@ use crate::domain::delivery::{Reason, Rule, State};
 use crate::domain::id::{ComponentId, IncidentId, SubscriberId, ThreadId};
 use crate::domain::incident::Impact;
 use crate::domain::subscription::{Events, reaches};
-use crate::store::plan::{Fence, Notice};
-use crate::store::{StoreError, plan as db};
+use crate::store::lanes::Fence;
+use crate::store::plan::Notice;
+use crate::store::{StoreError, lanes};
 use crate::template::Matter;
 
 impl Page<'_> {
@@ -40,7 +41,7 @@ impl Page<'_> {
         };
         let subscribers: Vec<_> = owed.iter().map(|o| o.0).collect();
         let threads = self.threads("incident", incident.0, &subscribers, Class::PostMortem, &subject).await?;
-        let lane = db::lane(self.tx, Class::PostMortem, Fence::None).await?;
+        let lane = lanes::lane(self.tx, Class::PostMortem, Fence::None).await?;
         let (mut deliveries, mut items) = (Vec::new(), Vec::new());
         for (subscriber, wants) in owed {
             let Some(thread) = threads.get(&subscriber) else { continue };

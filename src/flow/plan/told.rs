@@ -4,8 +4,8 @@ use crate::domain::delivery::State;
 use crate::domain::id::{ComponentId, ThreadId};
 use crate::domain::incident::{ComponentStatus, Phase};
 use crate::domain::owed::Told;
-use crate::store::plan::{Sibling, Thread};
-use crate::store::{StoreError, Tx, plan as db, told};
+use crate::store::threads::{Sibling, Thread};
+use crate::store::{StoreError, Tx, threads, told};
 use std::collections::HashMap;
 
 /// What one thread was told.
@@ -47,7 +47,7 @@ impl Memory {
 /// When the database fails.
 pub(super) async fn memories(tx: &mut Tx, of: &[ThreadId]) -> Result<HashMap<ThreadId, Memory>, StoreError> {
     let mut memories: HashMap<ThreadId, Memory> = of.iter().map(|id| (*id, Memory::default())).collect();
-    let siblings = db::siblings(tx, of).await?;
+    let siblings = threads::siblings(tx, of).await?;
     let on_the_wire = siblings.iter().any(|s| s.state == State::Sending);
     for sibling in siblings {
         memories.entry(sibling.thread_id).or_default().siblings.push(sibling);

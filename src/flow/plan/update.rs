@@ -9,8 +9,11 @@ use crate::domain::delivery::{Reason, Rule, State};
 use crate::domain::id::{ComponentId, DeliveryId, IncidentId, SubscriberId};
 use crate::domain::incident::{ComponentStatus, Impact, Phase};
 use crate::domain::owed::{self, Elsewhere, Followed, News, Owed, Told};
-use crate::store::plan::{Fence, NewDelivery, Notice, Thread};
-use crate::store::{StoreError, plan as db, setup, told};
+use crate::store::deliveries::NewDelivery;
+use crate::store::lanes::Fence;
+use crate::store::plan::Notice;
+use crate::store::threads::Thread;
+use crate::store::{StoreError, deliveries, lanes, setup, threads, told};
 use crate::template::Matter;
 use std::collections::{HashMap, HashSet};
 
@@ -96,7 +99,7 @@ impl Page<'_> {
     ) -> Result<(Vec<Share>, HashMap<SubscriberId, Memory>), StoreError> {
         let pairs: Vec<_> = fresh.iter().map(|s| (incident.0, *s)).collect();
         let threads: HashMap<_, Thread> =
-            db::threads(self.tx, &pairs).await?.into_iter().map(|t| (t.subscriber_id, t)).collect();
+            threads::find(self.tx, &pairs).await?.into_iter().map(|t| (t.subscriber_id, t)).collect();
         let mut memories = memories(self.tx, &threads.values().map(|t| t.id).collect::<Vec<_>>()).await?;
         let mut shares = Vec::new();
         let mut of = HashMap::new();
@@ -129,7 +132,7 @@ impl Page<'_> {
         };
         let owed: Vec<_> = shares.iter().map(|s| s.subscriber).collect();
         let threads = self.threads("incident", incident.0, &owed, class, &subject).await?;
-        let lane = db::lane(self.tx, class, Fence::Incident(incident)).await?;
+        let lane = lanes::lane(self.tx, class, Fence::Incident(incident)).await?;
         let elsewhere = self.told_elsewhere(incident, update, shares).await?;
         let (mut deliveries, mut items, mut folds, mut renewed) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for share in shares {
@@ -146,7 +149,7 @@ impl Page<'_> {
             renewed.extend(all_clear.map(|s| (s.id, notice.id, notice.revision.unwrap_or_default())));
             deliveries.push(delivery);
         }
-        db::renew(self.tx, &renewed).await?;
+        deliveries::renew(self.tx, &renewed).await?;
         self.store(&deliveries, &items, &folds).await?;
         let better: Vec<_> = shares.iter().filter(|s| s.better).filter_map(|s| threads.get(&s.subscriber)).collect();
         self.release(&better.iter().map(|t| t.id).collect::<Vec<_>>()).await

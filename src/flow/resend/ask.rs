@@ -11,7 +11,7 @@ use crate::flow::intake::FieldError;
 use crate::flow::setting::Setting;
 use crate::store::resend::{self as db, Filter, Key};
 use crate::store::subjects::{self, Name};
-use crate::store::{Store, StoreError, Tx, ingest, journal};
+use crate::store::{Store, StoreError, Tx, journal, notices};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -193,7 +193,7 @@ pub async fn ask(
     // What sent nothing may be asked again under the same key: by then it may be allowed.
     if let Some(key) = keyed.key.filter(|_| answer.tally.sent > 0) {
         let text = serde_json::to_string(&answer).unwrap_or_default();
-        match ingest::remember(&mut tx, source, key, &Sha256::digest(keyed.body), &text).await {
+        match notices::remember(&mut tx, source, key, &Sha256::digest(keyed.body), &text).await {
             // The same request came in beside this one and was first: its answer is the answer.
             Err(e) if e.is_conflict() => {
                 drop(tx);
@@ -209,7 +209,7 @@ pub async fn ask(
 
 async fn remembered(tx: &mut Tx, source: &str, keyed: Keyed<'_>) -> Result<Option<Value>, IngestError> {
     let Some(key) = keyed.key else { return Ok(None) };
-    let Some((hash, answer)) = ingest::remembered(tx, source, key).await? else { return Ok(None) };
+    let Some((hash, answer)) = notices::remembered(tx, source, key).await? else { return Ok(None) };
     if hash != Sha256::digest(keyed.body).as_slice() {
         return Err(IngestError::Conflict(key.to_owned()));
     }

@@ -13,10 +13,11 @@ use super::{look, sweep};
 use crate::domain::class::Class;
 use crate::domain::delivery::Reason;
 use crate::domain::id::{DeliveryId, LaneId};
-use crate::store::plan::{Fence, NewItem};
+use crate::store::deliveries::NewItem;
+use crate::store::lanes::Fence;
 use crate::store::recover::{self, Touched};
 use crate::store::resend::{self as db, Copies, Key, Known, NewResend, Newest, Present};
-use crate::store::{StoreError, Tx, archive, journal, plan};
+use crate::store::{StoreError, Tx, archive, deliveries, journal, lanes};
 use decide::{Asked, Decision, Instead, Refusal, What, decide};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -313,7 +314,7 @@ impl Made {
                 Place::Old(lane) => lane,
                 Place::Of(class, fence) => match lanes.get(&(class, fence)) {
                     Some(lane) => *lane,
-                    None => *lanes.entry((class, fence)).or_insert(plan::lane(tx, class, fence).await?),
+                    None => *lanes.entry((class, fence)).or_insert(lanes::lane(tx, class, fence).await?),
                 },
             };
             resends.push(new);
@@ -321,7 +322,7 @@ impl Made {
         if !resends.is_empty() {
             db::add(tx, &resends, |class| setting.stream_name(class)).await?;
             db::copy_items(tx, &self.copied).await?;
-            plan::add_items(tx, &self.named, &[]).await?;
+            deliveries::add_items(tx, &self.named, &[]).await?;
         }
         let touched: Vec<Touched> =
             self.corrected.iter().filter_map(|id| facts.uncorrected.get(id)).flatten().copied().collect();

@@ -8,9 +8,9 @@ use crate::domain::surge::{Rules, Stage, Why, minute};
 use crate::domain::time::Timestamp;
 use crate::flow::alert;
 use crate::flow::setting::Setting;
-use crate::store::plan::{self, Fence};
+use crate::store::lanes::Fence;
 use crate::store::surge::Surge;
-use crate::store::{StoreError, Tx, holds, ingest, journal, surge as db, tallies};
+use crate::store::{StoreError, Tx, holds, ingest, journal, lanes, surge as db, tallies};
 
 /// A change, with the name of its reason.
 #[derive(Clone, Copy, Debug)]
@@ -57,7 +57,7 @@ pub(super) async fn carry_out(
         match change {
             Change::Canary(_) => {
                 surge.flooding = flooding;
-                let lane = plan::lane(tx, Class::ActionRequired, Fence::None).await?;
+                let lane = lanes::lane(tx, Class::ActionRequired, Fence::None).await?;
                 let most = rules.canaries(db::waiting(tx, component).await?);
                 db::send_ahead(tx, component, lane, surge.id, most).await?;
             }

@@ -1,0 +1,224 @@
+//! Failures of connections to be planned: who is concerned, and which mails name them already.
+
+use super::parameter::{ids, json};
+use super::{StoreError, Tx, threads};
+use crate::domain::delivery::State;
+use crate::domain::id::{
+    ComponentId, ConnectionId, DeliveryId, LaneId, NoticeId, PlanId, SignalId, SubscriberId, ThreadId,
+};
+use crate::domain::time::Timestamp;
+use serde::Serialize;
+use uuid::Uuid;
+use uuid::fmt::Simple;
+
+statements! {
+    // What fails while one of these waits can join it; one that may have left is sent again as it was.
+    WAITING_MAILS = super::Sql::differs(
+        over_rows!(
+            "SELECT d.id, d.thread_id, d.lane_id FROM", [id uuid],
+            "JOIN delivery d ON d.thread_id = j.id AND d.state = 'queued'
+             WHERE d.class = 'action_required' AND NOT d.maybe_mailed ORDER BY d.id"
+        ).sqlite,
+        // As LOCK_QUEUED.
+        "SELECT w.id, w.thread_id, w.lane_id FROM json_to_recordset($1::json) AS j(id uuid)
+         CROSS JOIN LATERAL (SELECT d.id, d.thread_id, d.lane_id FROM delivery d WHERE d.thread_id = j.id AND d.state = 'queued'
+            AND d.class = 'action_required' AND NOT d.maybe_mailed OFFSET 0) AS w ORDER BY w.id",
+    );
+    NAMED_BY_WAITING = over_rows!(
+        "SELECT d.id, i.connection_id FROM", [thread_id uuid, connection_id uuid],
+        "JOIN delivery d ON d.thread_id = j.thread_id AND d.state = 'queued'
+         JOIN delivery_item i ON i.delivery_id = d.id AND i.subject_id = j.connection_id AND i.connection_id IS NOT NULL
+            AND i.corrects_id IS NULL"
+    );
+    // What waits for its component, and is joined by what does not, leaves with it; the look parts them.
+    JOIN = over_rows!(
+        "UPDATE delivery SET due_at = j.due_at, reason = 'dwell' FROM", [id uuid, due_at bigint],
+        "WHERE delivery.id = j.id AND delivery.state = 'queued' AND delivery.due_at > j.due_at
+            AND delivery.reason IN ('component_down', 'awaiting_reconnection')"
+    );
+    FAILURES = locking!(
+        "SELECT p.id, p.notice_id, p.signal_id, p.component_id, p.connection_id, p.episode, p.component_episode, p.failed_at, p.created_at,
+                k.name AS component_name, c.cleared, c.own_fault_episode, c.episode AS newest,
+                EXISTS (SELECT 1 FROM episode e WHERE e.component_id = p.component_id AND e.n >= p.component_episode
+                    AND e.covers_from <= p.failed_at AND e.covers_until >= p.failed_at) AS covered
+         FROM plan p JOIN connection c ON c.id = p.connection_id JOIN component k ON k.id = p.component_id
+         WHERE p.kind = 'failure' AND p.done_at IS NULL AND p.id > $1 ORDER BY p.id LIMIT $2",
+        "FOR NO KEY UPDATE OF p SKIP LOCKED"
+    );
+    CONCERNED = over_rows!(
+        "SELECT j.id, s.subscriber_id FROM", [id uuid, connection_id uuid],
+        "JOIN connection_subscriber s ON s.connection_id = j.connection_id"
+    );
+    // Where a connection's outage is already named, for whom: an old thread counts too. Its outages before, of which
+    // there may be hundreds, are not read.
+    NAMED = super::Sql::differs(
+        over_rows!(
+            "SELECT i.delivery_id, d.subscriber_id, i.connection_id, i.episode, d.state, d.lane_id, d.maybe_mailed FROM",
+            [connection_id uuid, episode bigint],
+            "JOIN delivery_item i ON i.connection_id = j.connection_id AND i.episode = j.episode AND i.corrects_id IS NULL
+             JOIN delivery d ON d.id = i.delivery_id
+             WHERE i.dropped IS NULL AND d.class = 'action_required' AND d.state IN ('queued', 'sending', 'accepted', 'unknown')"
+        ).sqlite,
+        // Outage by outage: a table that has grown since its last ANALYZE is taken for empty, and compared as a whole.
+        "SELECT i.delivery_id, d.subscriber_id, i.connection_id, i.episode, d.state, d.lane_id, d.maybe_mailed
+         FROM json_to_recordset($1::json) AS j(connection_id uuid, episode bigint)
+         CROSS JOIN LATERAL (SELECT x.delivery_id, x.connection_id, x.episode FROM delivery_item x
+            WHERE x.connection_id = j.connection_id AND x.episode = j.episode AND x.corrects_id IS NULL AND x.dropped IS NULL OFFSET 0) AS i
+         CROSS JOIN LATERAL (SELECT x.subscriber_id, x.state, x.lane_id, x.maybe_mailed FROM delivery x WHERE x.id = i.delivery_id
+            AND x.class = 'action_required' AND x.state IN ('queued', 'sending', 'accepted', 'unknown') OFFSET 0) AS d",
+    );
+    // What fails next must not leave with what is left of a mail: it would have no time to heal.
+    WITHDRAW_EMPTIED = over_rows!(
+        "UPDATE delivery SET state = 'withdrawn', reason = 'items_moved', decided_at = j.at FROM", [delivery_id uuid, at bigint],
+        "WHERE delivery.id = j.delivery_id AND delivery.state = 'queued'
+            AND NOT EXISTS (SELECT 1 FROM delivery_item i WHERE i.delivery_id = delivery.id AND i.dropped IS NULL)"
+    );
+}
+
+/// A failure to be planned, with what is known of its connection now.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct Failure {
+    /// The planning work's id.
+    pub id: PlanId,
+    /// The notice that gives its text.
+    pub notice_id: Option<NoticeId>,
+    /// The signal that reported it.
+    pub signal_id: Option<SignalId>,
+    /// The component.
+    pub component_id: ComponentId,
+    /// The connection.
+    pub connection_id: ConnectionId,
+    /// Its outage.
+    pub episode: i64,
+    /// The component's newest outage when it was reported.
+    pub component_episode: i64,
+    /// When it was observed.
+    pub failed_at: Timestamp,
+    /// When it was accepted.
+    pub created_at: Timestamp,
+    /// The component's name.
+    pub component_name: String,
+    /// Up to which outage the connection is recorded as recovered.
+    pub cleared: i64,
+    /// The newest outage proven to be its own fault.
+    pub own_fault_episode: i64,
+    /// The newest outage.
+    pub newest: i64,
+    /// A covering recovery covers it.
+    pub covered: bool,
+}
+
+/// Where a connection's outage is already named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct Named {
+    /// The delivery.
+    pub delivery_id: DeliveryId,
+    /// Who gets it.
+    pub subscriber_id: SubscriberId,
+    /// The connection.
+    pub connection_id: ConnectionId,
+    /// The outage.
+    pub episode: i64,
+    /// Where the delivery stands.
+    pub state: State,
+    /// Its lane.
+    pub lane_id: LaneId,
+    /// It left, or may have left.
+    pub maybe_mailed: bool,
+}
+
+/// A page of failures to plan after a cursor, locked.
+///
+/// # Errors
+/// When the database fails.
+pub async fn next(tx: &mut Tx, after: Uuid, page: i64) -> Result<Vec<Failure>, StoreError> {
+    rows!(tx, Failure, FAILURES, after, page)
+}
+
+/// Who is told about each of some failures.
+///
+/// # Errors
+/// When the database fails.
+pub async fn concerned(tx: &mut Tx, of: &[Failure]) -> Result<Vec<(PlanId, SubscriberId)>, StoreError> {
+    #[derive(Serialize)]
+    struct Row {
+        id: Simple,
+        connection_id: Simple,
+    }
+    let list: Vec<_> =
+        of.iter().map(|f| Row { id: f.id.0.simple(), connection_id: f.connection_id.0.simple() }).collect();
+    rows!(tx, (PlanId, SubscriberId), CONCERNED, json(&list))
+}
+
+/// Where the outages of some failures are already named in action-required mails.
+///
+/// # Errors
+/// When the database fails.
+pub async fn named(tx: &mut Tx, of: &[Failure]) -> Result<Vec<Named>, StoreError> {
+    #[derive(Serialize)]
+    struct Row {
+        connection_id: Simple,
+        episode: i64,
+    }
+    let row = |f: &Failure| Row { connection_id: f.connection_id.0.simple(), episode: f.episode };
+    rows!(tx, Named, NAMED, json(&of.iter().map(row).collect::<Vec<_>>()))
+}
+
+/// The action-required mails that wait in threads and have never left, each with its thread and lane; locked.
+///
+/// # Errors
+/// When the database fails.
+pub async fn waiting(tx: &mut Tx, of: &[ThreadId]) -> Result<Vec<(DeliveryId, ThreadId, LaneId)>, StoreError> {
+    threads::lock_queued(tx, of).await?;
+    rows!(tx, (DeliveryId, ThreadId, LaneId), WAITING_MAILS, ids(of))
+}
+
+/// Which of some connections the mails that wait in some threads name, in whatever outage.
+///
+/// # Errors
+/// When the database fails.
+pub async fn named_by_waiting(
+    tx: &mut Tx,
+    of: &[(ThreadId, ConnectionId)],
+) -> Result<Vec<(DeliveryId, ConnectionId)>, StoreError> {
+    #[derive(Serialize)]
+    struct Row {
+        thread_id: Simple,
+        connection_id: Simple,
+    }
+    let row = |(t, c): &(ThreadId, ConnectionId)| Row { thread_id: t.0.simple(), connection_id: c.0.simple() };
+    rows!(tx, (DeliveryId, ConnectionId), NAMED_BY_WAITING, json(&of.iter().map(row).collect::<Vec<_>>()))
+}
+
+/// Withdraws mails that have nothing left to say.
+///
+/// # Errors
+/// When the database fails.
+pub async fn withdraw_emptied(tx: &mut Tx, of: &[DeliveryId]) -> Result<(), StoreError> {
+    #[derive(Serialize)]
+    struct Row {
+        delivery_id: Simple,
+        at: i64,
+    }
+    let at = tx.now().0;
+    let list: Vec<_> = of.iter().map(|id| Row { delivery_id: id.0.simple(), at }).collect();
+    if list.is_empty() { Ok(()) } else { exec!(tx, WITHDRAW_EMPTIED, json(&list)).map(drop) }
+}
+
+/// Mails that wait for their component are joined by failures that are due by then.
+///
+/// # Errors
+/// When the database fails.
+pub async fn join(tx: &mut Tx, of: &[(DeliveryId, Timestamp)]) -> Result<(), StoreError> {
+    #[derive(Serialize)]
+    struct Row {
+        id: Simple,
+        due_at: i64,
+    }
+    let now = tx.now().0;
+    let list: Vec<_> = of.iter().map(|(id, due_at)| Row { id: id.0.simple(), due_at: due_at.0.max(now) }).collect();
+    if list.is_empty() {
+        return Ok(());
+    }
+    exec!(tx, JOIN, json(&list)).map(drop)
+}

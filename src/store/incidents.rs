@@ -1,0 +1,164 @@
+//! Incidents as they stand, and what they say of components.
+
+use super::parameter::json;
+use super::{StoreError, Tx};
+use crate::domain::id::{ComponentId, IncidentId};
+use crate::domain::incident::{ComponentStatus, Impact, Phase};
+use crate::domain::time::Timestamp;
+use serde::Serialize;
+use uuid::fmt::Simple;
+
+statements! {
+    INCIDENT = locking!(
+        "SELECT id, title, phase, impact, revision, started_at, updated_at, resolved_at FROM incident WHERE key = $1",
+        "FOR NO KEY UPDATE"
+    );
+    SAVE_INCIDENT = super::Sql::same(
+        "INSERT INTO incident (id, key, title, phase, impact, revision, started_at, updated_at, resolved_at, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+         ON CONFLICT (key) DO UPDATE SET title = excluded.title, phase = excluded.phase, impact = excluded.impact,
+            revision = excluded.revision, started_at = excluded.started_at, updated_at = excluded.updated_at,
+            resolved_at = excluded.resolved_at",
+    );
+    INCIDENT_COMPONENTS = super::Sql::same(
+        "SELECT c.id, c.key, c.name, ic.status FROM incident_component ic JOIN component c ON c.id = ic.component_id
+         WHERE ic.incident_id = $1 ORDER BY c.id",
+    );
+    SAVE_INCIDENT_COMPONENT = super::Sql::same(
+        "INSERT INTO incident_component (incident_id, component_id, status, changed_at) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (incident_id, component_id) DO UPDATE SET status = excluded.status,
+            changed_at = CASE WHEN incident_component.status = excluded.status THEN incident_component.changed_at ELSE excluded.changed_at END",
+    );
+    COMPONENT_WORKS = super::Sql::same(
+        "UPDATE incident_component SET status = 'operational', changed_at = $2 WHERE component_id = $1 AND status <> 'operational' AND incident_id IN
+            (SELECT id FROM incident WHERE resolved_at IS NULL)",
+    );
+    OPENED_BY = super::Sql::same(
+        "SELECT c.key FROM episode e JOIN component c ON c.id = e.component_id AND c.episode = e.n
+         WHERE e.incident_id = $1 AND e.ended_at IS NULL ORDER BY c.id",
+    );
+    DOWN_ELSEWHERE = over_rows!(
+        "SELECT DISTINCT ic.component_id FROM", [id uuid, incident_id uuid],
+        "JOIN incident_component ic ON ic.component_id = j.id AND ic.incident_id <> j.incident_id
+            AND ic.status IN ('partial_outage', 'major_outage')
+         JOIN incident i ON i.id = ic.incident_id AND i.resolved_at IS NULL"
+    );
+}
+
+/// An incident as read for an update.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct IncidentNow {
+    /// Its id.
+    pub id: IncidentId,
+    /// Its title.
+    pub title: String,
+    /// Where it stands.
+    pub phase: Phase,
+    /// How bad it is.
+    pub impact: Impact,
+    /// How many updates it had.
+    pub revision: i64,
+    /// When it truly began.
+    pub started_at: Timestamp,
+    /// When its newest update was posted.
+    pub updated_at: Timestamp,
+    /// When it was resolved.
+    pub resolved_at: Option<Timestamp>,
+}
+
+/// A component of an incident.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct IncidentComponent {
+    /// Its id.
+    pub id: ComponentId,
+    /// Its key.
+    pub key: String,
+    /// Its name.
+    pub name: String,
+    /// How it is doing.
+    pub status: ComponentStatus,
+}
+
+/// An incident by its key, locked against change.
+///
+/// # Errors
+/// When the database fails.
+pub async fn find(tx: &mut Tx, key: &str) -> Result<Option<IncidentNow>, StoreError> {
+    first!(tx, IncidentNow, INCIDENT, key)
+}
+
+/// Stores an incident.
+///
+/// # Errors
+/// When the database fails.
+pub async fn save(tx: &mut Tx, key: &str, i: &IncidentNow) -> Result<(), StoreError> {
+    let now = tx.now();
+    exec!(
+        tx,
+        SAVE_INCIDENT,
+        i.id,
+        key,
+        &i.title,
+        i.phase,
+        i.impact,
+        i.revision,
+        i.started_at,
+        i.updated_at,
+        i.resolved_at,
+        now
+    )
+    .map(drop)
+}
+
+/// The components an incident has named so far.
+///
+/// # Errors
+/// When the database fails.
+pub async fn components(tx: &mut Tx, id: IncidentId) -> Result<Vec<IncidentComponent>, StoreError> {
+    rows!(tx, IncidentComponent, INCIDENT_COMPONENTS, id)
+}
+
+/// Stores how a component of an incident is doing.
+///
+/// # Errors
+/// When the database fails.
+pub async fn save_component(
+    tx: &mut Tx,
+    incident: IncidentId,
+    component: ComponentId,
+    status: ComponentStatus,
+) -> Result<(), StoreError> {
+    let now = tx.now();
+    exec!(tx, SAVE_INCIDENT_COMPONENT, incident, component, status, now).map(drop)
+}
+
+/// Open incidents show a component as working: a signal said so.
+///
+/// # Errors
+/// When the database fails.
+pub async fn component_works(tx: &mut Tx, component: ComponentId) -> Result<(), StoreError> {
+    let now = tx.now();
+    exec!(tx, COMPONENT_WORKS, component, now).map(drop)
+}
+
+/// The keys of the components whose open outage this incident opened.
+///
+/// # Errors
+/// When the database fails.
+pub async fn opened_by(tx: &mut Tx, incident: IncidentId) -> Result<Vec<String>, StoreError> {
+    Ok(rows!(tx, (String,), OPENED_BY, incident)?.into_iter().map(|row| row.0).collect())
+}
+
+/// Those of some components that another open incident reports down.
+///
+/// # Errors
+/// When the database fails.
+pub async fn down_elsewhere(tx: &mut Tx, of: &[ComponentId], than: IncidentId) -> Result<Vec<ComponentId>, StoreError> {
+    #[derive(Serialize)]
+    struct Row {
+        id: Simple,
+        incident_id: Simple,
+    }
+    let list: Vec<_> = of.iter().map(|c| Row { id: c.0.simple(), incident_id: than.0.simple() }).collect();
+    Ok(rows!(tx, (ComponentId,), DOWN_ELSEWHERE, json(&list))?.into_iter().map(|row| row.0).collect())
+}

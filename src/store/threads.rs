@@ -1,0 +1,165 @@
+//! What each subscriber was told about a matter, and the mails that are in it.
+
+use super::parameter::{ids, json};
+use super::{StoreError, Tx, rows};
+use crate::domain::class::Class;
+use crate::domain::delivery::State;
+use crate::domain::id::{DeliveryId, LaneId, SubscriberId, ThreadId};
+use crate::domain::incident::Phase;
+use crate::domain::time::Timestamp;
+use serde::Serialize;
+use uuid::Uuid;
+use uuid::fmt::Simple;
+
+statements! {
+    THREADS_OF_MATTER = super::Sql::same(
+        "SELECT id, matter_id, subscriber_id, ordinal, told_at, last_mailed_at, ended_at, last_phase FROM thread
+         WHERE matter_id = $1 AND subscriber_id > $2 ORDER BY subscriber_id LIMIT $3",
+    );
+    THREADS = over_rows!(
+        "SELECT t.id, t.matter_id, t.subscriber_id, t.ordinal, t.told_at, t.last_mailed_at, t.ended_at, t.last_phase FROM",
+        [matter_id uuid, subscriber_id uuid],
+        "JOIN thread t ON t.matter_id = j.matter_id AND t.subscriber_id = j.subscriber_id ORDER BY t.ordinal"
+    );
+    ADD_THREADS = over_rows!(
+        "INSERT INTO thread (id, matter_kind, matter_id, subscriber_id, ordinal, root, subject, sender, created_at)
+         SELECT j.id, j.matter_kind, j.matter_id, j.subscriber_id, j.ordinal, j.root, j.subject, j.sender, j.created_at FROM",
+        [id uuid, matter_kind text, matter_id uuid, subscriber_id uuid, ordinal bigint, root text, subject text, sender text,
+         created_at bigint],
+        "WHERE TRUE"
+    );
+    // Undecided or possibly mailed deliveries of threads: what an end, a fold or a join must know.
+    SIBLINGS = over_rows!(
+        "SELECT d.id, d.thread_id, d.class, d.state, d.lane_id, d.maybe_mailed FROM", [id uuid],
+        "JOIN delivery d ON d.thread_id = j.id WHERE d.state IN ('queued', 'sending') OR d.maybe_mailed ORDER BY d.id"
+    );
+    // A join adds items: the row must not be claimed meanwhile. Thread by thread: where a million corrections have been
+    // queued since the last ANALYZE, planners take the queue for empty and go through all of it.
+    LOCK_QUEUED = super::Sql::differs(
+        "SELECT 1 WHERE $1 IS NULL",
+        "SELECT 1 FROM delivery WHERE id = ANY(ARRAY(SELECT w.id FROM json_to_recordset($1::json) AS j(id uuid)
+                CROSS JOIN LATERAL (SELECT d.id FROM delivery d WHERE d.thread_id = j.id AND d.state = 'queued' OFFSET 0) AS w))
+            AND state = 'queued' ORDER BY id FOR NO KEY UPDATE",
+    );
+}
+
+/// A thread as planning needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct Thread {
+    /// Its id.
+    pub id: ThreadId,
+    /// The incident, component or notice.
+    pub matter_id: Uuid,
+    /// Whose it is.
+    pub subscriber_id: SubscriberId,
+    /// Its number among the threads of this matter and subscriber.
+    pub ordinal: i64,
+    /// When the subscriber was first told, or perhaps told.
+    pub told_at: Option<Timestamp>,
+    /// When the last mail left.
+    pub last_mailed_at: Option<Timestamp>,
+    /// When it had its end.
+    pub ended_at: Option<Timestamp>,
+    /// The phase last told.
+    pub last_phase: Option<Phase>,
+}
+
+/// A thread to be made.
+#[derive(Clone, Debug)]
+pub struct NewThread {
+    /// Its id.
+    pub id: ThreadId,
+    /// `incident`, `connections` or `notice`.
+    pub matter_kind: &'static str,
+    /// The incident, component or notice.
+    pub matter_id: Uuid,
+    /// Whose it is.
+    pub subscriber: SubscriberId,
+    /// Its number among the threads of this matter and subscriber.
+    pub ordinal: i64,
+    /// The id that all its mails refer to.
+    pub root: String,
+    /// The subject of all its mails.
+    pub subject: String,
+    /// From whom they come.
+    pub sender: String,
+}
+
+/// A delivery that planning must know of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct Sibling {
+    /// Its id.
+    pub id: DeliveryId,
+    /// Its thread.
+    pub thread_id: ThreadId,
+    /// What it is for.
+    pub class: Class,
+    /// Where it stands.
+    pub state: State,
+    /// Its lane.
+    pub lane_id: LaneId,
+    /// It left, or may have left.
+    pub maybe_mailed: bool,
+}
+
+/// A page of a matter's threads after a cursor.
+///
+/// # Errors
+/// When the database fails.
+pub async fn of_matter(tx: &mut Tx, matter: Uuid, after: Uuid, page: i64) -> Result<Vec<Thread>, StoreError> {
+    rows!(tx, Thread, THREADS_OF_MATTER, matter, after, page)
+}
+
+/// The threads of some matters and subscribers, in the order of their numbers.
+///
+/// # Errors
+/// When the database fails.
+pub async fn find(tx: &mut Tx, of: &[(Uuid, SubscriberId)]) -> Result<Vec<Thread>, StoreError> {
+    #[derive(Serialize)]
+    struct Row {
+        matter_id: Simple,
+        subscriber_id: Simple,
+    }
+    let list: Vec<_> = of.iter().map(|(m, s)| Row { matter_id: m.simple(), subscriber_id: s.0.simple() }).collect();
+    rows!(tx, Thread, THREADS, json(&list))
+}
+
+/// Makes threads.
+///
+/// # Errors
+/// When the database fails.
+pub async fn add(tx: &mut Tx, of: &[NewThread]) -> Result<(), StoreError> {
+    let now = tx.now().0;
+    let list = of.iter().map(|t| {
+        [
+            ("id", t.id.0.into()),
+            ("matter_kind", t.matter_kind.into()),
+            ("matter_id", t.matter_id.into()),
+            ("subscriber_id", t.subscriber.0.into()),
+            ("ordinal", t.ordinal.into()),
+            ("root", t.root.as_str().into()),
+            ("subject", t.subject.as_str().into()),
+            ("sender", t.sender.as_str().into()),
+            ("created_at", now.into()),
+        ]
+    });
+    rows::add(tx, "thread", ADD_THREADS, list).await
+}
+
+/// Locks what is queued in threads, always in the same order.
+///
+/// # Errors
+/// When the database fails.
+pub async fn lock_queued(tx: &mut Tx, of: &[ThreadId]) -> Result<(), StoreError> {
+    exec!(tx, LOCK_QUEUED, ids(of)).map(drop)
+}
+
+/// The undecided or possibly mailed deliveries of threads; queued ones are locked.
+///
+/// # Errors
+/// When the database fails.
+pub async fn siblings(tx: &mut Tx, of: &[ThreadId]) -> Result<Vec<Sibling>, StoreError> {
+    let list = ids(of);
+    exec!(tx, LOCK_QUEUED, &list)?;
+    rows!(tx, Sibling, SIBLINGS, &list)
+}
