@@ -10,7 +10,7 @@ use crate::domain::id::NoticeId;
 use crate::domain::incident::{ComponentStatus, Impact, Phase};
 use crate::domain::time::{Span, Timestamp};
 use crate::mail::{About, Letter};
-use crate::store::view::DeliveryView;
+use crate::store::view::{DeliveryView, ItemView};
 use crate::template::context::{
     ActionRequiredMail, AllClearMail, ComponentLine, ConnectionLine, CorrectedLine, CorrectionMail, FreeMail,
     IncidentMail, Mail, PostMortemMail,
@@ -257,12 +257,13 @@ fn correction(seen: &Seen, keep: &[usize], still_open: &[String], setting: &Sett
             connections.push(CorrectedLine { name, recovered_at });
         }
     }
-    // What broke again waits in a mail of its own, and must not be called well by this one's silence.
-    let waiting = seen
-        .items
-        .iter()
-        .enumerate()
-        .filter(|(position, item)| !keep.contains(position) && item.claim().is_some_and(|claim| claim.open_now()));
+    // What broke again waits in a mail of its own, and must not be called well by this one's silence. Of what its mail
+    // never said, it need say nothing; nobody would take that back.
+    let waits = |item: &ItemView| {
+        item.original().is_some_and(|original| original.maybe_mailed)
+            && item.claim().is_some_and(|claim| claim.open_now())
+    };
+    let waiting = seen.items.iter().enumerate().filter(|(position, item)| !keep.contains(position) && waits(item));
     let mut open = still_open.to_vec();
     open.extend(waiting.filter_map(|(_, item)| item.name.clone()));
     open.sort();

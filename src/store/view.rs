@@ -89,7 +89,7 @@ statements! {
         "SELECT DISTINCT j.id, c.name FROM", [id uuid],
         // Said so that no planner takes the index of all corrections for the way there.
         "JOIN delivery_item x ON x.delivery_id = j.id AND COALESCE(x.corrects_id, x.delivery_id) <> x.delivery_id
-         JOIN delivery_item i ON i.delivery_id = COALESCE(x.corrects_id, x.delivery_id) AND i.connection_id IS NOT NULL
+         JOIN delivery_item i ON i.delivery_id = COALESCE(x.corrects_id, x.delivery_id) AND i.connection_id IS NOT NULL AND i.dropped IS NULL
          JOIN connection c ON c.id = i.connection_id AND c.cleared < i.episode
          WHERE (c.own_fault_episode = i.episode OR NOT EXISTS (SELECT 1 FROM episode e WHERE e.component_id = i.component_id
                 AND e.covers_from <= i.failed_at AND e.covers_until >= i.failed_at))

@@ -13,6 +13,7 @@ use serde_json::json;
 
 on_both! {
     a_correction_names_what_broke_again_before_it_left;
+    a_correction_does_not_name_what_its_mail_never_said;
     a_newer_mail_of_the_thread_replaces_the_correction;
     the_receipt_of_a_newer_mail_replaces_the_correction_at_once;
     a_correction_written_after_the_newer_mail_is_replaced_too;
@@ -57,6 +58,32 @@ async fn a_correction_names_what_broke_again_before_it_left(on: On) {
         Mon 2 Jun 08:40 ann no action needed: Inbox a2
         ",
     );
+}
+
+async fn a_correction_does_not_name_what_its_mail_never_said(on: On) {
+    let mut w = world(on, Script::default()).await;
+    w.broken("a1").await;
+    w.broken("a2").await;
+    until(&mut w, "2025-06-02T08:05:00Z").await;
+    let mail = arm(&w, Class::ActionRequired, "node", "first@status.example.com").await;
+    // Swept while the mail is armed; the last look then takes a2 out of it, and it leaves about a1 alone.
+    w.recovered("a2", "automatic").await;
+    while sweep(&w.store, &w.shared.setting).await.unwrap() {}
+    w.execute(
+        "UPDATE delivery_item SET dropped = 'recovered'
+         WHERE connection_id = (SELECT id FROM connection WHERE key = 'a2') AND corrects_id IS NULL",
+    )
+    .await;
+    record(&w, "node", taken(mail)).await;
+    w.recovered("a1", "automatic").await;
+    while sweep(&w.store, &w.shared.setting).await.unwrap() {}
+    w.clock.set(t("2025-06-02T08:06:00Z"));
+    w.broken("a2").await;
+    w.move_to(t("2025-06-02T08:07:00Z")).await;
+    w.recovered("a2", "automatic").await;
+    until(&mut w, "2025-06-02T09:00:00Z").await;
+    // Had it said that a2 is not back yet, nobody would ever have taken that back.
+    assert_table(w.all(), "UTC", "Mon 2 Jun 08:07 ann no action needed: Inbox a1");
 }
 
 async fn the_receipt_of_a_newer_mail_replaces_the_correction_at_once(on: On) {
