@@ -173,18 +173,8 @@ fn item(i: &NewItem) -> [(&'static str, Cell<'_>); 9] {
 /// # Errors
 /// When the database fails.
 pub async fn fold(tx: &mut Tx, of: &[(DeliveryId, DeliveryId)]) -> Result<(), StoreError> {
-    #[derive(Serialize)]
-    struct Row {
-        id: Simple,
-        into_id: Simple,
-        at: i64,
-    }
-    let at = tx.now().0;
-    let list: Vec<_> = of.iter().map(|(id, into)| Row { id: id.0.simple(), into_id: into.0.simple(), at }).collect();
-    if list.is_empty() {
-        return Ok(());
-    }
-    exec!(tx, FOLD, json(&list)).map(drop)
+    let now = tx.now();
+    if of.is_empty() { Ok(()) } else { exec!(tx, FOLD, pairs(of, now)).map(drop) }
 }
 
 /// Queued deliveries stand for a newer update.
@@ -212,15 +202,21 @@ pub async fn renew(tx: &mut Tx, of: &[(DeliveryId, NoticeId, i64)]) -> Result<()
 /// # Errors
 /// When the database fails.
 pub async fn hasten(tx: &mut Tx, of: &[(DeliveryId, DeliveryId)]) -> Result<(), StoreError> {
+    let now = tx.now();
+    exec!(tx, HASTEN, pairs(of, now)).map(drop)
+}
+
+/// What is folded, and into what, as the rows of a statement.
+fn pairs(of: &[(DeliveryId, DeliveryId)], at: Timestamp) -> String {
     #[derive(Serialize)]
     struct Row {
         id: Simple,
         into_id: Simple,
         at: i64,
     }
-    let at = tx.now().0;
-    let list: Vec<_> = of.iter().map(|(id, into)| Row { id: id.0.simple(), into_id: into.0.simple(), at }).collect();
-    exec!(tx, HASTEN, json(&list)).map(drop)
+    let list: Vec<_> =
+        of.iter().map(|(id, into)| Row { id: id.0.simple(), into_id: into.0.simple(), at: at.0 }).collect();
+    json(&list)
 }
 
 /// Withdraws queued deliveries; how many were still queued.
