@@ -8,7 +8,7 @@ use crate::domain::id::DeliveryId;
 use crate::domain::incident::ComponentStatus;
 use crate::store::queue::Hold;
 use crate::store::view::{DeliveryView, ItemTruth, ItemView, Truth};
-use crate::store::{StoreError, Tx, queue, streams, view};
+use crate::store::{StoreError, Tx, streams, view};
 use std::collections::HashMap;
 
 /// A delivery as it is seen now.
@@ -22,20 +22,14 @@ pub struct Seen {
     pub gate: View,
 }
 
-/// Reads deliveries, in statements whose snapshots begin now.
+/// Reads deliveries, in a statement whose snapshot begins now.
 ///
 /// # Errors
 /// When the database fails: then nobody knows, and nothing may leave.
 pub async fn views(tx: &mut Tx, of: &[DeliveryId]) -> Result<HashMap<DeliveryId, Seen>, StoreError> {
-    let rows = view::deliveries(tx, of).await?;
-    let mut items: HashMap<DeliveryId, Vec<ItemView>> = HashMap::new();
-    for item in view::items(tx, of).await? {
-        items.entry(item.delivery_id).or_default().push(item);
-    }
-    let holds = queue::holds(tx).await?;
-    let seen = rows.into_iter().map(|row| {
-        let items = items.remove(&row.id).unwrap_or_default();
-        let gate = gate_view(&row, items.iter().map(|item| &item.truth), &holds);
+    let found = view::view(tx, of).await?;
+    let seen = found.deliveries.into_iter().map(|(row, items)| {
+        let gate = gate_view(&row, items.iter().map(|item| &item.truth), &found.holds);
         (row.id, Seen { row, items, gate })
     });
     Ok(seen.collect())
@@ -76,20 +70,14 @@ pub struct Looked {
     pub gate: View,
 }
 
-/// Reads only what the gate asks for, in statements whose snapshots begin now.
+/// Reads only what the gate asks for, in a statement whose snapshot begins now.
 ///
 /// # Errors
 /// When the database fails: then nobody knows, and nothing may leave.
 pub async fn look(tx: &mut Tx, of: &[DeliveryId]) -> Result<HashMap<DeliveryId, Looked>, StoreError> {
-    let rows = view::truths(tx, of).await?;
-    let mut items: HashMap<DeliveryId, Vec<ItemTruth>> = HashMap::new();
-    for item in view::claims(tx, of).await? {
-        items.entry(item.delivery_id).or_default().push(item);
-    }
-    let holds = queue::holds(tx).await?;
-    let seen = rows.into_iter().map(|row| {
-        let items = items.remove(&row.id).unwrap_or_default();
-        let gate = gate_view(&row, items.iter(), &holds);
+    let found = view::look(tx, of).await?;
+    let seen = found.deliveries.into_iter().map(|(row, items)| {
+        let gate = gate_view(&row, items.iter(), &found.holds);
         (row.id, Looked { token: row.token, state: row.state, maybe_mailed: row.maybe_mailed, gate })
     });
     Ok(seen.collect())

@@ -230,15 +230,10 @@ pub async fn reap(store: &Store, setting: &Setting, dead_owner: Option<&str>) ->
 }
 
 async fn stale_items(tx: &mut Tx, ids: &[DeliveryId]) -> Result<Vec<Touched>, StoreError> {
-    let deliveries: HashMap<_, _> = view::deliveries(tx, ids).await?.into_iter().map(|d| (d.id, d)).collect();
-    let items = view::items(tx, ids).await?;
+    let found = view::view(tx, ids).await?.deliveries;
     let mut stale = Vec::new();
-    for item in &items {
-        let (Some(d), Some(claim), Some(connection)) =
-            (deliveries.get(&item.delivery_id), item.claim(), item.connection_id)
-        else {
-            continue;
-        };
+    for (d, item) in found.iter().flat_map(|(d, items)| items.iter().map(move |item| (d, item))) {
+        let (Some(claim), Some(connection)) = (item.claim(), item.connection_id) else { continue };
         let by_hand = is_by_hand(claim.stale() == Some(Reason::Recovered), item.cleared_by);
         if d.class != Class::ActionRequired || claim.stale().is_none() || by_hand {
             continue;

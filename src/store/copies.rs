@@ -14,18 +14,21 @@ use uuid::fmt::Simple;
 /// now and then, and an outcome can wait in a spill file.
 const GRACE: Span = Span::hours(30 * 24);
 
+/// Keeps mails that were handed over, or may have been (`$3`, see [`rows`]). A repeat is the same bytes. Should they
+/// differ, those stay that the relay most probably has.
+pub(super) const KEEP: super::Sql = over_few_rows!(
+    "$3",
+    "INSERT INTO mail_copy (delivery_id, dictionary, bytes, sha256, outcome, stored_at)
+     SELECT j.id, j.dictionary, j.bytes, j.sha256, j.outcome, j.at FROM",
+    [id uuid, dictionary bytea, bytes bytea, sha256 bytea, outcome text, at bigint],
+    "JOIN mail_dictionary k ON k.hash = j.dictionary WHERE TRUE ON CONFLICT (delivery_id) DO UPDATE SET
+        dictionary = excluded.dictionary, bytes = excluded.bytes, sha256 = excluded.sha256,
+        outcome = excluded.outcome, stored_at = excluded.stored_at
+     WHERE excluded.outcome = 'accepted' OR (mail_copy.outcome <> 'accepted'
+        AND (excluded.outcome = 'unknown' OR mail_copy.outcome <> 'unknown'))"
+);
+
 statements! {
-    // A repeat is the same bytes. Should they differ, those stay that the relay most probably has.
-    KEEP = over_few_rows!(
-        "INSERT INTO mail_copy (delivery_id, dictionary, bytes, sha256, outcome, stored_at)
-         SELECT j.id, j.dictionary, j.bytes, j.sha256, j.outcome, j.at FROM",
-        [id uuid, dictionary bytea, bytes bytea, sha256 bytea, outcome text, at bigint],
-        "JOIN mail_dictionary k ON k.hash = j.dictionary WHERE TRUE ON CONFLICT (delivery_id) DO UPDATE SET
-            dictionary = excluded.dictionary, bytes = excluded.bytes, sha256 = excluded.sha256,
-            outcome = excluded.outcome, stored_at = excluded.stored_at
-         WHERE excluded.outcome = 'accepted' OR (mail_copy.outcome <> 'accepted'
-            AND (excluded.outcome = 'unknown' OR mail_copy.outcome <> 'unknown'))"
-    );
     USE_SET = super::Sql::same(
         "INSERT INTO template_set (hash, sources, first_used_at, used_at) VALUES ($1, $2, $3, $3)
          ON CONFLICT (hash) DO UPDATE SET used_at = excluded.used_at",
@@ -90,11 +93,8 @@ pub struct Stored {
     pub dictionary: Option<Vec<u8>>,
 }
 
-/// Keeps mails that were handed over, or may have been.
-///
-/// # Errors
-/// When the database fails.
-pub async fn keep(tx: &mut Tx, of: &[(DeliveryId, HandOver, &MailCopy)]) -> Result<(), StoreError> {
+/// The rows of [`KEEP`].
+pub(super) fn rows<'a>(at: Timestamp, of: impl Iterator<Item = (DeliveryId, HandOver, &'a MailCopy)>) -> String {
     #[derive(Serialize)]
     struct Row {
         id: Simple,
@@ -104,7 +104,7 @@ pub async fn keep(tx: &mut Tx, of: &[(DeliveryId, HandOver, &MailCopy)]) -> Resu
         outcome: &'static str,
         at: i64,
     }
-    let (at, hex) = (tx.now().0, |text: &str| format!("\\x{text}"));
+    let (at, hex) = (at.0, |text: &str| format!("\\x{text}"));
     // One row for each delivery, the surest: a spill file may hold two tries of one.
     let mut rows: BTreeMap<DeliveryId, (u8, Row)> = BTreeMap::new();
     for (id, outcome, copy) in of {
@@ -113,16 +113,13 @@ pub async fn keep(tx: &mut Tx, of: &[(DeliveryId, HandOver, &MailCopy)]) -> Resu
             HandOver::Unknown => 1,
             _ => 0,
         };
-        if rows.get(id).is_none_or(|(other, _)| sure >= *other) {
+        if rows.get(&id).is_none_or(|(other, _)| sure >= *other) {
             let (dictionary, bytes, sha256) = (hex(&copy.dictionary), hex(&copy.bytes), hex(&copy.sha256));
             let row = Row { id: id.0.simple(), dictionary, bytes, sha256, outcome: outcome.as_str(), at };
-            rows.insert(*id, (sure, row));
+            rows.insert(id, (sure, row));
         }
     }
-    if rows.is_empty() {
-        return Ok(());
-    }
-    exec!(tx, KEEP, json(&rows.into_values().map(|(_, row)| row).collect::<Vec<_>>())).map(drop)
+    json(&rows.into_values().map(|(_, row)| row).collect::<Vec<_>>())
 }
 
 /// Notes that a set of templates and its dictionaries are in use, and stores those that are new.

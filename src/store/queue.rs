@@ -7,7 +7,7 @@ use crate::domain::delivery::Reason;
 use crate::domain::id::{ComponentId, DeliveryId, LaneId};
 use crate::domain::incident::ComponentStatus;
 use crate::domain::time::{Span, Timestamp};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use uuid::Uuid;
 use uuid::fmt::Simple;
@@ -143,7 +143,7 @@ impl Lane {
 }
 
 /// A hold in force.
-#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, sqlx::FromRow)]
 pub struct Hold {
     /// The class it holds.
     pub class: Option<Class>,

@@ -3,7 +3,8 @@
 
 use super::copies::{self, MailCopy};
 use super::parameter::{ids, json};
-use super::{StoreError, Tx, search};
+use super::search::{self, REMEMBER_WORDS};
+use super::{StoreError, Tx};
 use crate::domain::class::Class;
 use crate::domain::delivery::{Outcome, Reason, State};
 use crate::domain::id::{AttemptId, DeliveryId};
@@ -11,18 +12,64 @@ use crate::domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::fmt::Simple;
 
+// The parts of RECORD: the outcomes are in `$1`. Here and below a lease stands for the state `sending`, as the table's
+// CHECK says: planners that see the state would go through the small index of all that is on the wire, and through all
+// that has been since it was last vacuumed.
+const ATTEMPTS: super::Sql = over_few_rows!(
+    "$2",
+    "INSERT INTO attempt (id, delivery_id, token, owner, ended_at, outcome, code, enhanced, kind, reply, guarded)
+     SELECT j.id, j.delivery_id, j.token, j.owner, j.at, j.outcome, j.code, j.enhanced, j.kind, j.reply,
+        EXISTS (SELECT 1 FROM delivery d WHERE d.id = j.delivery_id AND d.token = j.token AND d.lease_until IS NOT NULL)
+     FROM",
+    [id uuid, delivery_id uuid, token bigint, owner text, at bigint, outcome text, code bigint, enhanced text, kind text,
+     reply text],
+    // A commit that failed may have been made all the same, and a spill file may be merged twice.
+    "WHERE TRUE ON CONFLICT (delivery_id, token) DO NOTHING"
+);
+// The thread remembers the mail before its delivery leaves `sending`: the guard is still to be seen.
+const THREADS: super::Sql = over_few_rows!(
+    "UPDATE thread SET last_message_id = d.message_id, last_phase = COALESCE(d.phase, thread.last_phase),
+        told_revision = COALESCE(d.revision, thread.told_revision), last_class = d.class, last_mailed_at = j.at,
+        told_at = COALESCE(thread.told_at, j.at),
+        ended_at = CASE WHEN d.class IN ('incident_end', 'all_clear') THEN j.at
+                        WHEN d.class = 'post_mortem' AND thread.told_at IS NULL THEN j.at
+                        WHEN d.class = 'incident_update' THEN NULL ELSE thread.ended_at END
+     FROM",
+    [id uuid, token bigint, at bigint, mailed bigint],
+    "JOIN delivery d ON d.id = j.id AND d.token = j.token AND d.lease_until IS NOT NULL
+     WHERE thread.id = d.thread_id AND j.mailed = 1"
+);
+const OUTCOMES: super::Sql = over_few_rows!(
+    "UPDATE delivery SET state = j.state, reason = j.reason, due_at = COALESCE(j.due_at, delivery.due_at),
+        decided_at = j.decided_at, quarantine_until = j.quarantine_until, owner = NULL, lease_until = NULL,
+        tries = delivery.tries + j.counts, maybe_mailed = delivery.maybe_mailed OR j.mailed = 1 FROM",
+    [id uuid, token bigint, state text, reason text, due_at bigint, decided_at bigint, quarantine_until bigint, counts bigint,
+     mailed bigint],
+    "WHERE delivery.id = j.id AND delivery.token = j.token AND delivery.lease_until IS NOT NULL"
+);
+// Whether corrections wait in the threads of what was accepted: mostly there is none, and PostgreSQL is asked thread by
+// thread (see LOCK_QUEUED).
+const CORRECTIONS: super::Sql = super::Sql::differs(
+    "EXISTS (SELECT 1 FROM jsonb_each($1) JOIN delivery n ON n.id = unhex(value->>'id') AND n.class = 'action_required'
+        JOIN delivery c ON c.thread_id = n.thread_id AND c.class = 'correction' AND c.state = 'queued'
+        WHERE value->>'state' = 'accepted')",
+    "EXISTS (SELECT 1 FROM unnest(ARRAY(SELECT jsonb_array_elements($1::jsonb))) AS u(value)
+        CROSS JOIN LATERAL (SELECT d.thread_id FROM delivery d
+            WHERE d.id = (value->>'id')::uuid AND d.class = 'action_required' OFFSET 0) AS n
+        CROSS JOIN LATERAL (SELECT d.id FROM delivery d
+            WHERE d.thread_id = n.thread_id AND d.class = 'correction' AND d.state = 'queued' OFFSET 0) AS c
+        WHERE value->>'state' = 'accepted')",
+);
+
 statements! {
-    // Here and below a lease stands for the state `sending`, as the table's CHECK says: planners that see the state would
-    // go through the small index of all that is on the wire, and through all that has been since it was last vacuumed.
-    ATTEMPTS = over_few_rows!(
-        "INSERT INTO attempt (id, delivery_id, token, owner, ended_at, outcome, code, enhanced, kind, reply, guarded)
-         SELECT j.id, j.delivery_id, j.token, j.owner, j.at, j.outcome, j.code, j.enhanced, j.kind, j.reply,
-            EXISTS (SELECT 1 FROM delivery d WHERE d.id = j.delivery_id AND d.token = j.token AND d.lease_until IS NOT NULL)
-         FROM",
-        [id uuid, delivery_id uuid, token bigint, owner text, at bigint, outcome text, code bigint, enhanced text, kind text,
-         reply text],
-        // A commit that failed may have been made all the same, and a spill file may be merged twice.
-        "WHERE TRUE ON CONFLICT (delivery_id, token) DO NOTHING"
+    // What became of tries, in one exchange: how many claims still held, and whether corrections may have to be replaced.
+    // Each part reads of the others' tables only what was there before: PostgreSQL runs them as of one moment.
+    RECORD = super::Sql::differs(
+        joined!(ATTEMPTS.sqlite, "; ", REMEMBER_WORDS.sqlite, "; ", copies::KEEP.sqlite, "; ", THREADS.sqlite, "; ", OUTCOMES.sqlite,
+            "; SELECT changes(), ", CORRECTIONS.sqlite),
+        joined!("WITH a AS (", ATTEMPTS.postgres, "), w AS (", REMEMBER_WORDS.postgres, "), k AS (", copies::KEEP.postgres,
+            "), t AS (", THREADS.postgres, "), o AS (", OUTCOMES.postgres,
+            " RETURNING 1) SELECT (SELECT COUNT(*) FROM o), ", CORRECTIONS.postgres),
     );
     // A 250 that comes when its claim was reaped already, and the mail still in quarantine: nobody need wonder any more.
     // The claim gets its number back, and is recorded like any other. No claim had the next number: it would have left
@@ -35,18 +82,6 @@ statements! {
             AND delivery.quarantine_until IS NOT NULL
             AND NOT EXISTS (SELECT 1 FROM attempt a WHERE a.delivery_id = delivery.id AND a.token = delivery.token)"
     );
-    // The thread remembers the mail before its delivery leaves `sending`: the guard is still to be seen.
-    THREADS = over_few_rows!(
-        "UPDATE thread SET last_message_id = d.message_id, last_phase = COALESCE(d.phase, thread.last_phase),
-            told_revision = COALESCE(d.revision, thread.told_revision), last_class = d.class, last_mailed_at = j.at,
-            told_at = COALESCE(thread.told_at, j.at),
-            ended_at = CASE WHEN d.class IN ('incident_end', 'all_clear') THEN j.at
-                            WHEN d.class = 'post_mortem' AND thread.told_at IS NULL THEN j.at
-                            WHEN d.class = 'incident_update' THEN NULL ELSE thread.ended_at END
-         FROM",
-        [id uuid, token bigint, at bigint],
-        "JOIN delivery d ON d.id = j.id AND d.token = j.token AND d.lease_until IS NOT NULL WHERE thread.id = d.thread_id"
-    );
     TOLD = over_few_rows!(
         "INSERT INTO thread_component (thread_id, component_id, status, told_at, was_down)
          SELECT d.thread_id, i.component_id, i.status, j.at, CASE WHEN i.status = 'operational' THEN FALSE ELSE TRUE END FROM",
@@ -57,14 +92,6 @@ statements! {
          WHERE TRUE ON CONFLICT (thread_id, component_id) DO UPDATE SET status = excluded.status, told_at = excluded.told_at,
             was_down = thread_component.was_down OR excluded.was_down"
     );
-    OUTCOMES = over_few_rows!(
-        "UPDATE delivery SET state = j.state, reason = j.reason, due_at = COALESCE(j.due_at, delivery.due_at),
-            decided_at = j.decided_at, quarantine_until = j.quarantine_until, owner = NULL, lease_until = NULL,
-            tries = delivery.tries + j.counts, maybe_mailed = delivery.maybe_mailed OR j.mailed = 1 FROM",
-        [id uuid, token bigint, state text, reason text, due_at bigint, decided_at bigint, quarantine_until bigint, counts bigint,
-         mailed bigint],
-        "WHERE delivery.id = j.id AND delivery.token = j.token AND delivery.lease_until IS NOT NULL"
-    );
     // A "please reconnect" about a newer outage was taken by the relay: what took back an older one about the same
     // connections would now be untrue. A correction of this very mail, written while it was on the wire, stays.
     REPLACE_CORRECTED = over_few_rows!(
@@ -74,15 +101,6 @@ statements! {
          JOIN delivery c ON c.thread_id = n.thread_id AND c.class = 'correction' AND c.state = 'queued'
          WHERE delivery_item.delivery_id = c.id AND delivery_item.connection_id = ni.connection_id
             AND delivery_item.episode < ni.episode AND delivery_item.dropped IS NULL"
-    );
-    // Whether there is any: mostly there is none, and PostgreSQL is asked thread by thread (see LOCK_QUEUED).
-    ANY_CORRECTIONS = super::Sql::differs(
-        "SELECT CAST(1 AS BIGINT) WHERE $1 IS NOT NULL",
-        "SELECT COUNT(*) FROM unnest(ARRAY(SELECT jsonb_array_elements($1::jsonb))) AS u(value)
-            CROSS JOIN LATERAL (SELECT d.thread_id FROM delivery d
-                WHERE d.id = (value->>'id')::uuid AND d.class = 'action_required' OFFSET 0) AS n
-            CROSS JOIN LATERAL (SELECT d.id FROM delivery d
-                WHERE d.thread_id = n.thread_id AND d.class = 'correction' AND d.state = 'queued' OFFSET 0) AS c",
     );
     // All that an outcome changes, in the order in which others take rows: two of which each holds what the other wants
     // would have to begin anew. And only what is read after waiting for a sweep that joins a correction is the truth.
@@ -196,27 +214,49 @@ pub async fn outcomes(tx: &mut Tx, owner: &str, of: &[Settled]) -> Result<(), St
     if !tx.writes_alone() {
         exec!(tx, LOCK, ids(&of.iter().map(|s| s.id).collect::<Vec<_>>()))?;
     }
-    attempts(tx, owner, of).await?;
     let all: Vec<&Settled> = of.iter().collect();
-    if decide(tx, &all).await? < all.len() as u64 {
-        let taken: Vec<&Settled> = of.iter().filter(|s| s.state == State::Accepted).collect();
-        if claim_again(tx, owner, &taken).await? > 0 {
-            decide(tx, &taken).await?;
-        }
+    let (held, mut corrections) = record(tx, owner, &all).await?;
+    let taken: Vec<&Settled> = of.iter().filter(|s| s.state == State::Accepted).collect();
+    if held < of.len() && claim_again(tx, owner, &taken).await? > 0 {
+        corrections |= record(tx, owner, &taken).await?.1;
     }
-    let mails = of.iter().filter_map(|s| Some((s.id, s.outcome.as_ref()?.hand_over, s.copy.as_ref()?)));
-    copies::keep(tx, &mails.collect::<Vec<_>>()).await?;
-    let accepted: Vec<_> = of.iter().filter(|s| s.state == State::Accepted).map(|s| s.id).collect();
-    replace_corrections(tx, &accepted).await
+    if corrections {
+        replace_corrections(tx, &taken.iter().map(|s| s.id).collect::<Vec<_>>()).await?;
+    }
+    Ok(())
 }
 
-/// What the claims that still hold become; how many do.
-async fn decide(tx: &mut Tx, of: &[&Settled]) -> Result<u64, StoreError> {
-    let mailed: Vec<_> = of.iter().copied().filter(|s| s.is_mailed()).collect();
-    if !mailed.is_empty() {
-        remember_in_threads(tx, &mailed).await?;
+/// How many of the claims still held, and whether corrections wait in the threads of what was accepted.
+async fn record(tx: &mut Tx, owner: &str, of: &[&Settled]) -> Result<(usize, bool), StoreError> {
+    tell(tx, of).await?;
+    let now = tx.now();
+    let tried = || of.iter().filter_map(|s| Some((s.id, s.outcome.as_ref()?)));
+    let mails = of.iter().filter_map(|s| Some((s.id, s.outcome.as_ref()?.hand_over, s.copy.as_ref()?)));
+    let (held, corrections) = on_db!(
+        tx,
+        RECORD,
+        query_as::<(i64, bool)>,
+        fetch_one,
+        settled(now, of),
+        attempts(now, owner, of),
+        copies::rows(now, mails),
+        search::said(tried())
+    )?;
+    Ok((usize::try_from(held).unwrap_or(0), corrections))
+}
+
+/// Threads remember which state of their components they were told.
+async fn tell(tx: &mut Tx, of: &[&Settled]) -> Result<(), StoreError> {
+    #[derive(Serialize)]
+    struct Row {
+        id: Simple,
+        token: i64,
+        at: i64,
     }
-    settle_rows(tx, of).await
+    let at = tx.now().0;
+    let tells = of.iter().filter(|s| s.tells && s.is_mailed());
+    let rows: Vec<_> = tells.map(|s| Row { id: s.id.0.simple(), token: s.token, at }).collect();
+    if rows.is_empty() { Ok(()) } else { exec!(tx, TOLD, json(&rows)).map(drop) }
 }
 
 async fn claim_again(tx: &mut Tx, owner: &str, of: &[&Settled]) -> Result<u64, StoreError> {
@@ -235,7 +275,7 @@ async fn claim_again(tx: &mut Tx, owner: &str, of: &[&Settled]) -> Result<u64, S
     exec!(tx, CLAIM_AGAIN, json(&list))
 }
 
-async fn attempts(tx: &mut Tx, owner: &str, of: &[Settled]) -> Result<(), StoreError> {
+fn attempts(at: Timestamp, owner: &str, of: &[&Settled]) -> String {
     #[derive(Serialize)]
     struct Row<'a> {
         id: Simple,
@@ -249,7 +289,6 @@ async fn attempts(tx: &mut Tx, owner: &str, of: &[Settled]) -> Result<(), StoreE
         kind: Option<&'static str>,
         reply: &'a str,
     }
-    let at = tx.now().0;
     let list: Vec<_> = of
         .iter()
         .filter_map(|s| s.outcome.as_ref().map(|outcome| (s, outcome)))
@@ -258,7 +297,7 @@ async fn attempts(tx: &mut Tx, owner: &str, of: &[Settled]) -> Result<(), StoreE
             delivery_id: s.id.0.simple(),
             token: s.token,
             owner,
-            at,
+            at: at.0,
             outcome: outcome.hand_over.as_str(),
             code: outcome.code,
             enhanced: outcome.enhanced.as_deref(),
@@ -266,32 +305,15 @@ async fn attempts(tx: &mut Tx, owner: &str, of: &[Settled]) -> Result<(), StoreE
             reply: &outcome.words,
         })
         .collect();
-    if list.is_empty() {
-        return Ok(());
-    }
-    exec!(tx, ATTEMPTS, json(&list))?;
-    search::remember(tx, of.iter().filter_map(|s| Some((s.id, s.outcome.as_ref()?)))).await
+    json(&list)
 }
 
-async fn remember_in_threads(tx: &mut Tx, mailed: &[&Settled]) -> Result<(), StoreError> {
+fn settled(at: Timestamp, of: &[&Settled]) -> String {
     #[derive(Serialize)]
     struct Row {
         id: Simple,
         token: i64,
         at: i64,
-    }
-    let at = tx.now().0;
-    let row = |s: &&Settled| Row { id: s.id.0.simple(), token: s.token, at };
-    exec!(tx, THREADS, json(&mailed.iter().map(row).collect::<Vec<_>>()))?;
-    let tells: Vec<_> = mailed.iter().filter(|s| s.tells).map(row).collect();
-    if tells.is_empty() { Ok(()) } else { exec!(tx, TOLD, json(&tells)).map(drop) }
-}
-
-async fn settle_rows(tx: &mut Tx, of: &[&Settled]) -> Result<u64, StoreError> {
-    #[derive(Serialize)]
-    struct Row {
-        id: Simple,
-        token: i64,
         state: &'static str,
         reason: Option<&'static str>,
         due_at: Option<i64>,
@@ -300,22 +322,22 @@ async fn settle_rows(tx: &mut Tx, of: &[&Settled]) -> Result<u64, StoreError> {
         counts: i64,
         mailed: i64,
     }
-    let at = tx.now().0;
     let list: Vec<_> = of
         .iter()
         .map(|s| Row {
             id: s.id.0.simple(),
             token: s.token,
+            at: at.0,
             state: s.state.as_str(),
             reason: s.reason.map(|r| r.as_str()),
             due_at: s.due_at.map(|t| t.0),
-            decided_at: (s.state != State::Queued).then_some(at),
+            decided_at: (s.state != State::Queued).then_some(at.0),
             quarantine_until: s.quarantine_until.map(|t| t.0),
             counts: i64::from(s.counts),
             mailed: i64::from(s.is_mailed()),
         })
         .collect();
-    exec!(tx, OUTCOMES, json(&list))
+    json(&list)
 }
 
 /// Replaces corrections that were written when the relay had already taken the newer mail: the sweep was late.
@@ -340,7 +362,7 @@ async fn replace_corrections(tx: &mut Tx, accepted: &[DeliveryId]) -> Result<(),
     }
     let at = tx.now().0;
     let list = json(&accepted.iter().map(|id| Row { id: id.0.simple(), at }).collect::<Vec<_>>());
-    if value!(tx, i64, ANY_CORRECTIONS, &list)? > 0 && exec!(tx, REPLACE_CORRECTED, &list)? > 0 {
+    if exec!(tx, REPLACE_CORRECTED, &list)? > 0 {
         exec!(tx, FOLD_EMPTY, &list)?;
     }
     Ok(())

@@ -104,9 +104,12 @@ macro_rules! locking {
 /// PostgreSQL with `json_to_recordset`.
 macro_rules! over_rows {
     ($head:expr, [$($col:ident $ty:ident),+ $(,)?], $tail:expr) => {
+        over_rows!("$1", $head, [$($col $ty),+], $tail)
+    };
+    ($rows:literal, $head:expr, [$($col:ident $ty:ident),+ $(,)?], $tail:expr) => {
         $crate::store::Sql::differs(
-            concat!($head, " (SELECT ", over_rows!(@lite $($col $ty),+), " FROM jsonb_each($1)) AS j ", $tail),
-            concat!($head, " json_to_recordset($1::json) AS j(", over_rows!(@pg $($col $ty),+), ") ", $tail),
+            concat!($head, " (SELECT ", over_rows!(@lite $($col $ty),+), " FROM jsonb_each(", $rows, ")) AS j ", $tail),
+            concat!($head, " json_to_recordset(", $rows, "::json) AS j(", over_rows!(@pg $($col $ty),+), ") ", $tail),
         )
     };
     (@lite $col:ident uuid) => { concat!("unhex(value->>'", stringify!($col), "') AS ", stringify!($col)) };
@@ -123,19 +126,55 @@ macro_rules! over_rows {
 
 /// The same for the dozens of rows of a dispatcher's round, where the round's statements must stay cheap in every state
 /// of the tables. PostgreSQL takes a set made by a function of JSON for a hundred rows, and then reads a table of less
-/// than some hundred thousand as a whole to find them; of an array it does not know it expects ten.
+/// than some hundred thousand as a whole to find them; of an array it does not know it expects ten. The rows are in
+/// `$1`, or in the parameter named first.
 macro_rules! over_few_rows {
     ($head:expr, [$($col:ident $ty:ident),+ $(,)?], $tail:expr) => {
+        over_few_rows!("$1", $head, [$($col $ty),+], $tail)
+    };
+    ($rows:literal, $head:expr, [$($col:ident $ty:ident),+ $(,)?], $tail:expr) => {
         $crate::store::Sql::differs(
-            over_rows!($head, [$($col $ty),+], $tail).sqlite,
+            over_rows!($rows, $head, [$($col $ty),+], $tail).sqlite,
             concat!($head, " (SELECT ", over_few_rows!(@pg $($col $ty),+),
-                " FROM unnest(ARRAY(SELECT jsonb_array_elements($1::jsonb))) AS u(value)) AS j ", $tail),
+                " FROM unnest(ARRAY(SELECT jsonb_array_elements(", $rows, "::jsonb))) AS u(value)) AS j ", $tail),
         )
     };
     (@pg $col:ident $ty:ident) => { concat!("(value->>'", stringify!($col), "')::", stringify!($ty), " AS ", stringify!($col)) };
     (@pg $col:ident $ty:ident, $($rest:tt)+) => {
         concat!(over_few_rows!(@pg $col $ty), ", ", over_few_rows!(@pg $($rest)+))
     };
+}
+
+/// Texts joined to one, at compile time: several statements that are sent in one exchange.
+macro_rules! joined {
+    ($($text:expr),+ $(,)?) => {{
+        const TEXTS: &[&str] = &[$($text),+];
+        const BYTES: [u8; $crate::store::seam::length(TEXTS)] = $crate::store::seam::bytes(TEXTS);
+        match std::str::from_utf8(&BYTES) {
+            Ok(text) => text,
+            Err(_) => "",
+        }
+    }};
+}
+
+pub(super) const fn length(texts: &[&str]) -> usize {
+    let (mut total, mut i) = (0, 0);
+    while i < texts.len() {
+        total += texts[i].len();
+        i += 1;
+    }
+    total
+}
+
+pub(super) const fn bytes<const N: usize>(texts: &[&str]) -> [u8; N] {
+    let (mut bytes, mut at, mut i) = ([0; N], 0, 0);
+    while i < texts.len() {
+        let (_, rest) = bytes.split_at_mut(at);
+        rest.split_at_mut(texts[i].len()).0.copy_from_slice(texts[i].as_bytes());
+        at += texts[i].len();
+        i += 1;
+    }
+    bytes
 }
 
 macro_rules! on_db {

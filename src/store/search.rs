@@ -90,10 +90,6 @@ statements! {
     QUEUE_UP_TO = Sql::same(
         "SELECT COUNT(*) FROM (SELECT 1 FROM delivery WHERE state = 'queued' ORDER BY lane_id, due_at, id LIMIT $1) AS few",
     );
-    REMEMBER_WORDS = over_few_rows!(
-        "INSERT INTO reply_word (word, created_at, delivery_id) SELECT j.word, d.created_at, d.id FROM", [id uuid, word text],
-        "JOIN delivery d ON d.id = j.id WHERE TRUE ON CONFLICT DO NOTHING"
-    );
 }
 
 /// What deliveries are looked for; all that is said must fit.
@@ -308,11 +304,16 @@ impl<'k> Page<'k> {
     }
 }
 
-/// Keeps the words of replies, to find their deliveries by.
-///
-/// # Errors
-/// When the database fails.
-pub async fn remember<'a>(tx: &mut Tx, of: impl Iterator<Item = (DeliveryId, &'a Outcome)>) -> Result<(), StoreError> {
+/// Makes replies found by their words (`$4`, see [`said`]).
+pub(super) const REMEMBER_WORDS: Sql = over_few_rows!(
+    "$4",
+    "INSERT INTO reply_word (word, created_at, delivery_id) SELECT j.word, d.created_at, d.id FROM",
+    [id uuid, word text],
+    "JOIN delivery d ON d.id = j.id WHERE TRUE ON CONFLICT DO NOTHING"
+);
+
+/// The rows of [`REMEMBER_WORDS`]: of an acceptance only what may be an id at the relay, of all else every word and code.
+pub(super) fn said<'a>(of: impl Iterator<Item = (DeliveryId, &'a Outcome)>) -> String {
     #[derive(Serialize)]
     struct Row {
         id: Simple,
@@ -321,10 +322,7 @@ pub async fn remember<'a>(tx: &mut Tx, of: impl Iterator<Item = (DeliveryId, &'a
     let rows: Vec<Row> = of
         .flat_map(|(id, outcome)| kept(outcome).into_iter().map(move |word| Row { id: id.0.simple(), word }))
         .collect();
-    if rows.is_empty() {
-        return Ok(());
-    }
-    exec!(tx, REMEMBER_WORDS, json(&rows)).map(drop)
+    json(&rows)
 }
 
 fn kept(outcome: &Outcome) -> BTreeSet<String> {

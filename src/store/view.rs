@@ -1,7 +1,8 @@
 //! What the gate may know of deliveries, read in one go: by the claim inside its transaction, and by the last
-//! look in statements of their own after the claim's commit.
+//! look in a statement of its own after the claim's commit.
 
 use super::parameter::ids;
+use super::queue::Hold;
 use super::{StoreError, Tx};
 use crate::domain::class::Class;
 use crate::domain::delivery::{Reason, Rule, State};
@@ -9,6 +10,7 @@ use crate::domain::id::{ComponentId, ConnectionId, DeliveryId, LaneId, NoticeId,
 use crate::domain::incident::{ComponentStatus, Phase};
 use crate::domain::time::Timestamp;
 use crate::domain::truth::{Claim, Original};
+use sqlx::{ColumnIndex, Decode, FromRow, Row, Type};
 use std::ops::Deref;
 
 /// What the gate asks of a delivery: the columns of a [`Truth`]. The claim and the last look ask for the same.
@@ -31,13 +33,6 @@ macro_rules! truth {
     };
 }
 
-macro_rules! of_deliveries {
-    () => {
-        "JOIN delivery d ON d.id = j.id JOIN thread t ON t.id = d.thread_id JOIN subscriber s ON s.id = d.subscriber_id
-         LEFT JOIN incident i ON t.matter_kind = 'incident' AND i.id = t.matter_id"
-    };
-}
-
 /// What the gate asks of something a delivery names: the columns of an [`ItemTruth`].
 macro_rules! item_truth {
     () => {
@@ -55,34 +50,45 @@ macro_rules! item_truth {
     };
 }
 
-macro_rules! of_items {
-    () => {
-        "JOIN delivery d ON d.id = j.id JOIN thread t ON t.id = d.thread_id
-         JOIN delivery_item i ON i.delivery_id = j.id JOIN component k ON k.id = i.component_id
-         LEFT JOIN incident_component s ON s.incident_id = t.matter_id AND s.component_id = i.component_id
-         LEFT JOIN connection c ON c.id = i.connection_id LEFT JOIN delivery o ON o.id = i.corrects_id
-         WHERE i.dropped IS NULL ORDER BY i.delivery_id, i.subject_id, i.episode"
+/// Deliveries, each beside all that it names, and the holds in force: one statement, so that all of it is of one moment.
+macro_rules! with_items {
+    ($delivery:expr, $joins:expr, $item:expr) => {
+        super::Sql::differs(
+            with_items!(@ $delivery, $joins, $item, "json_group_array(json_object(", "lower(hex(h.component_id))").sqlite,
+            with_items!(@ $delivery, $joins, $item, "json_agg(json_build_object(",
+                "replace(h.component_id::text, '-', '')").postgres,
+        )
+    };
+    (@ $delivery:expr, $joins:expr, $item:expr, $list:literal, $component:literal) => {
+        over_few_rows!(
+            concat!("WITH v AS MATERIALIZED (SELECT ", $delivery, ", t.matter_id FROM"), [id uuid],
+            concat!("JOIN delivery d ON d.id = j.id JOIN thread t ON t.id = d.thread_id JOIN subscriber s ON s.id = d.subscriber_id
+                LEFT JOIN incident i ON t.matter_kind = 'incident' AND i.id = t.matter_id ", $joins, ")
+             SELECT v.*, ", $item, ",
+                COALESCE((SELECT CAST(", $list, "'class', h.class, 'component_id',
+                    CASE WHEN h.component_id IS NOT NULL THEN 'cmp_' || ", $component, " END, 'cause', h.cause, 'scope', h.scope))
+                    AS TEXT) FROM hold h WHERE h.released_at IS NULL AND (h.until IS NULL OR h.until > $2)), '[]') AS holds
+             FROM v LEFT JOIN delivery_item i ON i.delivery_id = v.id AND i.dropped IS NULL
+             LEFT JOIN component k ON k.id = i.component_id
+             LEFT JOIN incident_component s ON s.incident_id = v.matter_id AND s.component_id = i.component_id
+             LEFT JOIN connection c ON c.id = i.connection_id LEFT JOIN delivery o ON o.id = i.corrects_id
+             ORDER BY v.id, i.subject_id, i.episode")
+        )
     };
 }
 
 statements! {
-    DELIVERIES = over_few_rows!(
-        concat!("SELECT ", truth!(), ", d.lane_id, d.notice_id, d.subscriber_id, d.thread_id, d.tries, d.repeats, d.reaps, d.reason,
+    VIEW = with_items!(
+        concat!(truth!(), ", d.lane_id, d.notice_id, d.subscriber_id, d.thread_id, d.tries, d.repeats, d.reaps, d.reason,
                 d.message_id, CASE WHEN d.state = 'queued' THEN d.context END AS context, t.root, t.subject, t.sender,
                 t.last_message_id, t.last_class, t.last_phase, d.phase, s.address, s.name, s.locale, s.zone, n.observed_at,
-                i.key AS incident_key, i.title, i.impact, i.started_at
-         FROM"), [id uuid],
-        concat!(of_deliveries!(), " LEFT JOIN notice n ON n.id = d.notice_id")
-    );
-    ITEMS = over_few_rows!(
-        concat!("SELECT ", item_truth!(), ", i.component_episode, i.corrects_id, k.key AS component_key, k.name AS component_name,
-                c.name, c.link, c.broken_since, c.well_as_of, c.cleared_by, o.claimed_at AS original_claimed_at
-         FROM"), [id uuid],
-        of_items!()
+                i.key AS incident_key, i.title, i.impact, i.started_at"),
+        "LEFT JOIN notice n ON n.id = d.notice_id",
+        concat!(item_truth!(), ", i.component_episode, i.corrects_id, k.key AS component_key, k.name AS component_name,
+                c.name AS connection_name, c.link, c.broken_since, c.well_as_of, c.cleared_by, o.claimed_at AS original_claimed_at")
     );
     // The last look: only what the gate asks for. It is read for every mail, and each column costs.
-    TRUTHS = over_few_rows!(concat!("SELECT ", truth!(), " FROM"), [id uuid], of_deliveries!());
-    CLAIMS = over_few_rows!(concat!("SELECT ", item_truth!(), " FROM"), [id uuid], of_items!());
+    LOOK = with_items!(truth!(), "", item_truth!());
     // Other connections of the mails being taken back: those still broken must be named, or the correction
     // would call them well by its silence.
     STILL_OPEN = over_few_rows!(
@@ -253,6 +259,7 @@ pub struct ItemView {
     /// The component's name.
     pub component_name: String,
     /// The connection's name.
+    #[sqlx(rename = "connection_name")]
     pub name: Option<String>,
     /// Where the customer can act on it.
     pub link: Option<String>,
@@ -317,36 +324,67 @@ impl ItemTruth {
     }
 }
 
-/// What the gate asks of deliveries.
-///
-/// # Errors
-/// When the database fails.
-pub async fn truths(tx: &mut Tx, of: &[DeliveryId]) -> Result<Vec<Truth>, StoreError> {
-    rows!(tx, Truth, TRUTHS, ids(of))
+/// Deliveries with what they name, and the holds in force, as of one moment.
+#[derive(Clone, Debug)]
+pub struct Found<D, I> {
+    /// Each with what it names, in a lasting order.
+    pub deliveries: Vec<(D, Vec<I>)>,
+    /// The holds in force.
+    pub holds: Vec<Hold>,
 }
 
-/// What the gate asks of what some deliveries name, in the order of the deliveries.
-///
-/// # Errors
-/// When the database fails.
-pub async fn claims(tx: &mut Tx, of: &[DeliveryId]) -> Result<Vec<ItemTruth>, StoreError> {
-    rows!(tx, ItemTruth, CLAIMS, ids(of))
+/// A row: a delivery beside one of the things it names, if it names any.
+struct Beside<D, I> {
+    delivery: D,
+    item: Option<I>,
+    holds: String,
 }
 
-/// Deliveries by id.
-///
-/// # Errors
-/// When the database fails.
-pub async fn deliveries(tx: &mut Tx, of: &[DeliveryId]) -> Result<Vec<DeliveryView>, StoreError> {
-    rows!(tx, DeliveryView, DELIVERIES, ids(of))
+impl<'r, R: Row, D: FromRow<'r, R>, I: FromRow<'r, R>> FromRow<'r, R> for Beside<D, I>
+where
+    &'static str: ColumnIndex<R>,
+    String: Decode<'r, R::Database> + Type<R::Database>,
+    Option<ComponentId>: Decode<'r, R::Database> + Type<R::Database>,
+{
+    fn from_row(row: &'r R) -> sqlx::Result<Self> {
+        let named: Option<ComponentId> = row.try_get("component_id")?;
+        let item = named.map(|_| I::from_row(row)).transpose()?;
+        Ok(Self { delivery: D::from_row(row)?, item, holds: row.try_get("holds")? })
+    }
 }
 
-/// What some deliveries name, in the order of the deliveries.
+/// What the gate asks for.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn items(tx: &mut Tx, of: &[DeliveryId]) -> Result<Vec<ItemView>, StoreError> {
-    rows!(tx, ItemView, ITEMS, ids(of))
+pub async fn look(tx: &mut Tx, of: &[DeliveryId]) -> Result<Found<Truth, ItemTruth>, StoreError> {
+    let now = tx.now();
+    found(rows!(tx, Beside<Truth, ItemTruth>, LOOK, ids(of), now)?, |truth| truth.id)
+}
+
+/// All that is known of deliveries.
+///
+/// # Errors
+/// When the database fails.
+pub async fn view(tx: &mut Tx, of: &[DeliveryId]) -> Result<Found<DeliveryView, ItemView>, StoreError> {
+    let now = tx.now();
+    found(rows!(tx, Beside<DeliveryView, ItemView>, VIEW, ids(of), now)?, |row| row.id)
+}
+
+fn found<D, I>(rows: Vec<Beside<D, I>>, id: impl Fn(&D) -> DeliveryId) -> Result<Found<D, I>, StoreError> {
+    let holds = match rows.first() {
+        Some(row) => serde_json::from_str(&row.holds)
+            .map_err(|e| StoreError::failed("read the holds", sqlx::Error::Decode(e.into())))?,
+        None => Vec::new(),
+    };
+    let mut deliveries: Vec<(D, Vec<I>)> = Vec::new();
+    for row in rows {
+        match deliveries.last_mut() {
+            Some((last, items)) if id(last) == id(&row.delivery) => items.extend(row.item),
+            _ => deliveries.push((row.delivery, row.item.into_iter().collect())),
+        }
+    }
+    Ok(Found { deliveries, holds })
 }
 
 /// Names of connections that mails taken back by some corrections named, that are still broken as they said, and that
