@@ -17,3 +17,8 @@ pub mod mail;
 pub mod store;
 pub mod telemetry;
 pub mod template;
+
+/// Rendering, SQLite and the rows between them allocate all the time: measured with glibc's, a fifth of the mails a second
+/// are lost.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -15,8 +15,8 @@ pub(super) fn options(url: &str) -> Result<SqliteConnectOptions, StoreError> {
         .foreign_keys(true)
         // NORMAL may lose commits on power loss, and a 202 has been given for each.
         .synchronous(SqliteSynchronous::Full)
-        // 16 MiB: what is written lies together, since ids grow with time.
-        .pragma("cache_size", "-16384")
+        // 12 MiB: what is written lies together, since ids grow with time.
+        .pragma("cache_size", "-12288")
         .busy_timeout(Duration::from_secs(10)))
 }
 
@@ -63,12 +63,12 @@ pub(super) fn pools(options: SqliteConnectOptions, readers: u32) -> Pool {
     let writer = writer.before_acquire(|conn, _| Box::pin(async move { Ok(!conn.is_in_transaction()) }));
     let readers = pool().max_connections(readers.max(1));
     Pool::Sqlite {
-        // 32 MiB, as far as it is used, and a checkpoint at 40 MiB of log: an import touches most pages of an index in
-        // every transaction, and would write them out, and copy them to the file, several times for each.
-        writer: writer
-            .connect_lazy_with(options.clone().pragma("cache_size", "-32768").pragma("wal_autocheckpoint", "10000")),
+        // A checkpoint at 40 MiB of log: an import touches most pages of an index in every transaction, and would copy them
+        // to the file several times for each.
+        writer: writer.connect_lazy_with(options.clone().pragma("wal_autocheckpoint", "10000")),
         file: options.get_filename().to_owned(),
-        readers: readers.connect_lazy_with(options.pragma("cache_size", "-4096")),
+        // They begin anew after every commit: what they keep serves one statement.
+        readers: readers.connect_lazy_with(options.pragma("cache_size", "-2048")),
     }
 }
 
