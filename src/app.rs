@@ -113,7 +113,17 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     let (wake, woken) = watch::channel(());
     let poll = config.dispatch.poll.to_std();
     let mut loops = tokio::task::JoinSet::new();
-    let plan = |shared: Shared| async move { worker::plan_all(&shared).await };
+    let planned = wake.clone();
+    let plan = move |shared: Shared| {
+        let wake = planned.clone();
+        async move {
+            // What was planned leaves while more is planned; each has woken this loop, too, for one look more.
+            while worker::plan_some(&shared).await? {
+                wake.send_replace(());
+            }
+            Ok(false)
+        }
+    };
     let recover = |shared: Shared| async move { worker::recover_all(&shared).await };
     let waking = || (wake.clone(), woken.clone());
     loops.spawn(stage_loop("planning", plan, shared.clone(), waking(), poll, stop.clone()));

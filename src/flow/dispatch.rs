@@ -39,10 +39,9 @@ use way::{Finished, Job, go};
 const LOST_IN_A_ROW: u32 = 3;
 /// So many mails are remembered with which a session was lost.
 const MOST_LOSSES: usize = 1_000;
-/// How long outcomes wait for others to share their transaction. Until it is durable their slots take nothing new.
+/// How long outcomes wait for others to share their transaction. Until it is durable their slots take nothing new: where
+/// dialogues take longer than this, slots are what there is too little of, and nothing waits.
 const GATHER: Duration = Duration::from_millis(8);
-/// The same where dialogues take longer than that: with a relay that is far away the slots are what there is too little of.
-const GATHER_FROM_AFAR: Duration = Duration::from_micros(500);
 /// So many mails are rendered and looked at together.
 const BATCH: usize = 16;
 /// How long the list of lanes is trusted.
@@ -249,7 +248,7 @@ impl Dispatcher {
                 break;
             }
             if first && !results.is_empty() {
-                let wait = if self.usual > GATHER { GATHER_FROM_AFAR } else { GATHER };
+                let wait = if self.usual > GATHER { Duration::ZERO } else { GATHER };
                 end = tokio::time::Instant::now() + wait;
             }
         }

@@ -98,28 +98,37 @@ pub fn dispatchers(shared: &Shared, transports: &BTreeMap<String, Transport>, gr
 /// # Errors
 /// When the database or a template fails.
 pub async fn plan_all(shared: &Shared) -> Result<bool, StoreError> {
-    if !crate::store::plan::anything(&mut shared.store.read().await?).await? {
-        return Ok(false);
+    let mut progress = false;
+    while plan_some(shared).await? {
+        progress = true;
     }
+    Ok(progress)
+}
+
+/// Plans some of what there is; whether there was anything. What it made can leave while more is planned.
+///
+/// # Errors
+/// When the database or a template fails.
+pub async fn plan_some(shared: &Shared) -> Result<bool, StoreError> {
+    let (store, setting, templates) = (&shared.store, &*shared.setting, &*shared.templates);
+    let (notices, failures) = crate::store::plan::anything(&mut store.read().await?).await?;
     let mut progress = false;
     // In turns: a flood of notices keeps nobody from being asked, and the other way round.
-    loop {
-        let mut noticed = 0;
-        while noticed < IN_TURN && plan::notices(&shared.store, &shared.setting, &shared.templates).await? {
-            noticed += 1;
+    for _ in 0..if notices { IN_TURN } else { 0 } {
+        if !plan::notices(store, setting, templates).await? {
+            break;
         }
-        let mut after = Uuid::nil();
-        while let Some((next, decided)) =
-            failures::failures(&shared.store, &shared.setting, &shared.templates, after).await?
-        {
-            after = next;
-            progress |= decided > 0;
-        }
-        progress |= noticed > 0;
-        if noticed < IN_TURN {
-            return Ok(progress);
+        progress = true;
+        if !failures {
+            return Ok(true);
         }
     }
+    let mut after = Uuid::nil();
+    while failures && let Some((next, decided)) = failures::failures(store, setting, templates, after).await? {
+        after = next;
+        progress |= decided > 0;
+    }
+    Ok(progress)
 }
 
 /// Looks after surges, sweeps recoveries, takes back what vanished workers held, ends quarantines, looks after deadlines, removes old

@@ -21,8 +21,8 @@ statements! {
         "FOR NO KEY UPDATE SKIP LOCKED"
     );
     ANYTHING_TO_PLAN = super::Sql::same(
-        "SELECT CAST(CASE WHEN EXISTS (SELECT 1 FROM plan WHERE kind = 'failure' AND done_at IS NULL)
-            OR EXISTS (SELECT 1 FROM plan WHERE kind <> 'failure' AND done_at IS NULL) THEN 1 ELSE 0 END AS BIGINT)",
+        "SELECT EXISTS (SELECT 1 FROM plan WHERE kind <> 'failure' AND done_at IS NULL) AS others,
+            EXISTS (SELECT 1 FROM plan WHERE kind = 'failure' AND done_at IS NULL) AS failures",
     );
     MOVE_CURSOR = super::Sql::same("UPDATE plan SET cursor_list = $2, cursor_id = $3 WHERE id = $1");
     FINISH = over_few_rows!(
@@ -109,12 +109,12 @@ pub async fn next(tx: &mut Tx) -> Result<Option<Job>, StoreError> {
     first!(tx, Job, NEXT)
 }
 
-/// Whether anything is to be planned.
+/// Whether anything is to be planned: notices and what else is not of failures, and failures.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn anything(tx: &mut Tx) -> Result<bool, StoreError> {
-    Ok(value!(tx, i64, ANYTHING_TO_PLAN)? > 0)
+pub async fn anything(tx: &mut Tx) -> Result<(bool, bool), StoreError> {
+    on_db!(tx, ANYTHING_TO_PLAN, query_as::<(bool, bool)>, fetch_one)
 }
 
 /// A notice.
