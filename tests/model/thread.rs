@@ -165,7 +165,7 @@ impl Thread {
         self.mails.iter_mut().filter(waits).for_each(|m| m.state = state);
     }
 
-    /// As the statements DELIVERIES and TRUTHS read it.
+    /// As the statements VIEW and LOOK read it.
     fn view(&self, mail: u8) -> View {
         let m = self.mails[usize::from(mail)];
         let counts = |n: &Mail| matches!(n.state, State::Queued | State::Sending) || n.maybe_mailed;

@@ -237,7 +237,7 @@ impl World {
         self.episodes.iter().filter_map(|e| e.covers).collect()
     }
 
-    /// As the `covered` column of the statements CLAIMS and FAILURES.
+    /// As the `covered` column of the statements LOOK and FAILURES.
     fn covered(&self, component_episode: u8, failed_at: u8) -> bool {
         let covers = |e: &Episode| e.covers.is_some_and(|c| c.covers(at(failed_at)));
         self.episodes.iter().any(|e| e.n >= component_episode && covers(e))
@@ -250,7 +250,7 @@ impl World {
         over(plan.episode.into(), c.cleared, c.own_fault, covered).is_some()
     }
 
-    /// As the statement CLAIMS reads it.
+    /// As the statement LOOK reads it.
     pub fn claim(&self, item: &Item) -> Claim {
         let c = &self.connections[usize::from(item.connection)];
         let awaits = |e: &Episode| {
@@ -272,7 +272,7 @@ impl World {
         }
     }
 
-    /// What a correction's item takes back, as the statement CLAIMS reads it.
+    /// What a correction's item takes back, as the statement LOOK reads it.
     pub fn original(&self, of: u8, item: &Item) -> Original {
         let m = self.mail(of);
         let on_its_way = matches!(m.state, State::Queued | State::Sending) || m.quarantined;
