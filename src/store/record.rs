@@ -230,7 +230,7 @@ pub async fn outcomes(tx: &mut Tx, owner: &str, of: &[Settled]) -> Result<(), St
 async fn record(tx: &mut Tx, owner: &str, of: &[&Settled]) -> Result<(usize, bool), StoreError> {
     tell(tx, of).await?;
     let now = tx.now();
-    let tried = || of.iter().filter_map(|s| Some((s.id, s.outcome.as_ref()?)));
+    let tried = of.iter().filter_map(|s| Some((s.id, s.outcome.as_ref()?)));
     let mails = of.iter().filter_map(|s| Some((s.id, s.outcome.as_ref()?.hand_over, s.copy.as_ref()?)));
     let (held, corrections) = on_db!(
         tx,
@@ -240,7 +240,7 @@ async fn record(tx: &mut Tx, owner: &str, of: &[&Settled]) -> Result<(usize, boo
         settled(now, of),
         attempts(now, owner, of),
         copies::rows(now, mails),
-        search::said(tried())
+        search::said(tried)
     )?;
     Ok((usize::try_from(held).unwrap_or(0), corrections))
 }
