@@ -123,17 +123,25 @@ impl Site {
 
     /// Waits until no delivery is left to be decided: none queued, on the wire or in quarantine. A correction waits as
     /// long as its connection is broken again; a newer mail that arrived would end that, but not one that was given up
-    /// as ambiguous.
+    /// as ambiguous. Once the connection is back it leaves, and keeps its reason until somebody claims it.
     pub async fn settled(&self) {
+        until(async || self.is_settled().await).await;
+    }
+
+    /// Whether that is so now.
+    pub async fn is_settled(&self) -> bool {
         const OPEN: &str =
             "SELECT COUNT(*) FROM delivery d WHERE (d.state IN ('queued', 'sending') OR d.quarantine_until IS NOT NULL)
                 AND NOT (d.class = 'correction' AND d.reason = 'connection_open_again' AND EXISTS (
+                    SELECT 1 FROM delivery_item i JOIN connection c ON c.id = i.connection_id
+                    WHERE i.delivery_id = d.id AND i.dropped IS NULL AND c.cleared < c.episode)
+                AND EXISTS (
                     SELECT 1 FROM delivery n WHERE n.thread_id = d.thread_id AND n.class = 'action_required'
                         AND n.state = 'unknown' AND n.quarantine_until IS NULL AND n.created_at > d.created_at))";
         const PLANS: &str = "SELECT (SELECT COUNT(*) FROM plan WHERE done_at IS NULL)
             + (SELECT COUNT(*) FROM recovery WHERE swept_at IS NULL)";
         // Plans and sweeps first: what they make between the two counts is then in the second.
-        until(async || self.count(PLANS).await == 0 && self.count(OPEN).await == 0).await;
+        self.count(PLANS).await == 0 && self.count(OPEN).await == 0
     }
 
     /// Posts JSON to whichever node listens at an address.

@@ -26,6 +26,48 @@ async fn a_node_killed_where_it_stopped_leaves_its_mail_to_the_next() {
     assert_eq!(sink.count(), 1);
 }
 
+const WAITS: &str = "SELECT COUNT(*) FROM delivery WHERE class = 'correction' AND reason = 'connection_open_again'";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_settled_while_a_correction_that_waited_is_still_to_leave() {
+    let sink = Sink::start(Script::default()).await.unwrap();
+    let site = Site::new(On::Sqlite, sink.port(), "").await;
+    site.customers(1).await;
+    let tell = |said: &[&str]| assert!(site.command("two").args(said).output().unwrap().status.success(), "{said:?}");
+    let failed = ["signal", "--connection", "c1", "--what", "failed", "--fault", "permanent"];
+    let recovered = ["signal", "--connection", "c1", "--what", "recovered"];
+    tell(&failed);
+    let node = site.node("one").await;
+    sink.wait_for(1).await;
+    site.settled().await;
+    node.kill();
+    tell(&recovered);
+    let node = site.node_stopping_at("one", "arming:1").await;
+    until(async || node.is_frozen()).await;
+    node.kill();
+    // What takes the first mail back must wait, for the connection is broken again.
+    tell(&failed);
+    tell(&["hold", "--everything", "--reason", "the second mail comes later"]);
+    let node = site.node("one").await;
+    until(async || site.count(WAITS).await == 1).await;
+    node.kill();
+    // Then it takes the second back, too, of which nobody can know whether it arrived.
+    tell(&["release", "--everything", "--reason", "now"]);
+    let node = site.node_stopping_at("one", "body_written:1").await;
+    until(async || node.is_frozen()).await;
+    node.kill();
+    tell(&recovered);
+    let node = site.node_stopping_at("one", "arming:1").await;
+    until(async || node.is_frozen()).await;
+    assert!(!site.is_settled().await, "the correction has not left");
+    node.kill();
+    let _node = site.node("one").await;
+    site.settled().await;
+    site.audit().await;
+    let last = String::from_utf8_lossy(&sink.mails().last().unwrap().body).replace("=\r\n", "");
+    assert!(last.contains("disregard that mail"), "{last}");
+}
+
 const LISTENING: &str =
     "SELECT COUNT(*) FROM pg_stat_activity WHERE query = 'LISTEN \"allclear_' || md5(current_schema()) || '\"'";
 
