@@ -12,6 +12,10 @@ use crate::mail::{OpenError, Tls, Transport, check_plaintext};
 use crate::store::open::Connections;
 use crate::store::{Clock, Store, StoreError, nodes, streams};
 use crate::template::{Page, TemplateError, Templates};
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::middleware::Next;
+use axum::response::Response;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -110,41 +114,46 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     tracing::info!(node = node.owner, "serving on http://{address} with {}", store.kind());
 
     let stop = CancellationToken::new();
-    let (wake, woken) = watch::channel(());
+    // What came in is for those who plan and sweep; what they make of it is to be sent. Woken by both, dispatchers would
+    // look in vain first, beside those who work for them.
+    let (came_in, coming_in) = watch::channel(());
+    let (to_send, sending) = watch::channel(());
     let poll = config.dispatch.poll.to_std();
     let mut loops = tokio::task::JoinSet::new();
-    let planned = wake.clone();
+    let wake = to_send.clone();
     let plan = move |shared: Shared| {
-        let wake = planned.clone();
+        let wake = wake.clone();
         async move {
-            // What was planned leaves while more is planned; each has woken this loop, too, for one look more.
+            // What was planned leaves while more is planned.
             while worker::plan_some(&shared).await? {
                 wake.send_replace(());
             }
-            Ok(false)
+            Ok(())
         }
     };
-    let recover = |shared: Shared| async move { worker::recover_all(&shared).await };
-    let waking = || (wake.clone(), woken.clone());
-    loops.spawn(stage_loop("planning", plan, shared.clone(), waking(), poll, stop.clone()));
-    loops.spawn(stage_loop("the sweep", recover, shared.clone(), waking(), poll, stop.clone()));
-    loops.spawn(alert_loop(shared.clone(), woken.clone(), poll, stop.clone()));
+    let wake = to_send.clone();
+    let recover = move |shared: Shared| {
+        let wake = wake.clone();
+        async move {
+            if worker::recover_all(&shared).await? {
+                wake.send_replace(());
+            }
+            Ok(())
+        }
+    };
+    loops.spawn(stage_loop("planning", plan, shared.clone(), coming_in.clone(), poll, stop.clone()));
+    loops.spawn(stage_loop("the sweep", recover, shared.clone(), coming_in.clone(), poll, stop.clone()));
+    loops.spawn(alert_loop(shared.clone(), coming_in, poll, stop.clone()));
     for dispatcher in worker::dispatchers(&shared, &transports(config), GROUPS) {
-        loops.spawn(dispatch_loop(dispatcher, woken.clone(), poll, stop.clone()));
+        loops.spawn(dispatch_loop(dispatcher, sending.clone(), poll, stop.clone()));
     }
     // What comes in here is told to the other nodes, and theirs wakes this one.
     let (said, saying) = watch::channel(());
     loops.spawn(tell_loop(store.clone(), shared.owner.clone(), saying, stop.clone()));
-    loops.spawn(listen_loop(store.clone(), shared.owner.clone(), wake.clone(), stop.clone()));
+    loops.spawn(listen_loop(store.clone(), shared.owner.clone(), came_in.clone(), stop.clone()));
     let api = Api { store: store.clone(), setting: shared.setting.clone(), max_body_bytes: config.http.max_body_bytes };
-    let routes = router(api).layer(axum::middleware::map_response(move |response: axum::response::Response| {
-        // Something may have been taken in; a wake-up is a courtesy, the poll is the truth.
-        wake.send_replace(());
-        if response.status() == axum::http::StatusCode::ACCEPTED {
-            said.send_replace(());
-        }
-        std::future::ready(response)
-    }));
+    let wakes = Wakes { came_in, to_send, said };
+    let routes = router(api).layer(axum::middleware::from_fn_with_state(wakes, woken_by));
     let done = CancellationToken::new();
     let holding = tokio::spawn(hold_loop(node, store.clone(), stop.clone(), done.clone()));
     let stopping = stop.clone();
@@ -158,6 +167,33 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     let _ = holding.await;
     tracing::info!("stopped; nothing is on the wire");
     Ok(())
+}
+
+/// Whom requests wake.
+#[derive(Clone)]
+struct Wakes {
+    came_in: watch::Sender<()>,
+    to_send: watch::Sender<()>,
+    said: watch::Sender<()>,
+}
+
+/// Wakes those for whom a request may have made work: a courtesy, the poll is the truth.
+async fn woken_by(State(wakes): State<Wakes>, request: Request, next: Next) -> Response {
+    let takes_in = matches!(request.uri().path(), "/v1/notices" | "/v1/signals");
+    // What is let go or sent again is planned already.
+    let acts = !takes_in && !request.method().is_safe();
+    let response = next.run(request).await;
+    let accepted = response.status() == StatusCode::ACCEPTED;
+    if accepted {
+        wakes.said.send_replace(());
+    }
+    if accepted || acts {
+        wakes.came_in.send_replace(());
+    }
+    if acts {
+        wakes.to_send.send_replace(());
+    }
+    response
 }
 
 /// Refuses a relay that would get mail in the clear beyond this machine, where that is known already: a name that
@@ -231,20 +267,16 @@ async fn rest<T>(woken: &mut watch::Receiver<()>, round: Round<T>, poll: Duratio
 }
 
 /// A stage that leaves work to the others.
-async fn stage_loop<F: Future<Output = Result<bool, StoreError>>>(
+async fn stage_loop<F: Future<Output = Result<(), StoreError>>>(
     what: &'static str,
     stage: impl Fn(Shared) -> F,
     shared: Shared,
-    (wake, mut woken): (watch::Sender<()>, watch::Receiver<()>),
+    mut woken: watch::Receiver<()>,
     poll: Duration,
     stop: CancellationToken,
 ) {
     while !stop.is_cancelled() {
         let done = round(what, stage(shared.clone())).await;
-        if matches!(done, Round::Done(true)) {
-            wake.send_replace(());
-            woken.mark_unchanged();
-        }
         rest(&mut woken, done, poll, &stop).await;
     }
 }

@@ -187,7 +187,7 @@ async fn claims(shared: &Shared, running: &mut Running, until: Until) -> Fallibl
             _ => {}
         }
         let mut tx = shared.store.read().await?;
-        let mut lanes = open_lanes(&mut tx, &shared.setting, stream, &mut Floors::default()).await?;
+        let (mut lanes, _) = open_lanes(&mut tx, &shared.setting, stream, &mut Floors::default()).await?;
         let other = setup::component_id(&mut tx, "other").await?.ok_or("no component `other`")?;
         drop(tx);
         lanes.retain(|lane| lane.fence_id == other.0);

@@ -14,6 +14,7 @@ use crate::domain::id::{DeliveryId, ThreadId};
 use crate::domain::time::{Span, Timestamp};
 use crate::failpoint;
 use crate::store::queue::{Armed, Due, Hold, ItemKey, Lane};
+use crate::store::streams::Probe;
 use crate::store::view::ItemView;
 use crate::store::{StoreError, Tx, deliveries, queue, record, told, view};
 use std::collections::{HashMap, HashSet};
@@ -47,7 +48,7 @@ pub fn decide(view: &View, setting: &Setting, now: Timestamp) -> Verdict {
     }
 }
 
-/// The lanes of a stream in which something may leave now, urgent classes first.
+/// The lanes of a stream in which something may leave now, urgent classes first, and the stream's pause.
 ///
 /// # Errors
 /// When the database fails.
@@ -56,10 +57,9 @@ pub async fn open_lanes(
     setting: &Setting,
     stream: &Stream,
     floors: &mut Floors,
-) -> Result<Vec<Lane>, StoreError> {
+) -> Result<(Vec<Lane>, Option<Probe>), StoreError> {
     let now = tx.now();
-    let holds = queue::holds(tx).await?;
-    let mut lanes = queue::lanes(tx, floors.to_read_from()).await?;
+    let queue::Open { mut lanes, holds, pause } = queue::open(tx, floors.to_read_from(), &stream.name).await?;
     floors.learn(&lanes, now);
     lanes.retain_mut(|lane| {
         if setting.gate {
@@ -68,7 +68,7 @@ pub async fn open_lanes(
         stream.classes.contains(&lane.class) && lane.is_due(now) && (!setting.gate || is_open(lane, &holds))
     });
     lanes.sort_by_key(|lane| (lane.class, lane.next_due));
-    Ok(lanes)
+    Ok((lanes, pause))
 }
 
 /// A held lane is skipped as a whole, so that what waits in it costs nothing; the look still asks for every mail.

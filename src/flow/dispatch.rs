@@ -23,7 +23,7 @@ use crate::domain::id::DeliveryId;
 use crate::domain::time::Timestamp;
 use crate::mail::{self, Transport};
 use crate::store::queue::Lane;
-use crate::store::streams::{self, Pause};
+use crate::store::streams::Probe;
 use crate::store::{Store, StoreError};
 use crate::template::Templates;
 use outcomes::is_accepted;
@@ -87,7 +87,7 @@ pub struct Dispatcher {
     /// How often a session was lost with a mail, of those lost lately.
     losses: HashMap<DeliveryId, u32>,
     trouble: Option<StoreError>,
-    pause: Option<Pause>,
+    pause: Option<Probe>,
     /// When the rate cap lets the next mail go.
     turn_at: Option<Timestamp>,
     lanes: (Option<Instant>, Vec<Lane>),
@@ -317,8 +317,9 @@ impl Dispatcher {
     async fn read_lanes(&mut self) -> Result<(), StoreError> {
         let mut tx = self.shared.store.read().await?;
         let now = tx.now();
-        self.pause = streams::pauses(&mut tx).await?.into_iter().find(|pause| pause.stream == self.stream.name);
-        let paused = self.pause.as_ref().is_some_and(|pause| now < pause.probe_at);
+        let (mut lanes, pause) = open_lanes(&mut tx, &self.shared.setting, &self.stream, &mut self.floors).await?;
+        self.pause = pause;
+        let paused = pause.is_some_and(|pause| now < pause.at);
         // A cap that is reached, and a relay that cannot be reached, need no sessions yet.
         let later = self.turn_at.is_some_and(|at| now < at);
         let without = self.dialogues + self.opening + self.idle.len() == 0;
@@ -327,11 +328,8 @@ impl Dispatcher {
             self.lost = 0;
             self.sessions.unreachable(now);
         }
-        let mut lanes = match paused || later || (without && self.sessions.let_be(now)) {
-            true => Vec::new(),
-            false => open_lanes(&mut tx, &self.shared.setting, &self.stream, &mut self.floors).await?,
-        };
-        if without && !lanes.is_empty() && !self.sessions.may_try(now) {
+        let closed = paused || later || (without && self.sessions.let_be(now));
+        if closed || (without && !lanes.is_empty() && !self.sessions.may_try(now)) {
             lanes.clear();
         }
         self.lanes = (Some(Instant::now()), lanes);

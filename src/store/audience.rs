@@ -205,7 +205,7 @@ pub async fn subscriptions(tx: &mut Tx, of: &[SubscriberId]) -> Result<Vec<Subsc
 /// # Errors
 /// When the database fails.
 pub async fn groups(tx: &mut Tx, of: &[ComponentId]) -> Result<Vec<(ComponentId, String)>, StoreError> {
-    rows!(tx, (ComponentId, String), GROUPS, ids(of))
+    if of.is_empty() { Ok(Vec::new()) } else { rows!(tx, (ComponentId, String), GROUPS, ids(of)) }
 }
 
 /// The components of some groups: group, key and id of each.
@@ -216,6 +216,9 @@ pub async fn members(tx: &mut Tx, of: &[String]) -> Result<Vec<(String, String, 
     #[derive(Serialize)]
     struct Key<'a> {
         key: &'a str,
+    }
+    if of.is_empty() {
+        return Ok(Vec::new());
     }
     let list: Vec<_> = of.iter().map(|key| Key { key }).collect();
     rows!(tx, (String, String, ComponentId), MEMBERS, json(&list))

@@ -263,8 +263,11 @@ pub struct RecoveryRow {
 /// # Errors
 /// When the database fails.
 pub async fn components(tx: &mut Tx, of: &[&str], exclusive: bool) -> Result<Vec<ComponentNow>, StoreError> {
+    if of.is_empty() {
+        return Ok(Vec::new());
+    }
     let keys = keys(of.iter().copied(), "");
-    exec!(tx, if exclusive { LOCK_COMPONENTS } else { SHARE_COMPONENTS }, &keys)?;
+    lock!(tx, if exclusive { LOCK_COMPONENTS } else { SHARE_COMPONENTS }, &keys)?;
     rows!(tx, ComponentNow, COMPONENTS, &keys)
 }
 
@@ -283,7 +286,7 @@ pub async fn components_of(tx: &mut Tx, connections: &[&str]) -> Result<Vec<Stri
 /// When the database fails.
 pub async fn connections(tx: &mut Tx, of: &[&str], source: &str) -> Result<Vec<ConnectionNow>, StoreError> {
     let keys = keys(of.iter().copied(), source);
-    exec!(tx, LOCK_CONNECTIONS, &keys)?;
+    lock!(tx, LOCK_CONNECTIONS, &keys)?;
     rows!(tx, ConnectionNow, CONNECTIONS, &keys)
 }
 

@@ -79,7 +79,7 @@ impl Line {
 /// # Errors
 /// When the database fails.
 pub async fn lock(tx: &mut Tx) -> Result<(), StoreError> {
-    exec!(tx, LOCK_JOURNAL).map(drop)
+    lock!(tx, LOCK_JOURNAL)
 }
 
 /// Appends a line in the transaction of the act itself: neither is there without the other.

@@ -12,9 +12,14 @@ use sha2::{Digest, Sha256};
 statements! {
     ADD_KEY = super::Sql::same("INSERT INTO api_key (id, name, hash, created_at) VALUES ($1, $2, $3, $4)");
     ADD_SCOPE = super::Sql::same("INSERT INTO api_key_scope (key_id, scope) VALUES ($1, $2) ON CONFLICT DO NOTHING");
-    FIND_KEY = super::Sql::same("SELECT id, name, created_at, revoked_at FROM api_key WHERE hash = $1 AND revoked_at IS NULL");
-    KEYS = super::Sql::same("SELECT id, name, created_at, revoked_at FROM api_key ORDER BY id");
-    SCOPES = super::Sql::same("SELECT scope FROM api_key_scope WHERE key_id = $1 ORDER BY scope");
+    FIND_KEY = super::Sql::same(
+        "SELECT k.id, k.name, k.created_at, k.revoked_at, s.scope FROM api_key k LEFT JOIN api_key_scope s ON s.key_id = k.id
+         WHERE k.hash = $1 AND k.revoked_at IS NULL ORDER BY s.scope",
+    );
+    KEYS = super::Sql::same(
+        "SELECT k.id, k.name, k.created_at, k.revoked_at, s.scope FROM api_key k LEFT JOIN api_key_scope s ON s.key_id = k.id
+         ORDER BY k.id, s.scope",
+    );
     REVOKE = super::Sql::same("UPDATE api_key SET revoked_at = $2 WHERE name = $1 AND revoked_at IS NULL");
 }
 
@@ -37,12 +42,14 @@ pub struct Key {
     pub revoked_at: Option<Timestamp>,
 }
 
+/// A key beside one of its scopes, if it has any.
 #[derive(sqlx::FromRow)]
 struct KeyRow {
     id: KeyId,
     name: String,
     created_at: Timestamp,
     revoked_at: Option<Timestamp>,
+    scope: Option<Scope>,
 }
 
 /// Makes a key; the token is returned here and can never be read again.
@@ -68,10 +75,7 @@ pub async fn find(tx: &mut Tx, token: &str) -> Result<Option<Key>, StoreError> {
     if !well_formed(token) {
         return Ok(None);
     }
-    match first!(tx, KeyRow, FIND_KEY, hash(token))? {
-        Some(row) => with_scopes(tx, row).await.map(Some),
-        None => Ok(None),
-    }
+    Ok(with_scopes(rows!(tx, KeyRow, FIND_KEY, hash(token))?).pop())
 }
 
 /// All keys, oldest first.
@@ -79,11 +83,7 @@ pub async fn find(tx: &mut Tx, token: &str) -> Result<Option<Key>, StoreError> {
 /// # Errors
 /// When the database fails.
 pub async fn list(tx: &mut Tx) -> Result<Vec<Key>, StoreError> {
-    let mut keys = Vec::new();
-    for row in rows!(tx, KeyRow, KEYS)? {
-        keys.push(with_scopes(tx, row).await?);
-    }
-    Ok(keys)
+    Ok(with_scopes(rows!(tx, KeyRow, KEYS)?))
 }
 
 /// Revokes a key by its name; `false` when there is none in use.
@@ -95,10 +95,15 @@ pub async fn revoke(tx: &mut Tx, name: &str) -> Result<bool, StoreError> {
     Ok(exec!(tx, REVOKE, name, now)? > 0)
 }
 
-async fn with_scopes(tx: &mut Tx, row: KeyRow) -> Result<Key, StoreError> {
-    let scopes = rows!(tx, (Scope,), SCOPES, row.id)?.into_iter().map(|scope| scope.0).collect();
-    let KeyRow { id, name, created_at, revoked_at } = row;
-    Ok(Key { id, name, scopes, created_at, revoked_at })
+fn with_scopes(rows: Vec<KeyRow>) -> Vec<Key> {
+    let mut keys: Vec<Key> = Vec::new();
+    for KeyRow { id, name, created_at, revoked_at, scope } in rows {
+        match keys.last_mut() {
+            Some(last) if last.id == id => last.scopes.extend(scope),
+            _ => keys.push(Key { id, name, scopes: scope.into_iter().collect(), created_at, revoked_at }),
+        }
+    }
+    keys
 }
 
 fn hash(token: &str) -> Vec<u8> {

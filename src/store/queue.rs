@@ -1,10 +1,11 @@
 //! The queue: lanes, what is due in them, and the claim.
 
 use super::parameter::json;
+use super::streams::Probe;
 use super::{StoreError, Tx};
 use crate::domain::class::Class;
 use crate::domain::delivery::Reason;
-use crate::domain::id::{ComponentId, DeliveryId, LaneId};
+use crate::domain::id::{ComponentId, DeliveryId, LaneId, PauseId};
 use crate::domain::incident::ComponentStatus;
 use crate::domain::time::{Span, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -13,23 +14,29 @@ use uuid::Uuid;
 use uuid::fmt::Simple;
 
 statements! {
+    // Each dispatcher reads them at every wake-up, with what else keeps its mail: one statement, for it is on the way of a
+    // mail that finds nobody at work.
     // On PostgreSQL what has left stays at the head of the index until a vacuum; the floor is beyond it. SQLite needs none,
     // but is told the index: without statistics it would walk through the whole lane for what is held.
     LANES = super::Sql::differs(
-        "SELECT l.id, l.class, l.fence_kind, l.fence_id, k.down_since,
+        concat!("SELECT l.id, l.class, l.fence_kind, l.fence_id, k.down_since, p.id AS pause_id, p.probe_at, ",
+            holds_in_force!(sqlite "$2"), ",
                 (SELECT MIN(d.due_at) FROM delivery d WHERE d.lane_id = l.id AND d.state = 'queued') AS next_due,
                 (SELECT MIN(d.due_at) FROM delivery d INDEXED BY delivery_held WHERE d.lane_id = l.id AND d.state = 'queued'
                     AND d.reason IN ('awaiting_reconnection', 'component_down', 'daily_cap')) AS next_held
          FROM lane l LEFT JOIN component k ON l.fence_kind = 'component' AND k.id = l.fence_id
-         WHERE l.closed_at IS NULL AND $1 IS NOT NULL",
-        "SELECT l.id, l.class, l.fence_kind, l.fence_id, k.down_since,
+         LEFT JOIN stream_pause p ON p.stream = $3 AND p.ended_at IS NULL
+         WHERE l.closed_at IS NULL AND $1 IS NOT NULL"),
+        concat!("SELECT l.id, l.class, l.fence_kind, l.fence_id, k.down_since, p.id AS pause_id, p.probe_at, ",
+            holds_in_force!(postgres "$2"), ",
                 (SELECT MIN(d.due_at) FROM delivery d WHERE d.lane_id = l.id AND d.state = 'queued'
                     AND d.due_at >= COALESCE(j.floor, 0)) AS next_due,
                 (SELECT MIN(d.due_at) FROM delivery d WHERE d.lane_id = l.id AND d.state = 'queued'
                     AND d.reason IN ('awaiting_reconnection', 'component_down', 'daily_cap')
                     AND d.due_at >= COALESCE(j.floor, 0)) AS next_held
          FROM lane l LEFT JOIN component k ON l.fence_kind = 'component' AND k.id = l.fence_id
-         LEFT JOIN json_to_recordset($1::json) AS j(id uuid, floor bigint) ON j.id = l.id WHERE l.closed_at IS NULL",
+         LEFT JOIN stream_pause p ON p.stream = $3 AND p.ended_at IS NULL
+         LEFT JOIN json_to_recordset($1::json) AS j(id uuid, floor bigint) ON j.id = l.id WHERE l.closed_at IS NULL"),
     );
     // A thread with a mail on the wire or in quarantine waits for it; the unique index is the guard, this the filter.
     DUE = locking!(
@@ -96,9 +103,6 @@ statements! {
     REFREEZE = super::Sql::same(
         "UPDATE delivery SET context = $3 WHERE id = $1 AND token = $2 AND state = 'sending'",
     );
-    HOLDS = super::Sql::same(
-        "SELECT class, component_id, cause, scope FROM hold WHERE released_at IS NULL AND (until IS NULL OR until > $1)",
-    );
     WAKE = over_rows!(
         "UPDATE delivery SET due_at = $2 WHERE state = 'queued' AND due_at > $2 AND class = 'correction' AND id IN
             (SELECT i.delivery_id FROM", [id uuid],
@@ -143,7 +147,7 @@ impl Lane {
 }
 
 /// A hold in force.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Hold {
     /// The class it holds.
     pub class: Option<Class>,
@@ -153,6 +157,17 @@ pub struct Hold {
     pub cause: String,
     /// `everything`, `class` or `component`.
     pub scope: String,
+}
+
+/// The lanes, and what else a dispatcher asks before it takes mail.
+#[derive(Debug, Default)]
+pub struct Open {
+    /// The open lanes.
+    pub lanes: Vec<Lane>,
+    /// The holds in force.
+    pub holds: Vec<Hold>,
+    /// The stream's pause, if it is paused.
+    pub pause: Option<Probe>,
 }
 
 /// A delivery that is due.
@@ -181,28 +196,44 @@ pub struct Armed {
     pub context: String,
 }
 
-/// The open lanes. Workers keep them for a moment: reading them scans nothing but the lanes. Nothing is seen of a lane
-/// that is due before its floor.
+/// The open lanes, and what keeps mail of a stream. Workers keep them for a moment: reading them scans nothing but the
+/// lanes. Nothing is seen of a lane that is due before its floor.
+///
+/// # Errors
+/// When the database fails.
+pub async fn open(tx: &mut Tx, floors: &HashMap<LaneId, Timestamp>, stream: &str) -> Result<Open, StoreError> {
+    #[derive(Serialize)]
+    struct Floor {
+        id: Simple,
+        floor: i64,
+    }
+    #[derive(sqlx::FromRow)]
+    struct Row {
+        #[sqlx(flatten)]
+        lane: Lane,
+        holds: String,
+        pause_id: Option<PauseId>,
+        probe_at: Option<Timestamp>,
+    }
+    let list: Vec<_> = floors.iter().map(|(id, floor)| Floor { id: id.0.simple(), floor: floor.0 }).collect();
+    let now = tx.now();
+    let found = rows!(tx, Row, LANES, json(&list), now, stream)?;
+    let Some(first) = found.first() else { return Ok(Open::default()) };
+    let pause = first.pause_id.zip(first.probe_at).map(|(id, at)| Probe { id, at });
+    Ok(Open { holds: holds(&first.holds)?, pause, lanes: found.into_iter().map(|row| row.lane).collect() })
+}
+
+/// The open lanes alone.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn lanes(tx: &mut Tx, floors: &HashMap<LaneId, Timestamp>) -> Result<Vec<Lane>, StoreError> {
-    #[derive(Serialize)]
-    struct Row {
-        id: Simple,
-        floor: i64,
-    }
-    let list: Vec<_> = floors.iter().map(|(id, floor)| Row { id: id.0.simple(), floor: floor.0 }).collect();
-    rows!(tx, Lane, LANES, json(&list))
+    Ok(open(tx, floors, "").await?.lanes)
 }
 
-/// The holds in force.
-///
-/// # Errors
-/// When the database fails.
-pub async fn holds(tx: &mut Tx) -> Result<Vec<Hold>, StoreError> {
-    let now = tx.now();
-    rows!(tx, Hold, HOLDS, now)
+/// The holds in force, of the column that a statement read them in.
+pub(super) fn holds(column: &str) -> Result<Vec<Hold>, StoreError> {
+    serde_json::from_str(column).map_err(|e| StoreError::failed("read the holds", sqlx::Error::Decode(e.into())))
 }
 
 /// What is due in a lane, locked; nothing that is due before what was the first when the lane was read.

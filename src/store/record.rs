@@ -211,9 +211,7 @@ pub struct Overdue {
 /// # Errors
 /// When the database fails.
 pub async fn outcomes(tx: &mut Tx, owner: &str, of: &[Settled]) -> Result<(), StoreError> {
-    if !tx.writes_alone() {
-        exec!(tx, LOCK, ids(&of.iter().map(|s| s.id).collect::<Vec<_>>()))?;
-    }
+    lock!(tx, LOCK, ids(&of.iter().map(|s| s.id).collect::<Vec<_>>()))?;
     let all: Vec<&Settled> = of.iter().collect();
     let (held, mut corrections) = record(tx, owner, &all).await?;
     let taken: Vec<&Settled> = of.iter().filter(|s| s.state == State::Accepted).collect();
@@ -347,7 +345,7 @@ fn settled(at: Timestamp, of: &[&Settled]) -> String {
 pub async fn replace_late_corrections(tx: &mut Tx, of: &[DeliveryId]) -> Result<(), StoreError> {
     let newer: Vec<(DeliveryId,)> = rows!(tx, (DeliveryId,), ASKED_SINCE, ids(of))?;
     let newer: Vec<DeliveryId> = newer.into_iter().map(|row| row.0).collect();
-    exec!(tx, LOCK, ids(&newer))?;
+    lock!(tx, LOCK, ids(&newer))?;
     replace_corrections(tx, &newer).await
 }
 

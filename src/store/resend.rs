@@ -237,7 +237,7 @@ pub struct Filter {
 /// # Errors
 /// When the database fails.
 pub async fn lock(tx: &mut Tx, of: &[DeliveryId]) -> Result<(), StoreError> {
-    exec!(tx, LOCK_LANES, ids(of)).map(drop)
+    lock!(tx, LOCK_LANES, ids(of))
 }
 
 /// What is known of some deliveries.

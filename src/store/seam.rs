@@ -145,6 +145,30 @@ macro_rules! over_few_rows {
     };
 }
 
+/// The holds in force at the time in a parameter, as a column of JSON: a statement that sees mail sees what holds it.
+/// [`super::queue::Hold`] is what it becomes.
+macro_rules! holds_in_force {
+    (sqlite $now:literal) => {
+        holds_in_force!($now, "json_group_array(json_object(", "lower(hex(h.component_id))")
+    };
+    (postgres $now:literal) => {
+        holds_in_force!($now, "json_agg(json_build_object(", "replace(h.component_id::text, '-', '')")
+    };
+    ($now:literal, $list:literal, $component:literal) => {
+        concat!(
+            "COALESCE((SELECT CAST(",
+            $list,
+            "'class', h.class, 'component_id',
+                CASE WHEN h.component_id IS NOT NULL THEN 'cmp_' || ",
+            $component,
+            " END, 'cause', h.cause, 'scope', h.scope))
+                AS TEXT) FROM hold h WHERE h.released_at IS NULL AND (h.until IS NULL OR h.until > ",
+            $now,
+            ")), '[]') AS holds"
+        )
+    };
+}
+
 /// Texts joined to one, at compile time: several statements that are sent in one exchange.
 macro_rules! joined {
     ($($text:expr),+ $(,)?) => {{
@@ -205,6 +229,14 @@ macro_rules! exec {
         }
         .map_err(|e| $crate::store::StoreError::failed(sql.name, e))
     }};
+}
+
+/// Runs a statement that only locks. On SQLite its one writer is lock enough: a statement that does nothing would be a
+/// handover to its thread all the same.
+macro_rules! lock {
+    ($tx:expr, $sql:expr $(, $arg:expr)* $(,)?) => {
+        if $tx.writes_alone() { Ok(()) } else { exec!($tx, $sql $(, $arg)*).map(drop) }
+    };
 }
 
 /// All rows of a query.

@@ -97,6 +97,15 @@ pub struct Pause {
     pub probes: i64,
 }
 
+/// What a dispatcher knows of a pause: which it is, and when one mail finds out whether it is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// The pause's id.
+    pub id: PauseId,
+    /// When.
+    pub at: Timestamp,
+}
+
 /// A refusal of us.
 #[derive(Clone, Copy, Debug)]
 pub struct Refusal<'a> {
@@ -138,8 +147,8 @@ pub async fn pauses(tx: &mut Tx) -> Result<Vec<Pause>, StoreError> {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn take_probe(tx: &mut Tx, of: &Pause, next: Timestamp) -> Result<bool, StoreError> {
-    Ok(exec!(tx, TAKE_PROBE, of.id, of.probe_at, next)? == 1)
+pub async fn take_probe(tx: &mut Tx, of: Probe, next: Timestamp) -> Result<bool, StoreError> {
+    Ok(exec!(tx, TAKE_PROBE, of.id, of.at, next)? == 1)
 }
 
 /// Lets one mail of each paused stream find out now: whoever starts a process may have mended what was refused.

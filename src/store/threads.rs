@@ -151,7 +151,7 @@ pub async fn add(tx: &mut Tx, of: &[NewThread]) -> Result<(), StoreError> {
 /// # Errors
 /// When the database fails.
 pub async fn lock_queued(tx: &mut Tx, of: &[ThreadId]) -> Result<(), StoreError> {
-    exec!(tx, LOCK_QUEUED, ids(of)).map(drop)
+    lock!(tx, LOCK_QUEUED, ids(of))
 }
 
 /// The undecided or possibly mailed deliveries of threads; queued ones are locked.
@@ -160,6 +160,6 @@ pub async fn lock_queued(tx: &mut Tx, of: &[ThreadId]) -> Result<(), StoreError>
 /// When the database fails.
 pub async fn siblings(tx: &mut Tx, of: &[ThreadId]) -> Result<Vec<Sibling>, StoreError> {
     let list = ids(of);
-    exec!(tx, LOCK_QUEUED, &list)?;
+    lock!(tx, LOCK_QUEUED, &list)?;
     rows!(tx, Sibling, SIBLINGS, &list)
 }

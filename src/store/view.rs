@@ -2,7 +2,7 @@
 //! look in a statement of its own after the claim's commit.
 
 use super::parameter::ids;
-use super::queue::Hold;
+use super::queue::{self, Hold};
 use super::{StoreError, Tx};
 use crate::domain::class::Class;
 use crate::domain::delivery::{Reason, Rule, State};
@@ -54,20 +54,16 @@ macro_rules! item_truth {
 macro_rules! with_items {
     ($delivery:expr, $joins:expr, $item:expr) => {
         super::Sql::differs(
-            with_items!(@ $delivery, $joins, $item, "json_group_array(json_object(", "lower(hex(h.component_id))").sqlite,
-            with_items!(@ $delivery, $joins, $item, "json_agg(json_build_object(",
-                "replace(h.component_id::text, '-', '')").postgres,
+            with_items!(@ $delivery, $joins, $item, holds_in_force!(sqlite "$2")).sqlite,
+            with_items!(@ $delivery, $joins, $item, holds_in_force!(postgres "$2")).postgres,
         )
     };
-    (@ $delivery:expr, $joins:expr, $item:expr, $list:literal, $component:literal) => {
+    (@ $delivery:expr, $joins:expr, $item:expr, $holds:expr) => {
         over_few_rows!(
             concat!("WITH v AS MATERIALIZED (SELECT ", $delivery, ", t.matter_id FROM"), [id uuid],
             concat!("JOIN delivery d ON d.id = j.id JOIN thread t ON t.id = d.thread_id JOIN subscriber s ON s.id = d.subscriber_id
                 LEFT JOIN incident i ON t.matter_kind = 'incident' AND i.id = t.matter_id ", $joins, ")
-             SELECT v.*, ", $item, ",
-                COALESCE((SELECT CAST(", $list, "'class', h.class, 'component_id',
-                    CASE WHEN h.component_id IS NOT NULL THEN 'cmp_' || ", $component, " END, 'cause', h.cause, 'scope', h.scope))
-                    AS TEXT) FROM hold h WHERE h.released_at IS NULL AND (h.until IS NULL OR h.until > $2)), '[]') AS holds
+             SELECT v.*, ", $item, ", ", $holds, "
              FROM v LEFT JOIN delivery_item i ON i.delivery_id = v.id AND i.dropped IS NULL
              LEFT JOIN component k ON k.id = i.component_id
              LEFT JOIN incident_component s ON s.incident_id = v.matter_id AND s.component_id = i.component_id
@@ -372,11 +368,7 @@ pub async fn view(tx: &mut Tx, of: &[DeliveryId]) -> Result<Found<DeliveryView, 
 }
 
 fn found<D, I>(rows: Vec<Beside<D, I>>, id: impl Fn(&D) -> DeliveryId) -> Result<Found<D, I>, StoreError> {
-    let holds = match rows.first() {
-        Some(row) => serde_json::from_str(&row.holds)
-            .map_err(|e| StoreError::failed("read the holds", sqlx::Error::Decode(e.into())))?,
-        None => Vec::new(),
-    };
+    let holds = rows.first().map_or(Ok(Vec::new()), |row| queue::holds(&row.holds))?;
     let mut deliveries: Vec<(D, Vec<I>)> = Vec::new();
     for row in rows {
         match deliveries.last_mut() {

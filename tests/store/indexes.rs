@@ -131,7 +131,7 @@ fn rows(table: u32) -> Value {
 fn cases() -> Vec<(&'static str, Vec<Value>, Option<&'static str>)> {
     use Value::{Id, Number, Text};
     vec![
-        ("LANES", vec![rows(LANE)], Some("delivery_due")),
+        ("LANES", vec![rows(LANE), Number(1), Text("account".into())], Some("delivery_due")),
         ("DUE", vec![Id(id(LANE, 4)), Number(90_000), Number(64), Number(1)], Some("delivery_due")),
         ("DUE_HELD", vec![Id(id(LANE, 4)), Number(90_000), Number(64), Number(1)], Some("delivery_held")),
         ("ARM", vec![rows(DELIVERY)], None),

@@ -69,7 +69,7 @@ impl Dispatcher {
     /// Claims for the idle slots; of a paused stream one mail, if no other node sends it.
     async fn claim(&mut self, tx: &mut Tx) -> Result<Vec<Claimed>, StoreError> {
         let (shared, mut most) = (&self.shared, self.idle.len());
-        if let Some(pause) = &self.pause {
+        if let Some(pause) = self.pause {
             most = 1;
             if !streams::take_probe(tx, pause, tx.now() + PROBE_PAUSED).await? {
                 self.lanes.1.clear();
@@ -78,11 +78,11 @@ impl Dispatcher {
         let set = shared.templates.set_hash();
         let taken = claim(tx, &shared.setting, &self.stream, &shared.owner, set, &mut self.lanes.1, most).await?;
         self.turn_at = taken.turn_at;
-        if let Some(pause) = &self.pause {
+        if self.pause.is_some() {
             self.lanes.1.clear();
             if taken.claimed.is_empty() {
                 // Nothing was there to find out with: the next that is due does.
-                streams::probe_later(tx, &pause.stream, tx.now() + PROBE_SOON).await?;
+                streams::probe_later(tx, &self.stream.name, tx.now() + PROBE_SOON).await?;
             }
         }
         Ok(taken.claimed)
