@@ -1,6 +1,7 @@
 //! Surges: a flood of permanent failures of one component is its provider's outage, and its customers are not asked.
 //! One counting rule, in words that support can read out: "normal is about 3 in 10 minutes, we saw 212".
 
+use super::number::thousands;
 use super::time::{Span, Timestamp};
 use std::fmt;
 
@@ -79,9 +80,9 @@ impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let normal = match self.normal {
             n if n < 0.5 => "none".to_owned(),
-            n => format!("about {n:.0}"),
+            n => format!("about {}", thousands(n.round())),
         };
-        write!(f, "normal is {normal} in {} minutes, we saw {}", self.minutes, self.counted)
+        write!(f, "normal is {normal} in {} minutes, we saw {}", self.minutes, thousands(self.counted))
     }
 }
 

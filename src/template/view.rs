@@ -10,6 +10,7 @@ use super::prose::{NAME, blocks, link, one_line, sentence};
 use super::time::{Clock, words};
 use super::{Page, Reader, lead};
 use crate::domain::incident::{Impact, Phase};
+use crate::domain::number::thousands;
 use crate::domain::surge::{Kind, Stage, Why};
 use crate::domain::time::Span;
 use serde_json::{Value, json};
@@ -160,7 +161,7 @@ fn surge(mail: &SurgeMail, clock: &Clock) -> Value {
         "numbers": one_line(&mail.because, NAME),
         "reported": mail.reported,
         "component": mail.component.as_ref().map(|name| one_line(name, NAME)),
-        "connections": mail.connections,
+        "connections": thousands(mail.connections),
         "since": clock.show(mail.since),
         "seen": clock.show(mail.opened_at),
         "reason": (mail.reason != Why::Opened).then(|| mail.reason.explained()),

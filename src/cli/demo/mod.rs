@@ -13,7 +13,7 @@ use crate::mail::sink::Received;
 use crate::store::audit;
 use course::Course;
 use progress::Progress;
-pub(super) use report::{Kind, kind, thousands};
+pub(super) use report::{Kind, kind};
 use report::{Report, Side};
 use std::path::{Path, PathBuf};
 use std::time::Instant;

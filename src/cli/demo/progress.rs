@@ -1,6 +1,7 @@
 //! Progress on standard error: one line that changes on a terminal, a few lines elsewhere.
 
-use super::report::{Kind, kind, thousands};
+use super::report::{Kind, kind};
+use crate::domain::number::thousands;
 use crate::domain::time::Timestamp;
 use crate::mail::sink::Sink;
 use std::io::{IsTerminal, Write};

@@ -2,6 +2,7 @@
 
 use super::Run;
 use super::course::{Course, Fate, number};
+use crate::domain::number::thousands;
 use crate::mail::sink::Received;
 use crate::store::audit::Finding;
 use serde::Serialize;
@@ -237,11 +238,4 @@ impl Report<'_> {
 
 fn row(label: &str, off: &str, on: &str) -> String {
     format!("{label:<48}{off:>12}{on:>12}")
-}
-
-/// A number with its thousands parted.
-pub(in crate::cli) fn thousands(n: usize) -> String {
-    let digits = n.to_string();
-    let parts: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
-    parts.join(",")
 }

@@ -2,8 +2,8 @@
 
 use super::Course;
 use super::ledger::Promises;
-use crate::cli::demo::thousands;
 use crate::cli::output::Table;
+use crate::domain::number::thousands;
 use crate::domain::time::Timestamp;
 use crate::store::audit::Finding;
 use serde::Serialize;
@@ -109,18 +109,16 @@ impl Report {
     pub fn text(&self) -> String {
         let headings = ["course", "mailed", "held", "withdrawn", "corrected", "truly broken", "told", "bothered"];
         let mut table = Table::new(&headings);
-        let number = |n: u64| thousands(usize::try_from(n).unwrap_or(usize::MAX));
-        let signed = |n: i64| number(u64::try_from(n).unwrap_or_default());
         for one in &self.courses {
             table.row([
                 one.course.name().to_owned(),
-                number(one.mailed),
-                signed(one.held),
-                signed(one.withdrawn),
-                number(one.corrected),
-                number(one.promises.truly_broken),
-                number(one.promises.truly_broken_told),
-                number(one.promises.bothered),
+                thousands(one.mailed),
+                thousands(one.held),
+                thousands(one.withdrawn),
+                thousands(one.corrected),
+                thousands(one.promises.truly_broken),
+                thousands(one.promises.truly_broken_told),
+                thousands(one.promises.bothered),
             ]);
         }
         let mut text = format!("{} inboxes\n{table}", thousands(self.connections));

@@ -32,6 +32,8 @@ fn a_tiny_provider_cannot_flood() {
 #[test]
 fn evidence_is_said_in_words() {
     assert_eq!(rules().flood.evidence(212, 3.1).to_string(), "normal is about 3 in 10 minutes, we saw 212");
+    let full = rules().flood.evidence(283_333, 1_234.4).to_string();
+    assert_eq!(full, "normal is about 1,234 in 10 minutes, we saw 283,333");
     assert_eq!(rules().flood.evidence(20, 0.2).to_string(), "normal is none in 10 minutes, we saw 20");
 }
 
