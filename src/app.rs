@@ -131,19 +131,21 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
             Ok(())
         }
     };
-    let wake = to_send.clone();
+    let (wake, again) = (to_send.clone(), came_in.clone());
     let recover = move |shared: Shared| {
-        let wake = wake.clone();
+        let (wake, again) = (wake.clone(), again.clone());
         async move {
+            // Corrections are to be sent, and whoever did not confirm, or is told of a surge, is to be planned.
             if worker::recover_all(&shared).await? {
                 wake.send_replace(());
+                again.send_replace(());
             }
             Ok(())
         }
     };
     loops.spawn(stage_loop("planning", plan, shared.clone(), coming_in.clone(), poll, stop.clone()));
-    loops.spawn(stage_loop("the sweep", recover, shared.clone(), coming_in.clone(), poll, stop.clone()));
-    loops.spawn(alert_loop(shared.clone(), coming_in, poll, stop.clone()));
+    loops.spawn(stage_loop("the sweep", recover, shared.clone(), coming_in, poll, stop.clone()));
+    loops.spawn(alert_loop(shared.clone(), sending.clone(), poll, stop.clone()));
     for dispatcher in worker::dispatchers(&shared, &transports(config), GROUPS) {
         loops.spawn(dispatch_loop(dispatcher, sending.clone(), poll, stop.clone()));
     }
@@ -180,17 +182,17 @@ struct Wakes {
 /// Wakes those for whom a request may have made work: a courtesy, the poll is the truth.
 async fn woken_by(State(wakes): State<Wakes>, request: Request, next: Next) -> Response {
     let takes_in = matches!(request.uri().path(), "/v1/notices" | "/v1/signals");
-    // What is let go or sent again is planned already.
-    let acts = !takes_in && !request.method().is_safe();
+    let reads = request.method().is_safe();
     let response = next.run(request).await;
-    let accepted = response.status() == StatusCode::ACCEPTED;
-    if accepted {
+    if response.status() == StatusCode::ACCEPTED {
         wakes.said.send_replace(());
     }
-    if accepted || acts {
+    if !reads {
+        // Whatever the answer is: of many signals, those before a fault were taken in.
         wakes.came_in.send_replace(());
     }
-    if acts {
+    if !(reads || takes_in) {
+        // What is let go or sent again is planned already.
         wakes.to_send.send_replace(());
     }
     response
@@ -306,7 +308,7 @@ async fn tell_loop(store: Store, owner: String, mut saying: watch::Receiver<()>,
     }
 }
 
-/// Wakes the loops when another node has taken something in.
+/// Wakes who plans and sweeps when another node has taken something in.
 async fn listen_loop(store: Store, owner: String, wake: watch::Sender<()>, stop: CancellationToken) {
     let hearing = async {
         loop {

@@ -108,9 +108,7 @@ pub fn freeze(
 /// What was frozen for an earlier try that the relay saw: a repeat is the same bytes, unless they would say something
 /// else than is to be said now.
 fn earlier(row: &DeliveryView, fresh: &Frozen) -> Option<Frozen> {
-    let seen_by_relay = row.tries > 0 || row.maybe_mailed;
-    let text = row.context.as_deref().filter(|_| seen_by_relay)?;
-    let earlier: Frozen = serde_json::from_str(text).ok()?;
+    let earlier: Frozen = serde_json::from_str(row.context.as_deref()?).ok()?;
     let says_the_same = match (&earlier.mail, &fresh.mail) {
         (Mail::ActionRequired(a), Mail::ActionRequired(b)) => a.connections == b.connections,
         (Mail::Correction(a), Mail::Correction(b)) => {

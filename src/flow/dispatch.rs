@@ -317,9 +317,6 @@ impl Dispatcher {
     async fn read_lanes(&mut self) -> Result<(), StoreError> {
         let mut tx = self.shared.store.read().await?;
         let now = tx.now();
-        let (mut lanes, pause) = open_lanes(&mut tx, &self.shared.setting, &self.stream, &mut self.floors).await?;
-        self.pause = pause;
-        let paused = pause.is_some_and(|pause| now < pause.at);
         // A cap that is reached, and a relay that cannot be reached, need no sessions yet.
         let later = self.turn_at.is_some_and(|at| now < at);
         let without = self.dialogues + self.opening + self.idle.len() == 0;
@@ -328,8 +325,12 @@ impl Dispatcher {
             self.lost = 0;
             self.sessions.unreachable(now);
         }
-        let closed = paused || later || (without && self.sessions.let_be(now));
-        if closed || (without && !lanes.is_empty() && !self.sessions.may_try(now)) {
+        let mut lanes = Vec::new();
+        if !(later || without && self.sessions.let_be(now)) {
+            (lanes, self.pause) = open_lanes(&mut tx, &self.shared.setting, &self.stream, &mut self.floors).await?;
+        }
+        let paused = self.pause.is_some_and(|pause| now < pause.at);
+        if paused || (without && !lanes.is_empty() && !self.sessions.may_try(now)) {
             lanes.clear();
         }
         self.lanes = (Some(Instant::now()), lanes);

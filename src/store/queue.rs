@@ -9,7 +9,7 @@ use crate::domain::id::{ComponentId, DeliveryId, LaneId, PauseId};
 use crate::domain::incident::ComponentStatus;
 use crate::domain::time::{Span, Timestamp};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
 use uuid::fmt::Simple;
 
@@ -20,7 +20,7 @@ statements! {
     // but is told the index: without statistics it would walk through the whole lane for what is held.
     LANES = super::Sql::differs(
         concat!("SELECT l.id, l.class, l.fence_kind, l.fence_id, k.down_since, p.id AS pause_id, p.probe_at, ",
-            holds_in_force!(sqlite "$2"), ",
+            holds_in_force!(sqlite "$2", "l.fence_id"), ",
                 (SELECT MIN(d.due_at) FROM delivery d WHERE d.lane_id = l.id AND d.state = 'queued') AS next_due,
                 (SELECT MIN(d.due_at) FROM delivery d INDEXED BY delivery_held WHERE d.lane_id = l.id AND d.state = 'queued'
                     AND d.reason IN ('awaiting_reconnection', 'component_down', 'daily_cap')) AS next_held
@@ -28,7 +28,7 @@ statements! {
          LEFT JOIN stream_pause p ON p.stream = $3 AND p.ended_at IS NULL
          WHERE l.closed_at IS NULL AND $1 IS NOT NULL"),
         concat!("SELECT l.id, l.class, l.fence_kind, l.fence_id, k.down_since, p.id AS pause_id, p.probe_at, ",
-            holds_in_force!(postgres "$2"), ",
+            holds_in_force!(postgres "$2", "l.fence_id"), ",
                 (SELECT MIN(d.due_at) FROM delivery d WHERE d.lane_id = l.id AND d.state = 'queued'
                     AND d.due_at >= COALESCE(j.floor, 0)) AS next_due,
                 (SELECT MIN(d.due_at) FROM delivery d WHERE d.lane_id = l.id AND d.state = 'queued'
@@ -220,7 +220,8 @@ pub async fn open(tx: &mut Tx, floors: &HashMap<LaneId, Timestamp>, stream: &str
     let found = rows!(tx, Row, LANES, json(&list), now, stream)?;
     let Some(first) = found.first() else { return Ok(Open::default()) };
     let pause = first.pause_id.zip(first.probe_at).map(|(id, at)| Probe { id, at });
-    Ok(Open { holds: holds(&first.holds)?, pause, lanes: found.into_iter().map(|row| row.lane).collect() })
+    let holds = holds(found.iter().map(|row| &row.holds))?;
+    Ok(Open { holds, pause, lanes: found.into_iter().map(|row| row.lane).collect() })
 }
 
 /// The open lanes alone.
@@ -231,9 +232,19 @@ pub async fn lanes(tx: &mut Tx, floors: &HashMap<LaneId, Timestamp>) -> Result<V
     Ok(open(tx, floors, "").await?.lanes)
 }
 
-/// The holds in force, of the column that a statement read them in.
-pub(super) fn holds(column: &str) -> Result<Vec<Hold>, StoreError> {
-    serde_json::from_str(column).map_err(|e| StoreError::failed("read the holds", sqlx::Error::Decode(e.into())))
+/// The holds in force that touch any of some rows, of the column in which a statement read them; each once.
+pub(super) fn holds<'a>(columns: impl Iterator<Item = &'a String>) -> Result<Vec<Hold>, StoreError> {
+    let mut all = Vec::new();
+    for column in columns.collect::<HashSet<_>>() {
+        let holds: Vec<Hold> = serde_json::from_str(column)
+            .map_err(|e| StoreError::failed("read the holds", sqlx::Error::Decode(e.into())))?;
+        for hold in holds {
+            if !all.contains(&hold) {
+                all.push(hold);
+            }
+        }
+    }
+    Ok(all)
 }
 
 /// What is due in a lane, locked; nothing that is due before what was the first when the lane was read.

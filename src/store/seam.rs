@@ -145,16 +145,16 @@ macro_rules! over_few_rows {
     };
 }
 
-/// The holds in force at the time in a parameter, as a column of JSON: a statement that sees mail sees what holds it.
-/// [`super::queue::Hold`] is what it becomes.
+/// The holds in force at the time in a parameter, of everything, of classes, and of a row's own component, as a column of
+/// JSON: a statement that sees mail sees what holds it. [`super::queue::holds`] reads it.
 macro_rules! holds_in_force {
-    (sqlite $now:literal) => {
-        holds_in_force!($now, "json_group_array(json_object(", "lower(hex(h.component_id))")
+    (sqlite $now:literal, $of:literal) => {
+        holds_in_force!($now, $of, "json_group_array(json_object(", "lower(hex(h.component_id))")
     };
-    (postgres $now:literal) => {
-        holds_in_force!($now, "json_agg(json_build_object(", "replace(h.component_id::text, '-', '')")
+    (postgres $now:literal, $of:literal) => {
+        holds_in_force!($now, $of, "json_agg(json_build_object(", "replace(h.component_id::text, '-', '')")
     };
-    ($now:literal, $list:literal, $component:literal) => {
+    ($now:literal, $of:literal, $list:literal, $component:literal) => {
         concat!(
             "COALESCE((SELECT CAST(",
             $list,
@@ -164,6 +164,8 @@ macro_rules! holds_in_force {
             " END, 'cause', h.cause, 'scope', h.scope))
                 AS TEXT) FROM hold h WHERE h.released_at IS NULL AND (h.until IS NULL OR h.until > ",
             $now,
+            ") AND (h.component_id IS NULL OR h.component_id = ",
+            $of,
             ")), '[]') AS holds"
         )
     };

@@ -11,6 +11,7 @@ use crate::domain::incident::{ComponentStatus, Phase};
 use crate::domain::time::Timestamp;
 use crate::domain::truth::{Claim, Original};
 use sqlx::{ColumnIndex, Decode, FromRow, Row, Type};
+use std::collections::HashMap;
 use std::ops::Deref;
 
 /// What the gate asks of a delivery: the columns of a [`Truth`]. The claim and the last look ask for the same.
@@ -54,8 +55,8 @@ macro_rules! item_truth {
 macro_rules! with_items {
     ($delivery:expr, $joins:expr, $item:expr) => {
         super::Sql::differs(
-            with_items!(@ $delivery, $joins, $item, holds_in_force!(sqlite "$2")).sqlite,
-            with_items!(@ $delivery, $joins, $item, holds_in_force!(postgres "$2")).postgres,
+            with_items!(@ $delivery, $joins, $item, holds_in_force!(sqlite "$2", "i.component_id")).sqlite,
+            with_items!(@ $delivery, $joins, $item, holds_in_force!(postgres "$2", "i.component_id")).postgres,
         )
     };
     (@ $delivery:expr, $joins:expr, $item:expr, $holds:expr) => {
@@ -76,7 +77,7 @@ macro_rules! with_items {
 statements! {
     VIEW = with_items!(
         concat!(truth!(), ", d.lane_id, d.notice_id, d.subscriber_id, d.thread_id, d.tries, d.repeats, d.reaps, d.reason,
-                d.message_id, CASE WHEN d.state = 'queued' THEN d.context END AS context, t.root, t.subject, t.sender,
+                d.message_id, t.root, t.subject, t.sender,
                 t.last_message_id, t.last_class, t.last_phase, d.phase, s.address, s.name, s.locale, s.zone, n.observed_at,
                 i.key AS incident_key, i.title, i.impact, i.started_at"),
         "LEFT JOIN notice n ON n.id = d.notice_id",
@@ -98,6 +99,8 @@ statements! {
             AND NOT EXISTS (SELECT 1 FROM delivery_item y WHERE y.delivery_id = j.id AND y.connection_id = i.connection_id)
          ORDER BY c.name"
     );
+    // Not a column of VIEW: it names all items, and would stand beside each.
+    CONTEXTS = over_few_rows!("SELECT d.id, d.context FROM", [id uuid], "JOIN delivery d ON d.id = j.id");
     PAYLOADS = over_few_rows!("SELECT n.id, n.payload FROM", [id uuid], "JOIN notice n ON n.id = j.id");
 }
 
@@ -166,7 +169,8 @@ pub struct DeliveryView {
     pub reason: Option<Reason>,
     /// Its Message-ID, once claimed.
     pub message_id: Option<String>,
-    /// What an earlier claim froze, of a queued one; the look has no use for it.
+    /// What an earlier claim froze, of a queued one that a relay may have seen.
+    #[sqlx(skip)]
     pub context: Option<String>,
     /// The thread's root id.
     pub root: String,
@@ -364,11 +368,21 @@ pub async fn look(tx: &mut Tx, of: &[DeliveryId]) -> Result<Found<Truth, ItemTru
 /// When the database fails.
 pub async fn view(tx: &mut Tx, of: &[DeliveryId]) -> Result<Found<DeliveryView, ItemView>, StoreError> {
     let now = tx.now();
-    found(rows!(tx, Beside<DeliveryView, ItemView>, VIEW, ids(of), now)?, |row| row.id)
+    let mut found = found(rows!(tx, Beside<DeliveryView, ItemView>, VIEW, ids(of), now)?, |row| row.id)?;
+    let seen_by_relay = |d: &DeliveryView| d.state == State::Queued && (d.tries > 0 || d.maybe_mailed);
+    let again: Vec<_> = found.deliveries.iter().filter(|(d, _)| seen_by_relay(d)).map(|(d, _)| d.id).collect();
+    if !again.is_empty() {
+        let mut contexts: HashMap<DeliveryId, Option<String>> =
+            rows!(tx, (DeliveryId, Option<String>), CONTEXTS, ids(&again))?.into_iter().collect();
+        for (d, _) in &mut found.deliveries {
+            d.context = contexts.remove(&d.id).flatten();
+        }
+    }
+    Ok(found)
 }
 
 fn found<D, I>(rows: Vec<Beside<D, I>>, id: impl Fn(&D) -> DeliveryId) -> Result<Found<D, I>, StoreError> {
-    let holds = rows.first().map_or(Ok(Vec::new()), |row| queue::holds(&row.holds))?;
+    let holds = queue::holds(rows.iter().map(|row| &row.holds))?;
     let mut deliveries: Vec<(D, Vec<I>)> = Vec::new();
     for row in rows {
         match deliveries.last_mut() {
