@@ -1,5 +1,7 @@
 //! The application: wires the stages, the HTTP face and the signals of the operating system together.
 
+mod wakes;
+
 use crate::config::Config;
 use crate::flow::archive::Archive;
 use crate::flow::copies::Copies;
@@ -20,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use wakes::Wakes;
 
 /// How many loops share the slots of a stream: enough to keep two cores busy.
 const GROUPS: usize = 2;
@@ -114,47 +117,40 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     tracing::info!(node = node.owner, "serving on http://{address} with {}", store.kind());
 
     let stop = CancellationToken::new();
-    // What came in is for those who plan and sweep; what they make of it is to be sent. Woken by both, dispatchers would
-    // look in vain first, beside those who work for them.
-    let (came_in, coming_in) = watch::channel(());
-    let (to_send, sending) = watch::channel(());
+    let wakes = Wakes::default();
     let poll = config.dispatch.poll.to_std();
     let mut loops = tokio::task::JoinSet::new();
-    let wake = to_send.clone();
+    let waking = wakes.clone();
     let plan = move |shared: Shared| {
-        let wake = wake.clone();
+        let wakes = waking.clone();
         async move {
             // What was planned leaves while more is planned.
             while worker::plan_some(&shared).await? {
-                wake.send_replace(());
+                wakes.planned();
             }
             Ok(())
         }
     };
-    let (wake, again) = (to_send.clone(), came_in.clone());
+    let waking = wakes.clone();
     let recover = move |shared: Shared| {
-        let (wake, again) = (wake.clone(), again.clone());
+        let wakes = waking.clone();
         async move {
-            // Corrections are to be sent, and whoever did not confirm, or is told of a surge, is to be planned.
             if worker::recover_all(&shared).await? {
-                wake.send_replace(());
-                again.send_replace(());
+                wakes.swept();
             }
             Ok(())
         }
     };
-    loops.spawn(stage_loop("planning", plan, shared.clone(), coming_in.clone(), poll, stop.clone()));
-    loops.spawn(stage_loop("the sweep", recover, shared.clone(), coming_in, poll, stop.clone()));
-    loops.spawn(alert_loop(shared.clone(), sending.clone(), poll, stop.clone()));
+    loops.spawn(stage_loop("planning", plan, shared.clone(), wakes.plan.subscribe(), poll, stop.clone()));
+    loops.spawn(stage_loop("the sweep", recover, shared.clone(), wakes.sweep.subscribe(), poll, stop.clone()));
+    loops.spawn(alert_loop(shared.clone(), wakes.send.subscribe(), poll, stop.clone()));
     for dispatcher in worker::dispatchers(&shared, &transports(config), GROUPS) {
-        loops.spawn(dispatch_loop(dispatcher, sending.clone(), poll, stop.clone()));
+        loops.spawn(dispatch_loop(dispatcher, wakes.send.subscribe(), poll, stop.clone()));
     }
     // What comes in here is told to the other nodes, and theirs wakes this one.
-    let (said, saying) = watch::channel(());
-    loops.spawn(tell_loop(store.clone(), shared.owner.clone(), saying, stop.clone()));
-    loops.spawn(listen_loop(store.clone(), shared.owner.clone(), came_in.clone(), stop.clone()));
+    loops.spawn(tell_loop(store.clone(), shared.owner.clone(), wakes.tell.subscribe(), stop.clone()));
+    loops.spawn(listen_loop(store.clone(), shared.owner.clone(), wakes.clone(), stop.clone()));
     let api = Api { store: store.clone(), setting: shared.setting.clone(), max_body_bytes: config.http.max_body_bytes };
-    let wakes = Wakes { came_in, to_send, said };
     let routes = router(api).layer(axum::middleware::from_fn_with_state(wakes, woken_by));
     let done = CancellationToken::new();
     let holding = tokio::spawn(hold_loop(node, store.clone(), stop.clone(), done.clone()));
@@ -171,30 +167,11 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     Ok(())
 }
 
-/// Whom requests wake.
-#[derive(Clone)]
-struct Wakes {
-    came_in: watch::Sender<()>,
-    to_send: watch::Sender<()>,
-    said: watch::Sender<()>,
-}
-
-/// Wakes those for whom a request may have made work: a courtesy, the poll is the truth.
+/// Wakes those for whom a request may have made work.
 async fn woken_by(State(wakes): State<Wakes>, request: Request, next: Next) -> Response {
-    let takes_in = matches!(request.uri().path(), "/v1/notices" | "/v1/signals");
-    let reads = request.method().is_safe();
+    let (path, reads) = (request.uri().path().to_owned(), request.method().is_safe());
     let response = next.run(request).await;
-    if response.status() == StatusCode::ACCEPTED {
-        wakes.said.send_replace(());
-    }
-    if !reads {
-        // Whatever the answer is: of many signals, those before a fault were taken in.
-        wakes.came_in.send_replace(());
-    }
-    if !(reads || takes_in) {
-        // What is let go or sent again is planned already.
-        wakes.to_send.send_replace(());
-    }
+    wakes.answered(&path, reads, response.status() == StatusCode::ACCEPTED);
     response
 }
 
@@ -309,14 +286,14 @@ async fn tell_loop(store: Store, owner: String, mut saying: watch::Receiver<()>,
 }
 
 /// Wakes who plans and sweeps when another node has taken something in.
-async fn listen_loop(store: Store, owner: String, wake: watch::Sender<()>, stop: CancellationToken) {
+async fn listen_loop(store: Store, owner: String, wakes: Wakes, stop: CancellationToken) {
     let hearing = async {
         loop {
             match store.listen(&owner).await {
                 Ok(None) => return,
                 Ok(Some(mut news)) => {
                     while news.next().await.is_ok() {
-                        wake.send_replace(());
+                        wakes.came_in();
                     }
                 }
                 Err(e) => tracing::debug!(error = %e, "the other nodes are not heard: {e}"),
