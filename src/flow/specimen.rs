@@ -1,4 +1,4 @@
-//! Sample mails as they would be claimed: what previews show, and what copies are deflated against.
+//! Sample mails as they would be claimed: what previews show, and what copies are compressed against.
 
 use super::compose::Frozen;
 use super::setting::Setting;

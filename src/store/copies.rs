@@ -1,4 +1,4 @@
-//! The mails as they were sent, the dictionaries they are deflated against, and the sets of templates. All of it goes
+//! The mails as they were sent, the dictionaries they are compressed against, and the sets of templates. All of it goes
 //! by age.
 
 use super::parameter::json;
@@ -61,14 +61,14 @@ statements! {
     OLD_SETS = super::Sql::same("DELETE FROM template_set WHERE used_at <= $1");
 }
 
-/// A mail's bytes, deflated. All are hexadecimal, so that the copy can wait in a spill file.
+/// A mail's bytes, compressed. All are hexadecimal, so that the copy can wait in a spill file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MailCopy {
     /// The content address of the dictionary.
     pub dictionary: String,
     /// SHA-256 of the mail.
     pub sha256: String,
-    /// The deflated mail.
+    /// The compressed mail.
     pub bytes: String,
 }
 
@@ -81,7 +81,7 @@ pub struct Stored {
     pub maybe_mailed: bool,
     /// What its mail was made of has been removed by age, and with it the copy.
     pub removed: bool,
-    /// The deflated mail.
+    /// The compressed mail.
     pub bytes: Option<Vec<u8>>,
     /// SHA-256 of the mail.
     pub sha256: Option<Vec<u8>>,
@@ -89,7 +89,7 @@ pub struct Stored {
     pub outcome: Option<HandOver>,
     /// When that was.
     pub stored_at: Option<Timestamp>,
-    /// What it is deflated against.
+    /// What it is compressed against.
     pub dictionary: Option<Vec<u8>>,
 }
 
