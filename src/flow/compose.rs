@@ -6,7 +6,7 @@ use super::look::Seen;
 use super::setting::Setting;
 use crate::domain::class::Class;
 use crate::domain::delivery::Rule;
-use crate::domain::id::NoticeId;
+use crate::domain::id::{DeliveryId, NoticeId};
 use crate::domain::incident::{ComponentStatus, Impact, Phase};
 use crate::domain::time::{Span, Timestamp};
 use crate::mail::{About, Letter};
@@ -18,6 +18,7 @@ use crate::template::context::{
 use crate::template::{Reader, Templates};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
+use uuid::Uuid;
 
 /// From then on a mail says that it is late.
 const LATE: Span = Span::minutes(30);
@@ -103,6 +104,13 @@ pub fn freeze(
         expires,
     };
     Ok(earlier(row, &fresh).unwrap_or(fresh))
+}
+
+/// The delivery that a Message-ID of ours begins with, in angle brackets or without; `None` for anything else.
+#[must_use]
+pub fn named_by(message_id: &str) -> Option<DeliveryId> {
+    let (id, _) = message_id.trim_start_matches('<').split_once('.').filter(|(_, rest)| rest.contains('@'))?;
+    Uuid::try_parse(id).ok().filter(|_| id.len() == 32).map(DeliveryId)
 }
 
 /// What was frozen for an earlier try that the relay saw: a repeat is the same bytes, unless they would say something

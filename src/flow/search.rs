@@ -1,11 +1,12 @@
 //! What may be searched for, read alike from the query of a URL and the flags of the CLI.
 
+use super::compose;
 use super::intake::FieldError;
 use super::setting::Setting;
 use super::show::{self, MOST, Told};
 use crate::domain::address::parse_address;
 use crate::domain::explain::words;
-use crate::domain::id::{ConnectionId, IncidentId};
+use crate::domain::id::{ConnectionId, DeliveryId, IncidentId};
 use crate::domain::time::Timestamp;
 use crate::store::search::{self, Cursor, Filter, MOST_WORDS};
 use crate::store::subjects::{self, Name};
@@ -13,6 +14,7 @@ use crate::store::{StoreError, Tx};
 use serde::Serialize;
 use std::fmt::Display;
 use std::str::FromStr;
+use uuid::Uuid;
 
 const USUAL: usize = 50;
 const NAMES: &str =
@@ -91,7 +93,8 @@ pub async fn read<'a>(tx: &mut Tx, parameters: impl Iterator<Item = (&'a str, &'
             }
             "notice" => filter.notice = Some(parsed(name, text)?),
             "message_id" => {
-                filter.message_id = Some(text.trim_start_matches('<').trim_end_matches('>').to_owned());
+                // What is nobody's Message-ID is nobody's id either.
+                filter.id = Some(compose::named_by(text).unwrap_or(DeliveryId(Uuid::nil())));
             }
             "reply" => {
                 filter.words = words(text).collect();

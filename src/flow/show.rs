@@ -1,6 +1,7 @@
 //! What support sees of a person, a connection, an incident, a notice, a component or a delivery: the same for the CLI
 //! and the API.
 
+use super::compose;
 use super::look;
 use super::setting::Setting;
 use super::story::{Step, steps};
@@ -163,10 +164,8 @@ pub async fn anything(tx: &mut Tx, asked: Asked<'_>, what: &str) -> Seen {
     if let Some(found) = component(tx, asked, what).await? {
         return Ok(Some(found));
     }
-    let message_id = Some(what.trim_start_matches('<').trim_end_matches('>').to_owned());
-    let found = search::deliveries(tx, &Filter { message_id, ..Filter::default() }, Cursor::NEWEST, 1).await?;
-    match found.ids.first() {
-        Some(id) => delivery(tx, asked, *id).await,
+    match compose::named_by(what) {
+        Some(id) => delivery(tx, asked, id).await,
         None => Ok(None),
     }
 }

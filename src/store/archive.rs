@@ -36,10 +36,10 @@ statements! {
                     WHERE i.delivery_id = x.id AND c.cleared < i.episode)))"
     );
     KEEP = over_rows!(
-        "INSERT INTO archived_delivery (id, created_at, subscriber_id, notice_id, incident_id, class, state, address, message_id,
-            document, archived_at)
+        "INSERT INTO archived_delivery (id, created_at, subscriber_id, notice_id, incident_id, class, state, address, document,
+            archived_at)
          SELECT d.id, d.created_at, d.subscriber_id, d.notice_id, d.incident_id, d.class, d.state, COALESCE(d.address, s.address),
-            d.message_id, j.document, j.at FROM", [id uuid, document text, at bigint],
+            j.document, j.at FROM", [id uuid, document text, at bigint],
         "JOIN delivery d ON d.id = j.id JOIN subscriber s ON s.id = d.subscriber_id"
     );
     KEEP_ITEMS = over_rows!(

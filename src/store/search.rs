@@ -55,12 +55,12 @@ macro_rules! archived {
 }
 
 statements! {
-    BY_MESSAGE_ID = candidates!("d.message_id = $1");
-    ARCHIVED_BY_MESSAGE_ID = archived!("d.message_id = $1");
-    // To whom it went; what has not been sent goes to whom the address belongs now.
+    BY_ID = candidates!("d.id = $1");
+    ARCHIVED_BY_ID = archived!("d.id = $1");
+    // Whose the address is or was; whether the mail went there, or would go there now, the filter says.
     BY_ADDRESS = candidates!(
-        "d.id IN (SELECT a.id FROM delivery a WHERE a.address = $1 UNION ALL
-            SELECT a.id FROM subscriber s JOIN delivery a ON a.subscriber_id = s.id WHERE s.address = $1 AND a.address IS NULL)"
+        "d.subscriber_id IN (SELECT s.id FROM subscriber s WHERE s.address = $1 UNION ALL
+            SELECT f.subscriber_id FROM former_address f WHERE f.address = $1)"
     );
     ARCHIVED_BY_ADDRESS = archived!("d.address = $1");
     BY_CONNECTION = candidates!("d.id IN (SELECT n.delivery_id FROM delivery_item n WHERE n.connection_id = $1)");
@@ -95,8 +95,8 @@ statements! {
 /// What deliveries are looked for; all that is said must fit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// The Message-ID, without brackets.
-    pub message_id: Option<String>,
+    /// One alone.
+    pub id: Option<DeliveryId>,
     /// The address it went to, or would go to now.
     pub address: Option<String>,
     /// To whom.
@@ -211,8 +211,8 @@ async fn chunk(
     short: bool,
 ) -> Result<Vec<Candidate>, StoreError> {
     let page = Page { of, after, size };
-    if let Some(id) = &of.message_id {
-        return page.both(tx, (BY_MESSAGE_ID, ARCHIVED_BY_MESSAGE_ID), id.as_str()).await;
+    if let Some(id) = of.id {
+        return page.both(tx, (BY_ID, ARCHIVED_BY_ID), id).await;
     }
     if let Some(id) = of.connection {
         return page.both(tx, (BY_CONNECTION, ARCHIVED_BY_CONNECTION), id).await;

@@ -9,6 +9,7 @@ use allclear::domain::delivery::State;
 use allclear::domain::id::{ConnectionId, DeliveryId, IncidentId, SubscriberId};
 use allclear::domain::time::Span;
 use allclear::flow::archive::Archive;
+use allclear::flow::compose;
 use allclear::flow::copies::{self, MailError};
 use allclear::flow::ingest::Keyed;
 use allclear::flow::resend::ask::{Answered, ResendsIn, ask};
@@ -108,10 +109,7 @@ async fn searches(w: &World) -> Vec<(Filter, Vec<DeliveryId>)> {
     let filters = [
         none(),
         Filter { address: Some("ann@example.net".to_owned()), ..none() },
-        Filter {
-            message_id: w.all()[0].header("Message-ID").map(|id| id.trim_matches(['<', '>']).to_owned()),
-            ..none()
-        },
+        Filter { id: w.all()[0].header("Message-ID").as_deref().and_then(compose::named_by), ..none() },
         Filter { subscriber: Some(SubscriberId(id("subscriber", "bob").await)), ..none() },
         Filter { connection: Some(ConnectionId(id("connection", "ann-1").await)), ..none() },
         Filter { incident: Some(IncidentId(id("incident", "o-1").await)), ..none() },

@@ -6,6 +6,7 @@ use crate::support::{On, World};
 use allclear::domain::class::Class;
 use allclear::domain::hold::{HoldCause, HoldScope};
 use allclear::domain::key::Scope;
+use allclear::flow::worker;
 use allclear::http::{Api, router};
 use allclear::mail::sink::{Answer, Phase, Script};
 use allclear::store::{holds, keys};
@@ -24,6 +25,7 @@ on_both! {
     whoever_is_named_in_any_way_is_found;
     an_incident_shows_its_updates_and_its_mails;
     a_search_finds_what_fits_all_that_is_asked;
+    mail_is_found_by_the_address_it_went_to_whoever_has_it_now;
     pages_follow_one_another_without_gap_or_repetition;
     what_cannot_be_asked_is_refused_by_name;
     the_queue_says_what_waits_and_why;
@@ -251,6 +253,9 @@ async fn whoever_is_named_in_any_way_is_found(on: On) {
     for id in [message_id.replace('<', "%3C").replace('>', "%3E"), bare.clone()] {
         assert_eq!(face.found(&format!("message_id={id}")).await.len(), 1);
     }
+    for foreign in ["1@example.net", "a.b@example.net", &format!("{}.1@example.net", "0".repeat(32)), &bare[1..]] {
+        assert_eq!(face.found(&format!("message_id={foreign}")).await.len(), 0, "{foreign}");
+    }
     assert!(cli(&w, &["show", &message_id]).contains(&bare));
     for path in
         ["subscribers/nobody", "connections/none", "incidents/none", "components/none", "deliveries/dlv_1", "notices/x"]
@@ -261,6 +266,37 @@ async fn whoever_is_named_in_any_way_is_found(on: On) {
     let other = Face::of(&w, &[Scope::Manage]).await;
     for path in ["subscribers/ann", "subscribers?address=ann@example.net", "deliveries", "queue", "components/imap"] {
         assert_eq!(other.ask(&format!("/v1/{path}")).await.status, 403, "{path}");
+    }
+}
+
+async fn mail_is_found_by_the_address_it_went_to_whoever_has_it_now(on: On) {
+    let mut w = furnished(on, Script::default()).await;
+    let csv = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&csv, "key,address\nann,ann-3@example.net\n").unwrap();
+    let moves: [&[&str]; 4] = [
+        &["put", "subscriber", "ann", "--address", "ann-2@example.net"],
+        &["import", "subscribers", csv.path().to_str().unwrap(), "--format", "csv"],
+        &["put", "subscriber", "bob", "--address", "ann@example.net"],
+        &["put", "subscriber", "ann", "--address", "bob@example.net"],
+    ];
+    for (to, then) in ["ann", "ann", "ann", "bob"].iter().zip(moves) {
+        w.notice(json!({"kind": "free", "subject": "News", "body": "Text.", "recipients": [to]})).await;
+        w.settle().await;
+        cli(&w, then);
+    }
+    w.notice(json!({"kind": "free", "subject": "News", "body": "Text.", "recipients": ["ann"]})).await;
+    worker::plan_all(&w.shared).await.unwrap();
+    let face = Face::of(&w, &[Scope::Read]).await;
+    let all = ids(&w).await;
+    for (address, mails) in [
+        ("ann@example.net", &[0, 3][..]),
+        ("ann-2@example.net", &[1]),
+        ("ann-3@example.net", &[2]),
+        // Not sent yet: it goes to whom the address belongs now.
+        ("bob@example.net", &[4]),
+    ] {
+        let expected: BTreeSet<_> = mails.iter().map(|n| all[*n].clone()).collect();
+        assert_eq!(face.found(&format!("address={address}")).await, expected, "{address}");
     }
 }
 
