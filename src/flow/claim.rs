@@ -13,7 +13,7 @@ use crate::domain::delivery::{Reason, State};
 use crate::domain::id::{DeliveryId, ThreadId};
 use crate::domain::time::{Span, Timestamp};
 use crate::failpoint;
-use crate::store::queue::{Armed, Due, Hold, ItemKey, Lane};
+use crate::store::queue::{Armed, Due, Hold, ItemKey, Lane, MOST_DUE};
 use crate::store::streams::Probe;
 use crate::store::view::ItemView;
 use crate::store::{StoreError, Tx, deliveries, queue, record, told, view};
@@ -21,9 +21,6 @@ use std::collections::{HashMap, HashSet};
 
 /// A lease ran out twice with this mail: it is claimed alone, in case it is what ends its workers.
 const CLAIMED_ALONE: i64 = 2;
-
-/// The most that one claim puts off or decides when it finds nothing to send.
-const PUT_OFF_AT_ONCE: usize = 500;
 
 /// A delivery that was armed.
 #[derive(Clone, Debug)]
@@ -118,7 +115,7 @@ pub async fn claim(
     most: usize,
 ) -> Result<Taken, StoreError> {
     let mut paces = Paces::open(tx, stream).await?;
-    let most = paces.allowed(most);
+    let most = paces.allowed(most).min(MOST_DUE);
     if most == 0 {
         lanes.clear();
         return Ok(Taken { claimed: Vec::new(), turn_at: Some(paces.next_turn()) });
@@ -131,13 +128,13 @@ pub async fn claim(
             return Ok(Taken::default());
         }
         let claimed = sort_and_arm(tx, setting, owner, template_set, &due, most, &mut paces).await?;
-        if !claimed.is_empty() || page >= PUT_OFF_AT_ONCE {
+        if !claimed.is_empty() || page >= MOST_DUE {
             paces.store(tx).await?;
             return Ok(Taken { claimed, turn_at: None });
         }
         // All that was due must wait or is untrue. There may be thousands more of the kind, and a transaction for
         // each slot's worth of them would take long.
-        page = (page * 8).min(PUT_OFF_AT_ONCE);
+        page = (page * 8).min(MOST_DUE);
     }
 }
 

@@ -42,6 +42,8 @@ const MOST_LOSSES: usize = 1_000;
 /// How long outcomes wait for others to share their transaction. Until it is durable their slots take nothing new: where
 /// dialogues take longer than this, slots are what there is too little of, and nothing waits.
 const GATHER: Duration = Duration::from_millis(8);
+/// Nor do they wait for the last ones: so many outcomes for each dialogue that still runs are enough.
+const ENOUGH: usize = 10;
 /// So many mails are rendered and looked at together.
 const BATCH: usize = 16;
 /// How long the list of lanes is trusted.
@@ -244,12 +246,15 @@ impl Dispatcher {
             }
             let first = results.is_empty();
             self.ended(more, results).await;
-            if results.len() >= self.dialogues * 4 {
+            if results.len() >= self.dialogues * ENOUGH {
                 break;
             }
             if first && !results.is_empty() {
-                let wait = if self.usual > GATHER { Duration::ZERO } else { GATHER };
-                end = tokio::time::Instant::now() + wait;
+                // A timer of no time at all would still take a millisecond.
+                if self.usual > GATHER {
+                    break;
+                }
+                end = tokio::time::Instant::now() + GATHER;
             }
         }
     }

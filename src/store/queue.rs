@@ -13,6 +13,28 @@ use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
 use uuid::fmt::Simple;
 
+/// The most that can be asked to be due at once; [`DUE`] has it in its text.
+pub const MOST_DUE: usize = 100;
+
+/// A thread with a mail on the wire or in quarantine waits for it; the unique index is the guard, this the filter. A limit
+/// that is a parameter PostgreSQL takes for a tenth of what there is, and plans anew each time rather than believe it; of
+/// the fixed one inside, a tenth is about a round. Only rows that pass both limits are locked.
+macro_rules! due {
+    ($held:literal) => {
+        super::Sql::differs(
+            concat!(due!(@ $held), " LIMIT $3"),
+            concat!("SELECT * FROM (", due!(@ $held), " LIMIT 100 FOR NO KEY UPDATE OF d SKIP LOCKED) AS few LIMIT $3"),
+        )
+    };
+    (@ $held:literal) => {
+        concat!("SELECT d.id, d.thread_id, d.reaps FROM delivery d WHERE d.lane_id = $1 AND d.state = 'queued' ", $held, "
+            AND d.due_at >= $4 AND d.due_at <= $2
+            AND NOT EXISTS (SELECT 1 FROM delivery b WHERE b.thread_id = d.thread_id
+                AND (b.state = 'sending' OR (b.state = 'unknown' AND b.quarantine_until IS NOT NULL)))
+         ORDER BY d.due_at, d.id")
+    };
+}
+
 statements! {
     // Each dispatcher reads them at every wake-up, with what else keeps its mail: one statement, for it is on the way of a
     // mail that finds nobody at work.
@@ -38,23 +60,9 @@ statements! {
          LEFT JOIN stream_pause p ON p.stream = $3 AND p.ended_at IS NULL
          LEFT JOIN json_to_recordset($1::json) AS j(id uuid, floor bigint) ON j.id = l.id WHERE l.closed_at IS NULL"),
     );
-    // A thread with a mail on the wire or in quarantine waits for it; the unique index is the guard, this the filter.
-    DUE = locking!(
-        "SELECT d.id, d.thread_id, d.reaps FROM delivery d WHERE d.lane_id = $1 AND d.state = 'queued' AND d.due_at >= $4 AND d.due_at <= $2
-            AND NOT EXISTS (SELECT 1 FROM delivery b WHERE b.thread_id = d.thread_id
-                AND (b.state = 'sending' OR (b.state = 'unknown' AND b.quarantine_until IS NOT NULL)))
-         ORDER BY d.due_at, d.id LIMIT $3",
-        "FOR NO KEY UPDATE OF d SKIP LOCKED"
-    );
+    DUE = due!("");
     // What was put off to the end of its own longest hold.
-    DUE_HELD = locking!(
-        "SELECT d.id, d.thread_id, d.reaps FROM delivery d WHERE d.lane_id = $1 AND d.state = 'queued'
-            AND d.reason IN ('awaiting_reconnection', 'component_down', 'daily_cap') AND d.due_at >= $4 AND d.due_at <= $2
-            AND NOT EXISTS (SELECT 1 FROM delivery b WHERE b.thread_id = d.thread_id
-                AND (b.state = 'sending' OR (b.state = 'unknown' AND b.quarantine_until IS NOT NULL)))
-         ORDER BY d.due_at, d.id LIMIT $3",
-        "FOR NO KEY UPDATE OF d SKIP LOCKED"
-    );
+    DUE_HELD = due!("AND d.reason IN ('awaiting_reconnection', 'component_down', 'daily_cap')");
     ARM = over_few_rows!(
         "UPDATE delivery SET state = 'sending', token = delivery.token + 1, owner = j.owner, lease_until = j.lease_until,
             claimed_at = j.at, message_id = j.message_id, template_set = j.template_set, address = j.address, context = j.context,
@@ -247,7 +255,8 @@ pub(super) fn holds<'a>(columns: impl Iterator<Item = &'a String>) -> Result<Vec
     Ok(all)
 }
 
-/// What is due in a lane, locked; nothing that is due before what was the first when the lane was read.
+/// Up to `most` of what is due in a lane, no more than [`MOST_DUE`], locked; nothing that is due before what was the first when
+/// the lane was read.
 ///
 /// # Errors
 /// When the database fails.
