@@ -13,7 +13,9 @@ use crate::domain::delivery::{Reason, State};
 use crate::domain::id::{DeliveryId, ThreadId};
 use crate::domain::time::{Span, Timestamp};
 use crate::failpoint;
-use crate::store::queue::{Armed, Due, Hold, ItemKey, Lane, MOST_DUE};
+use crate::store::claims::{self, Armed};
+use crate::store::parting::{self, ItemKey};
+use crate::store::queue::{Due, Hold, Lane, MOST_DUE};
 use crate::store::streams::Probe;
 use crate::store::view::ItemView;
 use crate::store::{StoreError, Tx, deliveries, queue, record, told, view};
@@ -264,7 +266,7 @@ impl Sorted<'_> {
     ) -> Result<Vec<Claimed>, StoreError> {
         let now = tx.now();
         if !self.put_off.is_empty() {
-            queue::put_off(tx, &self.put_off).await?;
+            claims::put_off(tx, &self.put_off).await?;
             let open = self.put_off.iter().filter(|(_, _, reason)| *reason == Reason::ConnectionOpenAgain);
             let open: Vec<_> = open.map(|(id, ..)| *id).collect();
             if !open.is_empty() {
@@ -273,11 +275,11 @@ impl Sorted<'_> {
         }
         for (seen, split) in &self.parted {
             let true_still: Vec<_> = split.keep.iter().chain(&split.later).filter_map(|i| key(seen, *i)).collect();
-            queue::copy(tx, seen.row.id, &true_still, now, Reason::ItemsMoved).await?;
-            queue::decide(tx, &[(seen.row.id, State::Withdrawn, Reason::ItemsMoved)]).await?;
+            parting::copy(tx, seen.row.id, &true_still, now, Reason::ItemsMoved).await?;
+            claims::decide(tx, &[(seen.row.id, State::Withdrawn, Reason::ItemsMoved)]).await?;
         }
         if !self.decided.is_empty() {
-            queue::decide(tx, &self.decided).await?;
+            claims::decide(tx, &self.decided).await?;
             // What was folded under them would be silenced with them.
             told::release(tx, &self.lost, now + setting.limits(Class::AllClear).stable_for).await?;
         }
@@ -303,10 +305,10 @@ impl Sorted<'_> {
             claimed.push(Claimed { id: seen.row.id, token: seen.row.token + 1, tries: seen.row.tries, frozen });
         }
         if !restated.is_empty() {
-            queue::restate(tx, &restated).await?;
+            claims::restate(tx, &restated).await?;
         }
         if !armed.is_empty() {
-            queue::arm(tx, owner, now + setting.lease, &armed).await?;
+            claims::arm(tx, owner, now + setting.lease, &armed).await?;
         }
         Ok(claimed)
     }
@@ -338,9 +340,9 @@ impl Sorted<'_> {
 /// When the database fails.
 pub async fn part(tx: &mut Tx, seen: &Seen, split: &Split, now: Timestamp) -> Result<(), StoreError> {
     let dropped: Vec<_> = split.dropped.iter().filter_map(|(i, why)| key(seen, *i).map(|k| (k, *why))).collect();
-    queue::drop_items(tx, &dropped).await?;
+    parting::drop_items(tx, &dropped).await?;
     let later: Vec<_> = split.later.iter().filter_map(|i| key(seen, *i)).collect();
-    queue::split(tx, seen.row.id, &later, now + Span::seconds(1), Reason::ItemsMoved).await
+    parting::split(tx, seen.row.id, &later, now + Span::seconds(1), Reason::ItemsMoved).await
 }
 
 fn key(seen: &Seen, position: usize) -> Option<ItemKey> {

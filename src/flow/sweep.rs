@@ -14,7 +14,7 @@ use crate::store::deliveries::{NewDelivery, NewItem};
 use crate::store::ingest::PlanRow;
 use crate::store::lanes::Fence;
 use crate::store::recover::{Recovery, Touched};
-use crate::store::{Store, StoreError, Tx, deliveries, ingest, lanes, queue, record, recover, threads, view};
+use crate::store::{Store, StoreError, Tx, deliveries, ingest, lanes, leases, queue, recover, threads, view};
 use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
 
@@ -212,14 +212,14 @@ fn threads<'a>(of: impl Iterator<Item = &'a Touched>) -> Vec<ThreadId> {
 /// When the database fails.
 pub async fn reap(store: &Store, setting: &Setting, dead_owner: Option<&str>) -> Result<bool, StoreError> {
     let mut tx = store.begin().await?;
-    let found = record::expired(&mut tx, dead_owner, setting.page).await?;
+    let found = leases::expired(&mut tx, dead_owner, setting.page).await?;
     if found.is_empty() {
         return Ok(false);
     }
     let ids: Vec<DeliveryId> = found.iter().map(|o| o.id).collect();
     let quarantine = if dead_owner.is_some() { crate::domain::time::Span::ZERO } else { setting.quarantine };
     let until = tx.now() + quarantine;
-    record::reap(&mut tx, &found, until).await?;
+    leases::reap(&mut tx, &found, until).await?;
     let stale = stale_items(&mut tx, &ids).await?;
     correct(&mut tx, setting, &stale).await?;
     failpoint::pass("reaping");
@@ -260,7 +260,7 @@ async fn stale_items(tx: &mut Tx, ids: &[DeliveryId]) -> Result<Vec<Touched>, St
 /// When the database fails.
 pub async fn settle(store: &Store, setting: &Setting) -> Result<bool, StoreError> {
     let mut tx = store.begin().await?;
-    let found = record::quarantined(&mut tx, setting.page).await?;
+    let found = leases::quarantined(&mut tx, setting.page).await?;
     if found.is_empty() {
         return Ok(false);
     }
@@ -275,7 +275,7 @@ pub async fn settle(store: &Store, setting: &Setting) -> Result<bool, StoreError
             (o.id, state, reason, (state == State::Queued).then_some(now))
         })
         .collect();
-    record::settle(&mut tx, &decided).await?;
+    leases::settle(&mut tx, &decided).await?;
     tx.commit().await?;
     Ok(true)
 }

@@ -15,6 +15,7 @@ pub mod archive;
 pub mod audience;
 pub mod audit;
 pub mod browse;
+pub mod claims;
 pub mod copies;
 pub mod daily;
 pub mod deliveries;
@@ -31,11 +32,13 @@ pub mod ingest;
 pub mod journal;
 pub mod keys;
 pub mod lanes;
+pub mod leases;
 mod mount;
 pub mod news;
 pub mod nodes;
 pub mod notices;
 mod parameter;
+pub mod parting;
 pub mod patience;
 pub mod plan;
 pub mod queue;
@@ -70,6 +73,7 @@ pub fn statements() -> Vec<Sql> {
         audience::ALL,
         audit::ALL,
         browse::ALL,
+        claims::ALL,
         copies::ALL,
         daily::ALL,
         deliveries::ALL,
@@ -85,8 +89,10 @@ pub fn statements() -> Vec<Sql> {
         journal::ALL,
         keys::ALL,
         lanes::ALL,
+        leases::ALL,
         nodes::ALL,
         notices::ALL,
+        parting::ALL,
         patience::ALL,
         plan::ALL,
         queue::ALL,

@@ -1,12 +1,11 @@
-//! The queue: lanes, what is due in them, and the claim.
+//! The queue: its lanes, what holds them back, and what is due in them.
 
-use super::parameter::json;
+use super::parameter::{ids, json};
 use super::streams::Probe;
 use super::{StoreError, Tx};
 use crate::domain::class::Class;
-use crate::domain::delivery::Reason;
-use crate::domain::id::{ComponentId, DeliveryId, LaneId, PauseId};
-use crate::domain::incident::ComponentStatus;
+use crate::domain::delivery::State;
+use crate::domain::id::{ComponentId, ConnectionId, DeliveryId, LaneId, PauseId, ThreadId};
 use crate::domain::time::{Span, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
@@ -63,54 +62,6 @@ statements! {
     DUE = due!("");
     // What was put off to the end of its own longest hold.
     DUE_HELD = due!("AND d.reason IN ('awaiting_reconnection', 'component_down', 'daily_cap')");
-    ARM = over_few_rows!(
-        "UPDATE delivery SET state = 'sending', token = delivery.token + 1, owner = j.owner, lease_until = j.lease_until,
-            claimed_at = j.at, message_id = j.message_id, template_set = j.template_set, address = j.address, context = j.context,
-            reason = NULL FROM",
-        [id uuid, owner text, lease_until bigint, at bigint, message_id text, template_set text, address text, context text],
-        "WHERE delivery.id = j.id AND delivery.state = 'queued'"
-    );
-    PUT_OFF = over_few_rows!(
-        "UPDATE delivery SET due_at = j.due_at, reason = j.reason FROM", [id uuid, due_at bigint, reason text],
-        "WHERE delivery.id = j.id AND delivery.state = 'queued'"
-    );
-    RESTATE = over_few_rows!(
-        "UPDATE delivery_item SET status = j.status FROM", [delivery_id uuid, component_id uuid, status text],
-        "WHERE delivery_item.delivery_id = j.delivery_id AND delivery_item.subject_id = j.component_id"
-    );
-    DECIDE = over_few_rows!(
-        "UPDATE delivery SET state = j.state, reason = j.reason, decided_at = j.at FROM",
-        [id uuid, state text, reason text, at bigint],
-        "WHERE delivery.id = j.id AND delivery.state = 'queued'"
-    );
-    DROP_ITEMS = over_few_rows!(
-        "UPDATE delivery_item SET dropped = j.reason FROM", [delivery_id uuid, subject_id uuid, episode bigint, reason text],
-        "WHERE delivery_item.delivery_id = j.delivery_id AND delivery_item.subject_id = j.subject_id
-            AND delivery_item.episode = j.episode"
-    );
-    SPLIT_DELIVERY = super::Sql::same(
-        "INSERT INTO delivery (id, class, stream, lane_id, cause_id, notice_id, subscriber_id, thread_id, resend_no, rule, state, due_at,
-            reason, created_at, incident_id)
-         SELECT $2, d.class, d.stream, d.lane_id, $2, d.notice_id, d.subscriber_id, d.thread_id, 0, d.rule, 'queued', $3, $4, d.created_at,
-            d.incident_id
-         FROM delivery d WHERE d.id = $1",
-    );
-    MOVE_SPLIT = over_rows!(
-        "UPDATE delivery_item SET delivery_id = j.into_id FROM",
-        [delivery_id uuid, subject_id uuid, episode bigint, into_id uuid],
-        "WHERE delivery_item.delivery_id = j.delivery_id AND delivery_item.subject_id = j.subject_id
-            AND delivery_item.episode = j.episode"
-    );
-    COPY_SPLIT = over_rows!(
-        "INSERT INTO delivery_item (delivery_id, subject_id, component_id, connection_id, episode, component_episode, failed_at, status)
-         SELECT j.into_id, i.subject_id, i.component_id, i.connection_id, i.episode, i.component_episode, i.failed_at, i.status FROM",
-        [delivery_id uuid, subject_id uuid, episode bigint, into_id uuid],
-        "JOIN delivery_item i ON i.delivery_id = j.delivery_id AND i.subject_id = j.subject_id AND i.episode = j.episode
-         WHERE i.dropped IS NULL AND i.corrects_id IS NULL"
-    );
-    REFREEZE = super::Sql::same(
-        "UPDATE delivery SET context = $3 WHERE id = $1 AND token = $2 AND state = 'sending'",
-    );
     WAKE = over_rows!(
         "UPDATE delivery SET due_at = $2 WHERE state = 'queued' AND due_at > $2 AND class = 'correction' AND id IN
             (SELECT i.delivery_id FROM", [id uuid],
@@ -184,24 +135,9 @@ pub struct Due {
     /// Its id.
     pub id: DeliveryId,
     /// Its thread.
-    pub thread_id: crate::domain::id::ThreadId,
+    pub thread_id: ThreadId,
     /// How often its lease ran out.
     pub reaps: i64,
-}
-
-/// What the claim freezes.
-#[derive(Clone, Debug)]
-pub struct Armed {
-    /// The delivery.
-    pub id: DeliveryId,
-    /// Its Message-ID, the same for every try.
-    pub message_id: String,
-    /// The content address of the templates.
-    pub template_set: String,
-    /// Where it goes.
-    pub address: String,
-    /// All that rendering needs, as JSON.
-    pub context: String,
 }
 
 /// The open lanes, and what keeps mail of a stream. Workers keep them for a moment: reading them scans nothing but the
@@ -273,216 +209,19 @@ pub async fn due(tx: &mut Tx, lane: &Lane, most: i64) -> Result<Vec<Due>, StoreE
     Ok(due)
 }
 
-/// Marks deliveries as being sent.
-///
-/// # Errors
-/// When the database fails, or another node has the thread ([`StoreError::is_conflict`]).
-pub async fn arm(tx: &mut Tx, owner: &str, lease_until: Timestamp, of: &[Armed]) -> Result<(), StoreError> {
-    #[derive(Serialize)]
-    struct Row<'a> {
-        id: Simple,
-        owner: &'a str,
-        lease_until: i64,
-        at: i64,
-        message_id: &'a str,
-        template_set: &'a str,
-        address: &'a str,
-        context: &'a str,
-    }
-    let at = tx.now().0;
-    let list: Vec<_> = of
-        .iter()
-        .map(|a| Row {
-            id: a.id.0.simple(),
-            owner,
-            lease_until: lease_until.0,
-            at,
-            message_id: &a.message_id,
-            template_set: &a.template_set,
-            address: &a.address,
-            context: &a.context,
-        })
-        .collect();
-    exec!(tx, ARM, json(&list)).map(drop)
-}
-
-/// Gives queued deliveries a later due time and the reason.
-///
-/// # Errors
-/// When the database fails.
-pub async fn put_off(tx: &mut Tx, of: &[(DeliveryId, Timestamp, Reason)]) -> Result<(), StoreError> {
-    #[derive(Serialize)]
-    struct Row {
-        id: Simple,
-        due_at: i64,
-        reason: &'static str,
-    }
-    let list: Vec<_> =
-        of.iter().map(|(id, at, why)| Row { id: id.0.simple(), due_at: at.0, reason: why.as_str() }).collect();
-    exec!(tx, PUT_OFF, json(&list)).map(drop)
-}
-
-/// Mails tell the present state of components, and the threads remember that.
-///
-/// # Errors
-/// When the database fails.
-pub async fn restate(tx: &mut Tx, of: &[(DeliveryId, ComponentId, ComponentStatus)]) -> Result<(), StoreError> {
-    #[derive(Serialize)]
-    struct Row {
-        delivery_id: Simple,
-        component_id: Simple,
-        status: ComponentStatus,
-    }
-    let list: Vec<_> = of
-        .iter()
-        .map(|(d, c, status)| Row { delivery_id: d.0.simple(), component_id: c.0.simple(), status: *status })
-        .collect();
-    exec!(tx, RESTATE, json(&list)).map(drop)
-}
-
-/// Decides queued deliveries that will not be sent.
-///
-/// # Errors
-/// When the database fails.
-pub async fn decide(
-    tx: &mut Tx,
-    of: &[(DeliveryId, crate::domain::delivery::State, Reason)],
-) -> Result<(), StoreError> {
-    #[derive(Serialize)]
-    struct Row {
-        id: Simple,
-        state: &'static str,
-        reason: &'static str,
-        at: i64,
-    }
-    let at = tx.now().0;
-    let list: Vec<_> = of
-        .iter()
-        .map(|(id, state, why)| Row { id: id.0.simple(), state: state.as_str(), reason: why.as_str(), at })
-        .collect();
-    exec!(tx, DECIDE, json(&list)).map(drop)
-}
-
-/// An item of a delivery, by what identifies it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ItemKey {
-    /// The delivery.
-    pub delivery: DeliveryId,
-    /// The connection or component.
-    pub subject: Uuid,
-    /// The outage.
-    pub episode: i64,
-}
-
-/// Notes that items are no longer true and leave their mails.
-///
-/// # Errors
-/// When the database fails.
-pub async fn drop_items(tx: &mut Tx, of: &[(ItemKey, Reason)]) -> Result<(), StoreError> {
-    #[derive(Serialize)]
-    struct Row {
-        delivery_id: Simple,
-        subject_id: Simple,
-        episode: i64,
-        reason: &'static str,
-    }
-    let list: Vec<_> = of
-        .iter()
-        .map(|(key, why)| Row {
-            delivery_id: key.delivery.0.simple(),
-            subject_id: key.subject.simple(),
-            episode: key.episode,
-            reason: why.as_str(),
-        })
-        .collect();
-    if list.is_empty() {
-        return Ok(());
-    }
-    exec!(tx, DROP_ITEMS, json(&list)).map(drop)
-}
-
-/// Moves items that must wait to a delivery of their own, so that the others can leave.
-///
-/// # Errors
-/// When the database fails.
-pub async fn split(
-    tx: &mut Tx,
-    from: DeliveryId,
-    of: &[ItemKey],
-    due_at: Timestamp,
-    why: Reason,
-) -> Result<(), StoreError> {
-    if of.is_empty() {
-        return Ok(());
-    }
-    let list = split_off(tx, from, of, due_at, why).await?;
-    exec!(tx, MOVE_SPLIT, list).map(drop)
-}
-
-/// Names items in a delivery of their own, too: the old one keeps them, for it may have said so.
-///
-/// # Errors
-/// When the database fails.
-pub async fn copy(
-    tx: &mut Tx,
-    from: DeliveryId,
-    of: &[ItemKey],
-    due_at: Timestamp,
-    why: Reason,
-) -> Result<(), StoreError> {
-    let list = split_off(tx, from, of, due_at, why).await?;
-    exec!(tx, COPY_SPLIT, list).map(drop)
-}
-
-async fn split_off(
-    tx: &mut Tx,
-    from: DeliveryId,
-    of: &[ItemKey],
-    due_at: Timestamp,
-    why: Reason,
-) -> Result<String, StoreError> {
-    #[derive(Serialize)]
-    struct Row {
-        delivery_id: Simple,
-        subject_id: Simple,
-        episode: i64,
-        into_id: Simple,
-    }
-    let into = DeliveryId::new();
-    exec!(tx, SPLIT_DELIVERY, from, into, due_at, why.as_str())?;
-    let list: Vec<_> = of
-        .iter()
-        .map(|key| Row {
-            delivery_id: from.0.simple(),
-            subject_id: key.subject.simple(),
-            episode: key.episode,
-            into_id: into.0.simple(),
-        })
-        .collect();
-    Ok(json(&list))
-}
-
-/// Stores a smaller context of a claimed delivery; `false` when it is no longer this claim's.
-///
-/// # Errors
-/// When the database fails.
-pub async fn refreeze(tx: &mut Tx, id: DeliveryId, token: i64, context: &str) -> Result<bool, StoreError> {
-    Ok(exec!(tx, REFREEZE, id, token, context)? == 1)
-}
-
 /// Brings the waiting corrections of connections back: they have been heard of.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn wake_corrections(tx: &mut Tx, of: &[crate::domain::id::ConnectionId]) -> Result<(), StoreError> {
+pub async fn wake_corrections(tx: &mut Tx, of: &[ConnectionId]) -> Result<(), StoreError> {
     let now = tx.now();
-    if of.is_empty() { Ok(()) } else { exec!(tx, WAKE, super::parameter::ids(of), now).map(drop) }
+    if of.is_empty() { Ok(()) } else { exec!(tx, WAKE, ids(of), now).map(drop) }
 }
 
 /// How many deliveries there are in each state.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn counts(tx: &mut Tx) -> Result<Vec<(crate::domain::delivery::State, i64)>, StoreError> {
-    rows!(tx, (crate::domain::delivery::State, i64), COUNTS)
+pub async fn counts(tx: &mut Tx) -> Result<Vec<(State, i64)>, StoreError> {
+    rows!(tx, (State, i64), COUNTS)
 }

@@ -1,11 +1,10 @@
 //! Outcomes: what the relay said becomes durable, guarded by token and state; the attempt is kept even when the
-//! guard fails. Leases that ran out, and quarantines that are over.
+//! guard fails.
 
 use super::copies::{self, MailCopy};
 use super::parameter::{ids, json};
 use super::search::{self, REMEMBER_WORDS};
 use super::{StoreError, Tx};
-use crate::domain::class::Class;
 use crate::domain::delivery::{Outcome, Reason, State};
 use crate::domain::id::{AttemptId, DeliveryId};
 use crate::domain::time::Timestamp;
@@ -127,35 +126,6 @@ statements! {
          JOIN delivery_item ni ON ni.delivery_id = n.id AND ni.connection_id = i.connection_id AND ni.episode > i.episode
             AND ni.dropped IS NULL"
     );
-    EXPIRED = locking!(
-        "SELECT id, class, token, repeats, reaps FROM delivery WHERE state = 'sending' AND (lease_until <= $1 OR owner = $2) ORDER BY lease_until LIMIT $3",
-        "FOR NO KEY UPDATE SKIP LOCKED"
-    );
-    REAP = over_rows!(
-        "UPDATE delivery SET state = 'unknown', reason = 'ambiguous', token = delivery.token + 1, maybe_mailed = TRUE,
-            owner = NULL, lease_until = NULL, quarantine_until = j.until, reaps = delivery.reaps + 1, decided_at = j.at FROM",
-        [id uuid, until bigint, at bigint],
-        "WHERE delivery.id = j.id AND delivery.state = 'sending'"
-    );
-    REAPED_THREADS = over_rows!(
-        "UPDATE thread SET last_message_id = COALESCE(d.message_id, thread.last_message_id), last_class = d.class,
-            last_phase = COALESCE(d.phase, thread.last_phase), told_revision = COALESCE(d.revision, thread.told_revision),
-            last_mailed_at = d.claimed_at, told_at = COALESCE(thread.told_at, d.claimed_at) FROM", [id uuid],
-        "JOIN delivery d ON d.id = j.id AND d.state = 'unknown' WHERE thread.id = d.thread_id"
-    );
-    QUARANTINED = locking!(
-        "SELECT id, class, token, repeats, reaps FROM delivery WHERE quarantine_until IS NOT NULL AND quarantine_until <= $1
-         ORDER BY quarantine_until LIMIT $2",
-        "FOR NO KEY UPDATE SKIP LOCKED"
-    );
-    SETTLE = over_rows!(
-        "UPDATE delivery SET quarantine_until = NULL, state = j.state, reason = j.reason,
-            due_at = COALESCE(j.due_at, delivery.due_at),
-            decided_at = CASE WHEN j.state = 'queued' THEN NULL ELSE delivery.decided_at END,
-            repeats = delivery.repeats + j.again FROM",
-        [id uuid, state text, reason text, due_at bigint, again bigint],
-        "WHERE delivery.id = j.id AND delivery.state = 'unknown'"
-    );
 }
 
 /// An outcome to be recorded. It can also wait in the spill file while the database is away.
@@ -189,21 +159,6 @@ impl Settled {
     const fn is_mailed(&self) -> bool {
         matches!(self.state, State::Accepted | State::Unknown)
     }
-}
-
-/// A delivery whose lease or quarantine is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
-pub struct Overdue {
-    /// Its id.
-    pub id: DeliveryId,
-    /// What it is for.
-    pub class: Class,
-    /// The claim that ran out, or the number after it.
-    pub token: i64,
-    /// How often it was sent again because nobody could know.
-    pub repeats: i64,
-    /// How often its lease ran out.
-    pub reaps: i64,
 }
 
 /// Records outcomes. None of these statements fails at a unique index.
@@ -364,68 +319,4 @@ async fn replace_corrections(tx: &mut Tx, accepted: &[DeliveryId]) -> Result<(),
         exec!(tx, FOLD_EMPTY, &list)?;
     }
     Ok(())
-}
-
-/// Deliveries whose lease is over, or that belong to a dead incarnation; locked.
-///
-/// # Errors
-/// When the database fails.
-pub async fn expired(tx: &mut Tx, dead_owner: Option<&str>, most: i64) -> Result<Vec<Overdue>, StoreError> {
-    let now = tx.now();
-    rows!(tx, Overdue, EXPIRED, now, dead_owner.unwrap_or_default(), most)
-}
-
-/// Marks deliveries whose worker vanished as unknown, in quarantine until a time.
-///
-/// # Errors
-/// When the database fails.
-pub async fn reap(tx: &mut Tx, of: &[Overdue], until: Timestamp) -> Result<(), StoreError> {
-    #[derive(Serialize)]
-    struct Row {
-        id: Simple,
-        token: i64,
-        until: i64,
-        at: i64,
-    }
-    let at = tx.now().0;
-    let row = |o: &Overdue| Row { id: o.id.0.simple(), token: o.token + 1, until: until.0, at };
-    let list = json(&of.iter().map(row).collect::<Vec<_>>());
-    exec!(tx, REAP, &list)?;
-    exec!(tx, REAPED_THREADS, &list)?;
-    exec!(tx, TOLD, &list).map(drop)
-}
-
-/// Deliveries whose quarantine is over; locked.
-///
-/// # Errors
-/// When the database fails.
-pub async fn quarantined(tx: &mut Tx, most: i64) -> Result<Vec<Overdue>, StoreError> {
-    let now = tx.now();
-    rows!(tx, Overdue, QUARANTINED, now, most)
-}
-
-/// Ends quarantines: a state, a reason, and a due time for those that are sent again.
-///
-/// # Errors
-/// When the database fails.
-pub async fn settle(tx: &mut Tx, of: &[(DeliveryId, State, Reason, Option<Timestamp>)]) -> Result<(), StoreError> {
-    #[derive(Serialize)]
-    struct Row {
-        id: Simple,
-        state: &'static str,
-        reason: &'static str,
-        due_at: Option<i64>,
-        again: i64,
-    }
-    let list: Vec<_> = of
-        .iter()
-        .map(|(id, state, why, due)| Row {
-            id: id.0.simple(),
-            state: state.as_str(),
-            reason: why.as_str(),
-            due_at: due.map(|t| t.0),
-            again: i64::from(*state == State::Queued),
-        })
-        .collect();
-    exec!(tx, SETTLE, json(&list)).map(drop)
 }

@@ -4,7 +4,8 @@ use crate::support::World;
 use allclear::domain::class::Class;
 use allclear::domain::delivery::{HandOver, Outcome, State};
 use allclear::domain::id::DeliveryId;
-use allclear::store::queue::{self, Armed};
+use allclear::store::claims::{self, Armed};
+use allclear::store::queue;
 use allclear::store::record::{self, Settled};
 use std::collections::HashMap;
 
@@ -25,7 +26,7 @@ pub async fn arm(w: &World, class: Class, node: &str, message_id: &str) -> Deliv
         context: "{}".to_owned(),
     };
     let lease = tx.now() + w.shared.setting.lease;
-    queue::arm(&mut tx, node, lease, &[armed]).await.unwrap();
+    claims::arm(&mut tx, node, lease, &[armed]).await.unwrap();
     tx.commit().await.unwrap();
     one.id
 }

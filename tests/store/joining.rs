@@ -6,7 +6,7 @@ use allclear::domain::delivery::State;
 use allclear::domain::id::DeliveryId;
 use allclear::domain::time::Span;
 use allclear::flow::{sweep, worker};
-use allclear::store::queue::{Armed, arm};
+use allclear::store::claims::{Armed, arm};
 use allclear::store::record::{self, Settled};
 use sqlx::{Connection, PgConnection};
 use std::future::Future;

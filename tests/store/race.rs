@@ -13,7 +13,7 @@ use allclear::domain::id::DeliveryId;
 use allclear::domain::time::Span;
 use allclear::flow::gate::{Verdict, gate};
 use allclear::flow::{look, sweep};
-use allclear::store::queue::{Armed, arm};
+use allclear::store::claims::{Armed, arm};
 use allclear::store::{Store, Tx};
 use sqlx::{Connection, PgConnection, Postgres, Transaction};
 use tokio::task::JoinHandle;

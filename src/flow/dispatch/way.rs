@@ -14,7 +14,7 @@ use crate::domain::id::DeliveryId;
 use crate::failpoint;
 use crate::mail;
 use crate::store::copies::MailCopy;
-use crate::store::{StoreError, queue, view};
+use crate::store::{StoreError, claims, view};
 use crate::template::Templates;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -116,7 +116,7 @@ impl Shared {
         let Ok(frozen) = frozen else { return Ok(false) };
         part(&mut tx, seen, split, now).await?;
         let context = serde_json::to_string(&frozen).unwrap_or_default();
-        let ours = queue::refreeze(&mut tx, job.claimed.id, job.claimed.token, &context).await?;
+        let ours = claims::refreeze(&mut tx, job.claimed.id, job.claimed.token, &context).await?;
         if ours {
             tx.commit().await?;
             job.claimed.frozen = frozen;
