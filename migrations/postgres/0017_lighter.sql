@@ -22,3 +22,7 @@ END
 $$;
 CREATE TRIGGER subscriber_moves AFTER UPDATE OF address ON subscriber FOR EACH ROW
     WHEN (OLD.address <> NEW.address) EXECUTE FUNCTION keep_former_address();
+
+-- Nor is the delivery looked up of which the same statement records an outcome (compare 0011).
+ALTER TABLE attempt DROP CONSTRAINT attempt_delivery_id_fkey;
+ALTER TABLE mail_copy DROP CONSTRAINT mail_copy_delivery_id_fkey;

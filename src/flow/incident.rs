@@ -16,6 +16,7 @@ use crate::store::ingest::{ComponentNow, PlanRow};
 use crate::store::notices::{NoticeRow, Same};
 use crate::store::{Tx, incidents, ingest as db, notices};
 use sha2::{Digest, Sha256};
+use std::collections::HashSet;
 
 /// The class of mail a phase makes.
 #[must_use]
@@ -43,7 +44,6 @@ pub(super) async fn update(
     }
     let said = &addressing::with_groups(tx, said).await?;
     let components = components(tx, said).await?;
-    check_recipients(tx, &said.recipients).await?;
     let known = incidents::find(tx, &said.incident).await?;
     let payload = serde_json::to_string(said).unwrap_or_default();
     let hash = Sha256::digest(&payload);
@@ -85,7 +85,7 @@ pub(super) async fn update(
         same: Same { repeats: before, ..same },
     };
     notices::add(tx, &row).await?;
-    notices::add_recipients(tx, id, &said.recipients).await?;
+    add_recipients(tx, id, &said.recipients).await?;
     if standing == Standing::Newest {
         addressing::remember(tx, incident.id, id, said).await?;
     }
@@ -194,7 +194,6 @@ async fn reports_worse(tx: &mut Tx, incident: &IncidentNow, said: &IncidentIn) -
 /// Takes a free notice into an open transaction.
 pub(super) async fn free(tx: &mut Tx, caller: &Caller, said: &FreeIn) -> Result<Answer, IngestError> {
     let observed_at = observed(said.observed_at, tx.now())?;
-    check_recipients(tx, &said.recipients).await?;
     let keys: Vec<&str> = said.components.iter().map(String::as_str).collect();
     let found = db::components(tx, &keys, false).await?;
     for (position, key) in keys.iter().enumerate() {
@@ -219,7 +218,7 @@ pub(super) async fn free(tx: &mut Tx, caller: &Caller, said: &FreeIn) -> Result<
         same: notices::Same::default(),
     };
     notices::add(tx, &row).await?;
-    notices::add_recipients(tx, id, &said.recipients).await?;
+    add_recipients(tx, id, &said.recipients).await?;
     db::add_plans(tx, &[plan_notice(id, id.0)]).await?;
     let note = addressing::note(tx, said.filter.as_ref()).await?;
     Ok(Answer { note, ..Answer::new(id.to_string(), Became::Planned) })
@@ -243,8 +242,10 @@ fn unknown_component(field: &str, key: &str) -> FieldError {
     FieldError::new(field, format!("no component has the key `{key}`"))
 }
 
-async fn check_recipients(tx: &mut Tx, recipients: &[String]) -> Result<(), IngestError> {
-    if recipients.is_empty() {
+/// Those a notice names; the transaction ends with it when one is unknown.
+async fn add_recipients(tx: &mut Tx, id: NoticeId, recipients: &[String]) -> Result<(), IngestError> {
+    let named = recipients.iter().collect::<HashSet<_>>().len();
+    if named == 0 || notices::add_recipients(tx, id, recipients).await? == named as u64 {
         return Ok(());
     }
     let unknown = notices::unknown_subscribers(tx, recipients).await?;
@@ -253,7 +254,7 @@ async fn check_recipients(tx: &mut Tx, recipients: &[String]) -> Result<(), Inge
         .iter()
         .map(|key| FieldError::new(format!("recipients[{}]", at(key)), format!("no subscriber has the key `{key}`")))
         .collect();
-    if errors.is_empty() { Ok(()) } else { Err(errors.into()) }
+    Err(errors.into())
 }
 
 async fn components(tx: &mut Tx, said: &IncidentIn) -> Result<Vec<ComponentNow>, IngestError> {

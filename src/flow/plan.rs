@@ -60,11 +60,7 @@ impl Page<'_> {
     async fn next_list(&mut self, lists: usize) -> Result<(), StoreError> {
         let next = self.job.cursor_list + 1;
         if usize::try_from(next).unwrap_or(usize::MAX) >= lists {
-            let planned = match self.job.notice_id {
-                Some(notice) => db::has_delivery(self.tx, notice.0).await?,
-                None => false,
-            };
-            return self.done(if planned { "planned" } else { "nobody" }).await;
+            return db::finish_lists(self.tx, self.job.id).await;
         }
         db::move_cursor(self.tx, self.job.id, next, None).await
     }

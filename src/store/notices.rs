@@ -146,18 +146,18 @@ pub async fn said_before(
     first!(tx, SaidBefore, SAID_BEFORE, incident, same.update_key, same.content_hash, at, phase)
 }
 
-/// Records a notice's explicit recipients.
+/// Records a notice's explicit recipients, of whom some may be unknown; how many were recorded.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn add_recipients(tx: &mut Tx, notice: NoticeId, of: &[String]) -> Result<(), StoreError> {
+pub async fn add_recipients(tx: &mut Tx, notice: NoticeId, of: &[String]) -> Result<u64, StoreError> {
     #[derive(Serialize)]
     struct Row<'a> {
         notice_id: Simple,
         key: &'a str,
     }
     let list: Vec<_> = of.iter().map(|key| Row { notice_id: notice.0.simple(), key }).collect();
-    exec!(tx, ADD_RECIPIENTS, json(&list)).map(drop)
+    exec!(tx, ADD_RECIPIENTS, json(&list))
 }
 
 /// Those of some subscriber keys that nobody has.

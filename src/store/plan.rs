@@ -34,7 +34,11 @@ statements! {
                 i.phase, i.impact, i.created_at AS heard_at, i.resolved_at
          FROM notice n LEFT JOIN incident i ON i.id = n.incident_id WHERE n.id = $1",
     );
-    HAS_DELIVERY = super::Sql::same("SELECT COUNT(*) FROM (SELECT 1 FROM delivery WHERE cause_id = $1 LIMIT 1) AS one");
+    FINISH_LISTS = super::Sql::same(
+        "UPDATE plan SET done_at = $2, outcome = CASE WHEN EXISTS (SELECT 1 FROM delivery d WHERE d.cause_id = plan.notice_id)
+            THEN 'planned' ELSE 'nobody' END
+         WHERE id = $1 AND done_at IS NULL",
+    );
     FIRST_TITLE = super::Sql::same(
         "SELECT subject FROM thread WHERE matter_id = $1 LIMIT 1",
     );
@@ -125,12 +129,13 @@ pub async fn notice(tx: &mut Tx, id: NoticeId) -> Result<Notice, StoreError> {
     on_db!(tx, NOTICE, query_as::<Notice>, fetch_one, id)
 }
 
-/// Whether a cause has made any delivery.
+/// Ends a piece of work of which every list has been read: planned when its notice has made any delivery.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn has_delivery(tx: &mut Tx, cause: Uuid) -> Result<bool, StoreError> {
-    Ok(value!(tx, i64, HAS_DELIVERY, cause)? > 0)
+pub async fn finish_lists(tx: &mut Tx, id: PlanId) -> Result<(), StoreError> {
+    let now = tx.now();
+    exec!(tx, FINISH_LISTS, id, now).map(drop)
 }
 
 /// The subject that the matter's threads already have.

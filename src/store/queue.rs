@@ -12,7 +12,7 @@ use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
 use uuid::fmt::Simple;
 
-/// The most that can be asked to be due at once; [`DUE`] has it in its text.
+/// The most that can be asked to be due at once; the statement has it in its text.
 pub const MOST_DUE: usize = 100;
 
 /// A thread with a mail on the wire or in quarantine waits for it; the unique index is the guard, this the filter. A limit
