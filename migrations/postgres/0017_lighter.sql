@@ -26,3 +26,6 @@ CREATE TRIGGER subscriber_moves AFTER UPDATE OF address ON subscriber FOR EACH R
 -- Nor is the delivery looked up of which the same statement records an outcome (compare 0011).
 ALTER TABLE attempt DROP CONSTRAINT attempt_delivery_id_fkey;
 ALTER TABLE mail_copy DROP CONSTRAINT mail_copy_delivery_id_fkey;
+
+-- A component that works again is looked for in the incidents that are not over, which are few.
+CREATE INDEX incident_open ON incident (id) WHERE resolved_at IS NULL;

@@ -18,3 +18,6 @@ CREATE TRIGGER subscriber_moves AFTER UPDATE OF address ON subscriber FOR EACH R
 BEGIN
     INSERT INTO former_address (address, subscriber_id) VALUES (OLD.address, OLD.id) ON CONFLICT DO NOTHING;
 END;
+
+-- A component that works again is looked for in the incidents that are not over, which are few.
+CREATE INDEX incident_open ON incident (id) WHERE resolved_at IS NULL;

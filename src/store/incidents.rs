@@ -34,8 +34,8 @@ statements! {
             (SELECT id FROM incident WHERE resolved_at IS NULL)",
     );
     OPENED_BY = super::Sql::same(
-        "SELECT c.key FROM episode e JOIN component c ON c.id = e.component_id AND c.episode = e.n
-         WHERE e.incident_id = $1 AND e.ended_at IS NULL ORDER BY c.id",
+        "SELECT c.key FROM component c CROSS JOIN episode e
+         WHERE e.component_id = c.id AND e.n = c.episode AND e.incident_id = $1 AND e.ended_at IS NULL ORDER BY c.id",
     );
     DOWN_ELSEWHERE = over_rows!(
         "SELECT DISTINCT ic.component_id FROM", [id uuid, incident_id uuid],
