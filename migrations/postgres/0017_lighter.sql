@@ -23,9 +23,9 @@ $$;
 CREATE TRIGGER subscriber_moves AFTER UPDATE OF address ON subscriber FOR EACH ROW
     WHEN (OLD.address <> NEW.address) EXECUTE FUNCTION keep_former_address();
 
--- Nor is the delivery looked up of which the same statement records an outcome (compare 0011).
-ALTER TABLE attempt DROP CONSTRAINT attempt_delivery_id_fkey;
-ALTER TABLE mail_copy DROP CONSTRAINT mail_copy_delivery_id_fkey;
-
 -- A component that works again is looked for in the incidents that are not over, which are few.
 CREATE INDEX incident_open ON incident (id) WHERE resolved_at IS NULL;
+
+-- A delivery is not looked up once more by the statement that records its outcome (compare 0011).
+ALTER TABLE attempt DROP CONSTRAINT attempt_delivery_id_fkey;
+ALTER TABLE mail_copy DROP CONSTRAINT mail_copy_delivery_id_fkey;

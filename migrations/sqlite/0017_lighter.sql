@@ -21,3 +21,7 @@ END;
 
 -- A component that works again is looked for in the incidents that are not over, which are few.
 CREATE INDEX incident_open ON incident (id) WHERE resolved_at IS NULL;
+
+-- A delivery is not looked up once more by the statement that records its outcome (compare 0011).
+-- (of PostgreSQL alone)
+-- (of PostgreSQL alone)
