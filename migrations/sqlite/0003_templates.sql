@@ -9,7 +9,7 @@ CREATE TABLE template_set (
     used_at BIGINT NOT NULL
 );
 
--- What copies were compressed against (RFC 8878, a raw content dictionary): sample mails of a set.
+-- What copies were deflated against (RFC 1951 with a preset dictionary): sample mails of a set.
 CREATE TABLE mail_dictionary (
     hash BLOB PRIMARY KEY NOT NULL,
     bytes BLOB NOT NULL,

@@ -106,7 +106,7 @@ pub fn freeze(
     Ok(earlier(row, &fresh).unwrap_or(fresh))
 }
 
-/// The delivery that a Message-ID of ours begins with, in angle brackets or without; `None` for anything else.
+/// The delivery that a Message-ID of ours begins with, in angle brackets or without; what follows the id is not compared.
 #[must_use]
 pub fn named_by(message_id: &str) -> Option<DeliveryId> {
     let (id, _) = message_id.trim_start_matches('<').split_once('.').filter(|(_, rest)| rest.contains('@'))?;

@@ -254,6 +254,11 @@ async fn add_recipients(tx: &mut Tx, id: NoticeId, recipients: &[String]) -> Res
         .iter()
         .map(|key| FieldError::new(format!("recipients[{}]", at(key)), format!("no subscriber has the key `{key}`")))
         .collect();
+    if errors.is_empty() {
+        // Whoever was missing has just been put.
+        notices::add_recipients(tx, id, recipients).await?;
+        return Ok(());
+    }
     Err(errors.into())
 }
 

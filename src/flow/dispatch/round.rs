@@ -7,6 +7,7 @@ use super::Dispatcher;
 use super::outcomes::AtFault;
 use super::way::Job;
 use crate::failpoint;
+use crate::store::queue::MOST_DUE;
 use crate::store::{StoreError, Tx, streams};
 use std::time::Instant;
 
@@ -62,7 +63,7 @@ impl Dispatcher {
         if turned {
             self.lanes = (None, Vec::new());
         }
-        self.hungry = claimed.len() == self.idle.len();
+        self.hungry = claimed.len() == self.idle.len().min(MOST_DUE);
         Ok(claimed)
     }
 
