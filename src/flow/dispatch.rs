@@ -163,7 +163,15 @@ impl Dispatcher {
         let mut accepted = 0;
         loop {
             accepted += results.iter().filter(|(_, r)| is_accepted(r)).count();
-            let taking = !stop() && self.has_work().await && self.provide_sessions(&mut busy).await;
+            let work = if stop() { Ok(false) } else { self.has_work().await };
+            if let Err(e) = &work {
+                tracing::warn!(error = %e, "the lanes cannot be read: {e}");
+                if e.is_away() {
+                    // It was waited for once: outcomes that wait again may outlast their lease, and its quarantine.
+                    self.unrecorded = self.record_one_by_one(std::mem::take(&mut results), false).await;
+                }
+            }
+            let taking = work.unwrap_or(false) && self.provide_sessions(&mut busy).await;
             let round = self.round(std::mem::take(&mut results), taking).await;
             let jobs = match round {
                 Ok(jobs) => jobs,
@@ -310,13 +318,11 @@ impl Dispatcher {
 
     /// Whether something may be due. The lanes are read once and then after a moment: what waits for a sibling on the
     /// wire would else be asked for again and again.
-    async fn has_work(&mut self) -> bool {
-        let old = self.lanes.0.is_none_or(|read| read.elapsed() > LANES_AGE);
-        if old && let Err(e) = self.read_lanes().await {
-            tracing::warn!(error = %e, "the lanes cannot be read: {e}");
-            return false;
+    async fn has_work(&mut self) -> Result<bool, StoreError> {
+        if self.lanes.0.is_none_or(|read| read.elapsed() > LANES_AGE) {
+            self.read_lanes().await?;
         }
-        !self.lanes.1.is_empty()
+        Ok(!self.lanes.1.is_empty())
     }
 
     async fn read_lanes(&mut self) -> Result<(), StoreError> {

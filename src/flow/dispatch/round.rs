@@ -91,7 +91,7 @@ impl Dispatcher {
 
     /// A shared commit failed: each outcome for itself, if that may help, and into the spill file what still cannot be
     /// recorded. What cannot even be spilled is kept, and comes again with the next round.
-    async fn record_one_by_one(&self, results: Vec<(Job, Record)>, alone: bool) -> Vec<(Job, Record)> {
+    pub(super) async fn record_one_by_one(&self, results: Vec<(Job, Record)>, alone: bool) -> Vec<(Job, Record)> {
         let mut left = Vec::new();
         for one in results {
             let recorded = alone && self.shared.record_alone(&self.stream, std::slice::from_ref(&one)).await.is_ok();
