@@ -117,22 +117,28 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     tracing::info!(node = node.owner, "serving on http://{address} with {}", store.kind());
 
     let stop = CancellationToken::new();
-    let wakes = Wakes::default();
+    let dispatchers = worker::dispatchers(&shared, &transports(config), GROUPS);
+    let mut wakes = Wakes::default();
+    for dispatcher in &dispatchers {
+        if !wakes.send.iter().any(|bell| Arc::ptr_eq(bell, dispatcher.bell())) {
+            wakes.send.push(Arc::clone(dispatcher.bell()));
+        }
+    }
     let poll = config.dispatch.poll.to_std();
     let mut loops = tokio::task::JoinSet::new();
     let waking = wakes.clone();
-    let plan = move |shared: Shared| {
+    let plan = move |shared: Shared, mut sure: bool| {
         let wakes = waking.clone();
         async move {
             // What was planned leaves while more is planned.
-            while worker::plan_some(&shared).await? {
+            while worker::plan_some(&shared, std::mem::take(&mut sure)).await? {
                 wakes.planned();
             }
             Ok(())
         }
     };
     let waking = wakes.clone();
-    let recover = move |shared: Shared| {
+    let recover = move |shared: Shared, ()| {
         let wakes = waking.clone();
         async move {
             if worker::recover_all(&shared).await? {
@@ -143,11 +149,11 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     };
     loops.spawn(stage_loop("planning", plan, shared.clone(), wakes.plan.subscribe(), poll, stop.clone()));
     loops.spawn(stage_loop("the sweep", recover, shared.clone(), wakes.sweep.subscribe(), poll, stop.clone()));
-    loops.spawn(alert_loop(shared.clone(), wakes.send.subscribe(), poll, stop.clone()));
-    for dispatcher in worker::dispatchers(&shared, &transports(config), GROUPS) {
-        loops.spawn(dispatch_loop(dispatcher, wakes.send.subscribe(), poll, stop.clone()));
+    loops.spawn(alert_loop(shared.clone(), wakes.post.subscribe(), poll, stop.clone()));
+    for dispatcher in dispatchers {
+        loops.spawn(dispatch_loop(dispatcher, poll, stop.clone()));
     }
-    // What comes in here is told to the other nodes, and theirs wakes this one.
+    // The other nodes are told that there is work, and theirs wakes this one.
     loops.spawn(tell_loop(store.clone(), shared.owner.clone(), wakes.tell.subscribe(), stop.clone()));
     loops.spawn(listen_loop(store.clone(), shared.owner.clone(), wakes.clone(), stop.clone()));
     let api = Api { store: store.clone(), setting: shared.setting.clone(), max_body_bytes: config.http.max_body_bytes };
@@ -233,30 +239,33 @@ impl Signals {
     }
 }
 
-async fn rest<T>(woken: &mut watch::Receiver<()>, round: Round<T>, poll: Duration, stop: &CancellationToken) {
+/// Rests until there may be work; whether somebody woke it.
+async fn rest<T>(woken: impl Future, round: Round<T>, poll: Duration, stop: &CancellationToken) -> bool {
     match round {
-        Round::Again => {}
-        Round::Failed => tokio::select! { () = tokio::time::sleep(REST) => {} () = stop.cancelled() => {} },
+        Round::Again => false,
+        Round::Failed => tokio::select! { () = tokio::time::sleep(REST) => false, () = stop.cancelled() => false },
         Round::Done(_) => tokio::select! {
-            _ = woken.changed() => {}
-            () = tokio::time::sleep(poll) => {}
-            () = stop.cancelled() => {}
+            _ = woken => true,
+            () = tokio::time::sleep(poll) => false,
+            () = stop.cancelled() => false,
         },
     }
 }
 
-/// A stage that leaves work to the others.
-async fn stage_loop<F: Future<Output = Result<(), StoreError>>>(
+/// A stage that leaves work to the others; it is told what it was woken with.
+async fn stage_loop<W: Copy + Default, F: Future<Output = Result<(), StoreError>>>(
     what: &'static str,
-    stage: impl Fn(Shared) -> F,
+    stage: impl Fn(Shared, W) -> F,
     shared: Shared,
-    mut woken: watch::Receiver<()>,
+    mut woken: watch::Receiver<W>,
     poll: Duration,
     stop: CancellationToken,
 ) {
+    let mut with = W::default();
     while !stop.is_cancelled() {
-        let done = round(what, stage(shared.clone())).await;
-        rest(&mut woken, done, poll, &stop).await;
+        let done = round(what, stage(shared.clone(), with)).await;
+        let is_woken = rest(woken.changed(), done, poll, &stop).await;
+        with = if is_woken { *woken.borrow() } else { W::default() };
     }
 }
 
@@ -268,11 +277,11 @@ async fn alert_loop(shared: Shared, mut woken: watch::Receiver<()>, poll: Durati
     while !stop.is_cancelled() {
         let posted = round("telling the operators", alert::post(&shared)).await;
         let posted = if matches!(posted, Round::Done(true)) { Round::Again } else { posted };
-        rest(&mut woken, posted, poll.max(REST), &stop).await;
+        rest(woken.changed(), posted, poll.max(REST), &stop).await;
     }
 }
 
-/// Tells the other nodes what was taken in here; what comes meanwhile is told with the next.
+/// Tells the other nodes that there is work here; what comes meanwhile is told with the next.
 async fn tell_loop(store: Store, owner: String, mut saying: watch::Receiver<()>, stop: CancellationToken) {
     loop {
         tokio::select! {
@@ -285,7 +294,7 @@ async fn tell_loop(store: Store, owner: String, mut saying: watch::Receiver<()>,
     }
 }
 
-/// Wakes who plans and sweeps when another node has taken something in.
+/// Wakes who plans and sweeps when another node has work.
 async fn listen_loop(store: Store, owner: String, wakes: Wakes, stop: CancellationToken) {
     let hearing = async {
         loop {
@@ -319,15 +328,11 @@ async fn hold_loop(mut node: nodes::Node, store: Store, stop: CancellationToken,
     }
 }
 
-async fn dispatch_loop(
-    mut dispatcher: Dispatcher,
-    mut woken: watch::Receiver<()>,
-    poll: Duration,
-    stop: CancellationToken,
-) {
+async fn dispatch_loop(mut dispatcher: Dispatcher, poll: Duration, stop: CancellationToken) {
+    let bell = Arc::clone(dispatcher.bell());
     while !stop.is_cancelled() {
         let drained = round("dispatching", dispatcher.drain(|| stop.is_cancelled())).await;
-        rest(&mut woken, drained, poll, &stop).await;
+        rest(bell.notified(), drained, poll, &stop).await;
     }
 }
 

@@ -31,7 +31,7 @@ use seats::Seated;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::{JoinError, JoinSet};
 use way::{Finished, Job, go};
 
@@ -80,6 +80,7 @@ pub struct Dispatcher {
     slots: usize,
     number: usize,
     sessions: Arc<Sessions>,
+    bell: Arc<Notify>,
     idle: Vec<Seated>,
     opening: usize,
     dialogues: usize,
@@ -111,7 +112,7 @@ enum Ended {
 
 impl Dispatcher {
     /// A dispatcher with so many slots; it opens sessions when there is work for them, of those that the relay has for
-    /// all that use it. `number` tells them apart.
+    /// all that use it. `number` tells them apart. Whoever has more than it can take rings the `bell` of its stream.
     #[must_use]
     pub fn new(
         shared: Shared,
@@ -119,6 +120,7 @@ impl Dispatcher {
         transport: Transport,
         slots: usize,
         sessions: Arc<Sessions>,
+        bell: Arc<Notify>,
         number: usize,
     ) -> Self {
         Self {
@@ -128,6 +130,7 @@ impl Dispatcher {
             slots: slots.max(1),
             number,
             sessions,
+            bell,
             idle: Vec::new(),
             opening: 0,
             dialogues: 0,
@@ -236,6 +239,12 @@ impl Dispatcher {
     pub fn look_anew(&mut self) {
         self.lanes.0 = None;
         self.floors.forget();
+    }
+
+    /// Wakes a dispatcher of its stream that rests.
+    #[must_use]
+    pub const fn bell(&self) -> &Arc<Notify> {
+        &self.bell
     }
 
     /// Whether it would have taken work, had the relay had a session left for it.

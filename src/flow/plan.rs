@@ -13,12 +13,12 @@ use super::compose::ComposeError;
 use super::setting::Setting;
 use crate::domain::class::Class;
 use crate::domain::delivery::{Reason, Rule, State};
-use crate::domain::id::{ComponentId, DeliveryId, IncidentId, LaneId, NoticeId, SubscriberId, SurgeId, ThreadId};
+use crate::domain::id::{ComponentId, DeliveryId, IncidentId, LaneId, SubscriberId, SurgeId, ThreadId};
 use crate::domain::incident::ComponentStatus;
 use crate::failpoint;
 use crate::store::deliveries::{NewDelivery, NewItem};
 use crate::store::lanes::Fence;
-use crate::store::plan::{Job, Notice};
+use crate::store::plan::{Job, Next, Notice};
 use crate::store::threads::{NewThread, Thread};
 use crate::store::{Store, StoreError, Tx, deliveries, lanes, plan as db, threads};
 use crate::template::{Matter, Templates};
@@ -31,10 +31,10 @@ use uuid::Uuid;
 /// When the database or a template fails; what was not committed is planned again.
 pub async fn notices(store: &Store, setting: &Setting, templates: &Templates) -> Result<bool, StoreError> {
     let mut tx = store.begin().await?;
-    let Some(job) = db::next(&mut tx).await? else { return Ok(false) };
+    let Some(Next { job, notice }) = db::next(&mut tx).await? else { return Ok(false) };
     let mut page = Page { tx: &mut tx, setting, templates, job: &job };
-    match (job.notice_id, job.component_id) {
-        (Some(id), _) => page.notice(id).await?,
+    match (&notice, job.component_id) {
+        (Some(notice), _) => page.notice(notice).await?,
         (None, Some(component)) => page.component_up(component).await?,
         (None, None) => page.done("nothing to plan").await?,
     }
@@ -72,17 +72,16 @@ impl Page<'_> {
         db::move_cursor(self.tx, self.job.id, self.job.cursor_list, last).await
     }
 
-    async fn notice(&mut self, id: NoticeId) -> Result<(), StoreError> {
-        let notice = db::notice(self.tx, id).await?;
+    async fn notice(&mut self, notice: &Notice) -> Result<(), StoreError> {
         match (notice.class, notice.incident_id) {
             (Class::IncidentUpdate, Some(_)) if notice.resolved_at.is_some() => {
                 // Resolved before this page was planned: nobody else is told of a problem that is over.
                 self.done(Reason::IncidentResolved.as_str()).await
             }
-            (Class::IncidentUpdate, Some(incident)) => self.update(&notice, incident).await,
-            (Class::IncidentEnd, Some(incident)) => self.end(&notice, incident).await,
-            (Class::PostMortem, Some(incident)) => self.post_mortem(&notice, incident).await,
-            _ => self.free(&notice).await,
+            (Class::IncidentUpdate, Some(incident)) => self.update(notice, incident).await,
+            (Class::IncidentEnd, Some(incident)) => self.end(notice, incident).await,
+            (Class::PostMortem, Some(incident)) => self.post_mortem(notice, incident).await,
+            _ => self.free(notice).await,
         }
     }
 
@@ -122,8 +121,16 @@ impl Page<'_> {
         threads::of_matter(self.tx, incident.0, after, self.setting.page).await
     }
 
+    /// Whether nothing has been made of its notice yet: what a page makes is committed with the cursor.
+    fn is_first(&self) -> bool {
+        self.job.cursor_list == 0 && self.job.cursor_id.is_none()
+    }
+
     /// Those for whom this cause has not made a delivery yet: they may be on several lists.
     async fn fresh(&mut self, cause: Uuid, of: &[SubscriberId]) -> Result<Vec<SubscriberId>, StoreError> {
+        if self.is_first() {
+            return Ok(of.to_vec());
+        }
         let already: HashSet<_> = db::planned_already(self.tx, cause, of).await?.into_iter().collect();
         Ok(of.iter().copied().filter(|s| !already.contains(s)).collect())
     }
@@ -137,18 +144,20 @@ impl Page<'_> {
         class: Class,
         subject: &Matter,
     ) -> Result<HashMap<SubscriberId, Thread>, StoreError> {
-        let pairs: Vec<_> = of.iter().map(|s| (matter, *s)).collect();
-        let mut threads: HashMap<_, _> =
-            threads::find(self.tx, &pairs).await?.into_iter().map(|t| (t.subscriber_id, t)).collect();
+        // A notice's own matter begins with its first page.
+        let is_new = self.is_first() && self.job.notice_id.is_some_and(|id| id.0 == matter);
+        let mut threads = HashMap::new();
+        if !is_new {
+            let pairs: Vec<_> = of.iter().map(|s| (matter, *s)).collect();
+            threads.extend(threads::find(self.tx, &pairs).await?.into_iter().map(|t| (t.subscriber_id, t)));
+        }
         let missing: Vec<_> = of.iter().filter(|s| !threads.contains_key(s)).copied().collect();
         if missing.is_empty() {
             return Ok(threads);
         }
         // A title edited later changes nothing: the subject of a thread stays.
-        let subject = match db::subject_of(self.tx, matter).await? {
-            Some(subject) => subject,
-            None => render_subject(self.templates, subject),
-        };
+        let known = if is_new { None } else { db::subject_of(self.tx, matter).await? };
+        let subject = known.unwrap_or_else(|| render_subject(self.templates, subject));
         let new: Vec<_> =
             missing.iter().map(|s| new_thread(self.setting, kind, matter, *s, 0, class, &subject)).collect();
         threads::add(self.tx, &new).await?;

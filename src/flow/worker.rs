@@ -8,6 +8,7 @@ use crate::mail::Transport;
 use crate::store::{StoreError, recover};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 /// So many pages of notices are planned before failures have their turn.
@@ -84,10 +85,12 @@ pub fn dispatchers(shared: &Shared, transports: &BTreeMap<String, Transport>, gr
         // Two loops of one stream must not take each other's sessions away.
         let most = transport.sessions().unwrap_or(usize::MAX).div_ceil(shared.setting.streams.len().max(1));
         let groups = groups.clamp(1, stream.slots.min(most).max(1));
+        let bell = Arc::new(Notify::new());
         for group in 0..groups {
             let slots = (stream.slots + groups - 1 - group) / groups;
-            let (shared, sessions) = (shared.clone(), Arc::clone(&sessions));
-            all.push(Dispatcher::new(shared, stream.clone(), transport.clone(), slots, sessions, all.len()));
+            let (stream, transport) = (stream.clone(), transport.clone());
+            let (sessions, bell) = (Arc::clone(&sessions), Arc::clone(&bell));
+            all.push(Dispatcher::new(shared.clone(), stream, transport, slots, sessions, bell, all.len()));
         }
     }
     all
@@ -99,18 +102,22 @@ pub fn dispatchers(shared: &Shared, transports: &BTreeMap<String, Transport>, gr
 /// When the database or a template fails.
 pub async fn plan_all(shared: &Shared) -> Result<bool, StoreError> {
     let mut progress = false;
-    while plan_some(shared).await? {
+    while plan_some(shared, false).await? {
         progress = true;
     }
     Ok(progress)
 }
 
-/// Plans some of what there is; whether there was anything. What it made can leave while more is planned.
+/// Plans some of what there is; whether there was anything. What it made can leave while more is planned. Where a notice is
+/// there for `sure`, nobody asks for it first.
 ///
 /// # Errors
 /// When the database or a template fails.
-pub async fn plan_some(shared: &Shared) -> Result<bool, StoreError> {
+pub async fn plan_some(shared: &Shared, sure: bool) -> Result<bool, StoreError> {
     let (store, setting, templates) = (&shared.store, &*shared.setting, &*shared.templates);
+    if sure && plan::notices(store, setting, templates).await? {
+        return Ok(true);
+    }
     let (notices, failures) = crate::store::plan::anything(&mut store.read().await?).await?;
     let mut progress = false;
     // In turns: a flood of notices keeps nobody from being asked, and the other way round.

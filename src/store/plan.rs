@@ -7,6 +7,7 @@ use crate::domain::id::{ComponentId, IncidentId, NoticeId, PlanId, SubscriberId}
 use crate::domain::incident::{Impact, Phase};
 use crate::domain::time::Timestamp;
 use serde::Serialize;
+use sqlx::{FromRow, Row};
 use uuid::Uuid;
 use uuid::fmt::Simple;
 
@@ -14,11 +15,13 @@ statements! {
     // Of one matter the oldest goes first: an end is never planned before the update it ends. The database's time
     // says which: ids carry the time of the node that made them, and clocks differ.
     NEXT = locking!(
-        "SELECT p.id, p.kind, p.matter_id, p.notice_id, p.component_id, p.cursor_list, p.cursor_id, p.created_at FROM plan p
+        "SELECT p.id, p.notice_id, p.component_id, p.cursor_list, p.cursor_id, p.created_at, n.class, n.incident_id, n.revision,
+                n.payload, i.key AS incident_key, i.title, i.phase, i.impact, i.created_at AS heard_at, i.resolved_at
+         FROM plan p LEFT JOIN notice n ON n.id = p.notice_id LEFT JOIN incident i ON i.id = n.incident_id
          WHERE p.kind <> 'failure' AND p.done_at IS NULL AND NOT EXISTS (SELECT 1 FROM plan q
             WHERE q.matter_id = p.matter_id AND q.done_at IS NULL AND q.kind <> 'failure' AND (q.created_at, q.id) < (p.created_at, p.id))
          ORDER BY p.id LIMIT 1",
-        "FOR NO KEY UPDATE SKIP LOCKED"
+        "FOR NO KEY UPDATE OF p SKIP LOCKED"
     );
     ANYTHING_TO_PLAN = super::Sql::same(
         "SELECT EXISTS (SELECT 1 FROM plan WHERE kind <> 'failure' AND done_at IS NULL) AS others,
@@ -28,11 +31,6 @@ statements! {
     FINISH = over_few_rows!(
         "UPDATE plan SET done_at = j.at, outcome = j.outcome FROM", [id uuid, at bigint, outcome text],
         "WHERE plan.id = j.id AND plan.done_at IS NULL"
-    );
-    NOTICE = super::Sql::same(
-        "SELECT n.id, n.kind, n.class, n.incident_id, n.revision, n.payload, i.key AS incident_key, i.title,
-                i.phase, i.impact, i.created_at AS heard_at, i.resolved_at
-         FROM notice n LEFT JOIN incident i ON i.id = n.incident_id WHERE n.id = $1",
     );
     FINISH_LISTS = super::Sql::same(
         "UPDATE plan SET done_at = $2, outcome = CASE WHEN EXISTS (SELECT 1 FROM delivery d WHERE d.cause_id = plan.notice_id)
@@ -60,10 +58,6 @@ statements! {
 pub struct Job {
     /// Its id.
     pub id: PlanId,
-    /// `notice` or `component_up`.
-    pub kind: String,
-    /// What orders it.
-    pub matter_id: Uuid,
     /// The notice to plan.
     pub notice_id: Option<NoticeId>,
     /// The component that came back.
@@ -80,9 +74,8 @@ pub struct Job {
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub struct Notice {
     /// Its id.
+    #[sqlx(rename = "notice_id")]
     pub id: NoticeId,
-    /// `incident`, `action_required` or `free`.
-    pub kind: String,
     /// The class of its mails.
     pub class: Class,
     /// Its incident.
@@ -105,12 +98,33 @@ pub struct Notice {
     pub resolved_at: Option<Timestamp>,
 }
 
+/// What comes next, and the notice that is to be planned then.
+#[derive(Clone, Debug)]
+pub struct Next {
+    /// The work.
+    pub job: Job,
+    /// Its notice.
+    pub notice: Option<Notice>,
+}
+
+impl<'r, R: Row> FromRow<'r, R> for Next
+where
+    Job: FromRow<'r, R>,
+    Notice: FromRow<'r, R>,
+{
+    fn from_row(row: &'r R) -> sqlx::Result<Self> {
+        let job = Job::from_row(row)?;
+        let notice = job.notice_id.map(|_| Notice::from_row(row)).transpose()?;
+        Ok(Self { job, notice })
+    }
+}
+
 /// The next notice or returned component to plan, locked.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn next(tx: &mut Tx) -> Result<Option<Job>, StoreError> {
-    first!(tx, Job, NEXT)
+pub async fn next(tx: &mut Tx) -> Result<Option<Next>, StoreError> {
+    first!(tx, Next, NEXT)
 }
 
 /// Whether anything is to be planned: notices and what else is not of failures, and failures.
@@ -119,14 +133,6 @@ pub async fn next(tx: &mut Tx) -> Result<Option<Job>, StoreError> {
 /// When the database fails.
 pub async fn anything(tx: &mut Tx) -> Result<(bool, bool), StoreError> {
     on_db!(tx, ANYTHING_TO_PLAN, query_as::<(bool, bool)>, fetch_one)
-}
-
-/// A notice.
-///
-/// # Errors
-/// When the database fails.
-pub async fn notice(tx: &mut Tx, id: NoticeId) -> Result<Notice, StoreError> {
-    on_db!(tx, NOTICE, query_as::<Notice>, fetch_one, id)
 }
 
 /// Ends a piece of work of which every list has been read: planned when its notice has made any delivery.

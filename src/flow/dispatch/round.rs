@@ -64,6 +64,9 @@ impl Dispatcher {
             self.lanes = (None, Vec::new());
         }
         self.hungry = claimed.len() == self.idle.len().min(MOST_DUE);
+        if self.hungry && !claimed.is_empty() {
+            self.bell.notify_last();
+        }
         Ok(claimed)
     }
 

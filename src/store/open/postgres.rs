@@ -10,6 +10,9 @@ use std::time::Duration;
 
 /// How long a server may take to answer, or to start: after a power cut it may come up later than we do.
 const STARTING: Duration = Duration::from_secs(10);
+/// A connection that has rested for as long as this may have died meanwhile: it is asked before it is used. To ask each
+/// time would cost every transaction an exchange.
+const RESTED: Duration = Duration::from_secs(1);
 
 pub(super) async fn open(url: &str, connections: u32) -> Result<Pool, StoreError> {
     let pool = connect(url, connections, STARTING).await?;
@@ -31,6 +34,10 @@ pub(super) async fn connect(url: &str, connections: u32, patience: Duration) -> 
     let pool = PgPoolOptions::new()
         .max_connections(connections.max(2))
         .acquire_timeout(patience)
+        .test_before_acquire(false)
+        .before_acquire(|conn, of| {
+            Box::pin(async move { if of.idle_for < RESTED { Ok(true) } else { conn.ping().await.map(|()| true) } })
+        })
         .after_connect(|conn, _| Box::pin(async move { sqlx::raw_sql(SESSION).execute(conn).await.map(drop) }))
         .connect_with(options.clone())
         .await;
