@@ -11,6 +11,21 @@ use serde::Serialize;
 use uuid::Uuid;
 use uuid::fmt::Simple;
 
+/// The page first, and then what is known of each: a flood comes faster than statistics, and of two failures that it expects
+/// PostgreSQL would read and sort all there are, for each page.
+macro_rules! failures {
+    ($lock:literal) => {
+        concat!(
+            "SELECT p.id, p.notice_id, p.signal_id, p.component_id, p.connection_id, p.episode, p.component_episode, p.failed_at, p.created_at,
+                k.name AS component_name, c.cleared, c.own_fault_episode, c.episode AS newest,
+                EXISTS (SELECT 1 FROM episode e WHERE e.component_id = p.component_id AND e.n >= p.component_episode
+                    AND e.covers_from <= p.failed_at AND e.covers_until >= p.failed_at) AS covered
+             FROM (SELECT * FROM plan WHERE kind = 'failure' AND done_at IS NULL AND id > $1 ORDER BY id LIMIT $2", $lock, ") AS p
+             JOIN connection c ON c.id = p.connection_id JOIN component k ON k.id = p.component_id ORDER BY p.id"
+        )
+    };
+}
+
 statements! {
     // What fails while one of these waits can join it; one that may have left is sent again as it was.
     WAITING_MAILS = super::Sql::differs(
@@ -36,15 +51,7 @@ statements! {
         "WHERE delivery.id = j.id AND delivery.state = 'queued' AND delivery.due_at > j.due_at
             AND delivery.reason IN ('component_down', 'awaiting_reconnection')"
     );
-    FAILURES = locking!(
-        "SELECT p.id, p.notice_id, p.signal_id, p.component_id, p.connection_id, p.episode, p.component_episode, p.failed_at, p.created_at,
-                k.name AS component_name, c.cleared, c.own_fault_episode, c.episode AS newest,
-                EXISTS (SELECT 1 FROM episode e WHERE e.component_id = p.component_id AND e.n >= p.component_episode
-                    AND e.covers_from <= p.failed_at AND e.covers_until >= p.failed_at) AS covered
-         FROM plan p JOIN connection c ON c.id = p.connection_id JOIN component k ON k.id = p.component_id
-         WHERE p.kind = 'failure' AND p.done_at IS NULL AND p.id > $1 ORDER BY p.id LIMIT $2",
-        "FOR NO KEY UPDATE OF p SKIP LOCKED"
-    );
+    FAILURES = super::Sql::differs(failures!(""), failures!(" FOR NO KEY UPDATE SKIP LOCKED"));
     CONCERNED = over_rows!(
         "SELECT j.id, s.subscriber_id FROM", [id uuid, connection_id uuid],
         "JOIN connection_subscriber s ON s.connection_id = j.connection_id"

@@ -11,18 +11,23 @@ use sqlx::{FromRow, Row};
 use uuid::Uuid;
 use uuid::fmt::Simple;
 
-statements! {
-    // Of one matter the oldest goes first: an end is never planned before the update it ends. The database's time
-    // says which: ids carry the time of the node that made them, and clocks differ.
-    NEXT = locking!(
-        "SELECT p.id, p.notice_id, p.component_id, p.cursor_list, p.cursor_id, p.created_at, n.class, n.incident_id, n.revision,
+/// Of one matter the oldest goes first: an end is never planned before the update it ends. The database's time says which:
+/// ids carry the time of the node that made them, and clocks differ.
+macro_rules! next {
+    ($lock:literal) => {
+        concat!(
+            "SELECT p.id, p.notice_id, p.component_id, p.cursor_list, p.cursor_id, p.created_at, n.class, n.incident_id, n.revision,
                 n.payload, i.key AS incident_key, i.title, i.phase, i.impact, i.created_at AS heard_at, i.resolved_at
-         FROM plan p LEFT JOIN notice n ON n.id = p.notice_id LEFT JOIN incident i ON i.id = n.incident_id
-         WHERE p.kind <> 'failure' AND p.done_at IS NULL AND NOT EXISTS (SELECT 1 FROM plan q
-            WHERE q.matter_id = p.matter_id AND q.done_at IS NULL AND q.kind <> 'failure' AND (q.created_at, q.id) < (p.created_at, p.id))
-         ORDER BY p.id LIMIT 1",
-        "FOR NO KEY UPDATE OF p SKIP LOCKED"
-    );
+             FROM (SELECT * FROM plan p WHERE p.kind <> 'failure' AND p.done_at IS NULL AND NOT EXISTS (SELECT 1 FROM plan q
+                WHERE q.matter_id = p.matter_id AND q.done_at IS NULL AND q.kind <> 'failure' AND (q.created_at, q.id) < (p.created_at, p.id))
+                ORDER BY p.id LIMIT 1", $lock, ") AS p
+             LEFT JOIN notice n ON n.id = p.notice_id LEFT JOIN incident i ON i.id = n.incident_id"
+        )
+    };
+}
+
+statements! {
+    NEXT = super::Sql::differs(next!(""), next!(" FOR NO KEY UPDATE SKIP LOCKED"));
     ANYTHING_TO_PLAN = super::Sql::same(
         "SELECT EXISTS (SELECT 1 FROM plan WHERE kind <> 'failure' AND done_at IS NULL) AS others,
             EXISTS (SELECT 1 FROM plan WHERE kind = 'failure' AND done_at IS NULL) AS failures",

@@ -15,21 +15,22 @@ use uuid::fmt::Simple;
 /// The most that can be asked to be due at once; the statement has it in its text.
 pub const MOST_DUE: usize = 100;
 
-/// A thread with a mail on the wire or in quarantine waits for it; the unique index is the guard, this the filter. A limit
-/// that is a parameter PostgreSQL takes for a tenth of what there is, and plans anew each time rather than believe it; of
+/// A thread with a mail on the wire or in quarantine waits for it; the unique index is the guard, this the filter. PostgreSQL
+/// takes those mails for next to none and would compare each with each: `OFFSET 0` has it look a thread up. A limit
+/// that is a parameter it takes for a tenth of what there is, and plans anew each time rather than believe it; of
 /// the fixed one inside, a tenth is about a round. Only rows that pass both limits are locked.
 macro_rules! due {
     ($held:literal) => {
         super::Sql::differs(
-            concat!(due!(@ $held), " LIMIT $3"),
-            concat!("SELECT * FROM (", due!(@ $held), " LIMIT 100 FOR NO KEY UPDATE OF d SKIP LOCKED) AS few LIMIT $3"),
+            concat!(due!(@ $held, ""), " LIMIT $3"),
+            concat!("SELECT * FROM (", due!(@ $held, " OFFSET 0"), " LIMIT 100 FOR NO KEY UPDATE OF d SKIP LOCKED) AS few LIMIT $3"),
         )
     };
-    (@ $held:literal) => {
+    (@ $held:literal, $apart:literal) => {
         concat!("SELECT d.id, d.thread_id, d.reaps FROM delivery d WHERE d.lane_id = $1 AND d.state = 'queued' ", $held, "
             AND d.due_at >= $4 AND d.due_at <= $2
             AND NOT EXISTS (SELECT 1 FROM delivery b WHERE b.thread_id = d.thread_id
-                AND (b.state = 'sending' OR (b.state = 'unknown' AND b.quarantine_until IS NOT NULL)))
+                AND (b.state = 'sending' OR (b.state = 'unknown' AND b.quarantine_until IS NOT NULL))", $apart, ")
          ORDER BY d.due_at, d.id")
     };
 }

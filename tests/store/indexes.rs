@@ -278,6 +278,46 @@ async fn claim_look_and_sweep_use_their_indexes(on: On) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
+/// A flood comes faster than PostgreSQL's statistics of it: planners know of a few where there are thousands.
+#[tokio::test]
+async fn a_page_costs_a_page_where_statistics_are_old() {
+    use Value::{Id, Number};
+    let (_store, _folder, url) = support::store(On::Postgres, Clock::Database).await;
+    let mut conn = PgConnection::connect(&url).await.unwrap();
+    let old = ["plan", "delivery", "delivery_item"]
+        .map(|table| format!("ALTER TABLE {table} SET (autovacuum_enabled = off)"));
+    let made = FILL.iter().map(|sql| filled(On::Postgres, sql));
+    let flood = [
+        "UPDATE plan SET done_at = NULL, outcome = NULL WHERE kind = 'failure'",
+        "UPDATE delivery SET state = 'sending', owner = 'x', lease_until = 1, decided_at = NULL, reason = NULL
+         WHERE state IN ('accepted', 'withdrawn')",
+    ];
+    for sql in old.into_iter().chain(made).chain(flood.map(str::to_owned)) {
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut conn).await.unwrap();
+    }
+    let pages = [
+        ("FAILURES", vec![Id(Uuid::nil()), Number(50)]),
+        ("DUE", vec![Id(id(LANE, 4)), Number(90_000), Number(50), Number(1)]),
+    ];
+    for (name, values) in pages {
+        let all = statements();
+        let sql = all.iter().find(|sql| sql.name == name).unwrap().postgres;
+        let plan = explain!(&mut conn, format!("EXPLAIN (ANALYZE, TIMING OFF) {sql}"), values, 0);
+        let number = |line: &str, before: &str| {
+            let digits = line.split_once(before)?.1.split(|c: char| !c.is_ascii_digit()).next()?;
+            digits.parse::<usize>().ok()
+        };
+        // Of each node and of what it compares.
+        let cost = |line: &String| {
+            let found =
+                line.split_once("(actual ").and_then(|(_, did)| Some(number(did, "rows=")? * number(did, "loops=")?));
+            found.into_iter().chain(number(line, "Rows Removed by Join Filter: ")).max()
+        };
+        let most = plan.iter().filter_map(cost).max().unwrap();
+        assert!((50..=500).contains(&most), "{name} reads {most} rows for 50:\n{}", plan.join("\n"));
+    }
+}
+
 /// An ANALYZE of an empty database must not let its tables be read as a whole once they are full.
 #[tokio::test]
 async fn statistics_of_empty_tables_are_forgotten() {
