@@ -60,7 +60,7 @@ struct Known {
     /// The mail that waits in each thread and lane, and takes what fails meanwhile.
     waiting: HashMap<(ThreadId, LaneId), DeliveryId>,
     named_by_waiting: HashSet<(DeliveryId, ConnectionId)>,
-    named: Vec<Named>,
+    named: HashMap<(ConnectionId, i64, SubscriberId), Named>,
 }
 
 impl Known {
@@ -74,10 +74,11 @@ impl Known {
         for (plan, subscriber) in failures::concerned(tx, page).await? {
             concerned.entry(plan).or_default().push(subscriber);
         }
-        let threads = threads(tx, setting, templates, page, &concerned).await?;
-        let ids: Vec<ThreadId> = threads.values().map(|t| t.id).collect();
+        let (threads, new) = threads(tx, setting, templates, page, &concerned).await?;
+        // In a flood most threads are new, and nothing waits in them.
+        let old: Vec<ThreadId> = threads.values().map(|t| t.id).filter(|id| !new.contains(id)).collect();
         let waiting: HashMap<_, _> =
-            failures::waiting(tx, &ids).await?.into_iter().map(|(id, thread, lane)| ((thread, lane), id)).collect();
+            failures::waiting(tx, &old).await?.into_iter().map(|(id, thread, lane)| ((thread, lane), id)).collect();
         let mut named_by_waiting = HashSet::new();
         if !waiting.is_empty() {
             let of = |f: &Failure, s: &SubscriberId| Some((threads.get(&(f.component_id, *s))?.id, f.connection_id));
@@ -86,24 +87,24 @@ impl Known {
             named_by_waiting.extend(failures::named_by_waiting(tx, &pairs).await?);
         }
         let named = failures::named(tx, page).await?;
+        // The first found stays.
+        let named = named.into_iter().rev().map(|n| ((n.connection_id, n.episode, n.subscriber_id), n)).collect();
         Ok(Self { lanes, own_fault_lane, concerned, threads, waiting, named_by_waiting, named })
     }
 
     fn named(&self, failure: &Failure, subscriber: SubscriberId) -> Option<&Named> {
-        self.named.iter().find(|n| {
-            let this = n.connection_id == failure.connection_id && n.episode == failure.episode;
-            n.subscriber_id == subscriber && this
-        })
+        self.named.get(&(failure.connection_id, failure.episode, subscriber))
     }
 }
 
+/// The thread of each subscriber about each component, and which of them were made for it.
 async fn threads(
     tx: &mut Tx,
     setting: &Setting,
     templates: &Templates,
     page: &[Failure],
     concerned: &HashMap<PlanId, Vec<SubscriberId>>,
-) -> Result<HashMap<(ComponentId, SubscriberId), Thread>, StoreError> {
+) -> Result<(HashMap<(ComponentId, SubscriberId), Thread>, HashSet<ThreadId>), StoreError> {
     let now = tx.now();
     let names: HashMap<ComponentId, &str> = page.iter().map(|f| (f.component_id, f.component_name.as_str())).collect();
     let pairs: BTreeSet<(ComponentId, SubscriberId)> =
@@ -131,7 +132,7 @@ async fn threads(
         new.push(thread);
     }
     threads::add(tx, &new).await?;
-    Ok(threads)
+    Ok((threads, new.iter().map(|t| t.id).collect()))
 }
 
 fn is_continued(thread: &Thread, now: Timestamp) -> bool {

@@ -176,6 +176,9 @@ pub async fn named(tx: &mut Tx, of: &[Failure]) -> Result<Vec<Named>, StoreError
 /// # Errors
 /// When the database fails.
 pub async fn waiting(tx: &mut Tx, of: &[ThreadId]) -> Result<Vec<(DeliveryId, ThreadId, LaneId)>, StoreError> {
+    if of.is_empty() {
+        return Ok(Vec::new());
+    }
     threads::lock_queued(tx, of).await?;
     rows!(tx, (DeliveryId, ThreadId, LaneId), WAITING_MAILS, ids(of))
 }
