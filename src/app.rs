@@ -118,12 +118,9 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
 
     let stop = CancellationToken::new();
     let dispatchers = worker::dispatchers(&shared, &transports(config), GROUPS);
-    let mut wakes = Wakes::default();
-    for dispatcher in &dispatchers {
-        if !wakes.send.iter().any(|bell| Arc::ptr_eq(bell, dispatcher.bell())) {
-            wakes.send.push(Arc::clone(dispatcher.bell()));
-        }
-    }
+    let mut bells: Vec<_> = dispatchers.iter().map(|dispatcher| Arc::clone(dispatcher.bell())).collect();
+    bells.dedup_by(|a, b| Arc::ptr_eq(a, b));
+    let wakes = Wakes { send: bells, ..Wakes::default() };
     let poll = config.dispatch.poll.to_std();
     let mut loops = tokio::task::JoinSet::new();
     let waking = wakes.clone();

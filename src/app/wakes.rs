@@ -11,8 +11,7 @@ pub(super) struct Wakes {
     pub plan: watch::Sender<bool>,
     /// Whoever sweeps.
     pub sweep: watch::Sender<()>,
-    /// Whoever sends mail: one bell for each stream, which wakes one of its dispatchers. That one wakes the next if it
-    /// has too much.
+    /// Whoever sends mail: a bell wakes one of the dispatchers that share it, and that one the next if it has too much.
     pub send: Vec<Arc<Notify>>,
     /// Whoever posts to the operators' system.
     pub post: watch::Sender<()>,
@@ -46,12 +45,12 @@ impl Wakes {
         if reads {
             return;
         }
-        // Whatever the answer is: of many signals, those before a fault were taken in.
         if path == "/v1/notices" {
             // It takes nothing back, and what it makes is planned first.
             self.plan.send_replace(accepted);
             return;
         }
+        // Whatever the answer is: of many signals, those before a fault were taken in.
         self.came_in();
         if path != "/v1/signals" {
             // What is let go or sent again is planned already.

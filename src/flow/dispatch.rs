@@ -112,7 +112,8 @@ enum Ended {
 
 impl Dispatcher {
     /// A dispatcher with so many slots; it opens sessions when there is work for them, of those that the relay has for
-    /// all that use it. `number` tells them apart. Whoever has more than it can take rings the `bell` of its stream.
+    /// all that use it. `number` tells them apart. Whoever has more than it can take rings the `bell` for
+    /// those that share it.
     #[must_use]
     pub fn new(
         shared: Shared,
@@ -241,7 +242,7 @@ impl Dispatcher {
         self.floors.forget();
     }
 
-    /// Wakes a dispatcher of its stream that rests.
+    /// Wakes it, or one of those that share the bell.
     #[must_use]
     pub const fn bell(&self) -> &Arc<Notify> {
         &self.bell

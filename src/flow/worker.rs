@@ -85,11 +85,13 @@ pub fn dispatchers(shared: &Shared, transports: &BTreeMap<String, Transport>, gr
         // Two loops of one stream must not take each other's sessions away.
         let most = transport.sessions().unwrap_or(usize::MAX).div_ceil(shared.setting.streams.len().max(1));
         let groups = groups.clamp(1, stream.slots.min(most).max(1));
-        let bell = Arc::new(Notify::new());
+        let shared_bell = Arc::new(Notify::new());
         for group in 0..groups {
             let slots = (stream.slots + groups - 1 - group) / groups;
             let (stream, transport) = (stream.clone(), transport.clone());
-            let (sessions, bell) = (Arc::clone(&sessions), Arc::clone(&bell));
+            let sessions = Arc::clone(&sessions);
+            // Where the relay has few sessions nobody knows who of them has one: each is woken.
+            let bell = if transport.sessions().is_some() { Arc::default() } else { Arc::clone(&shared_bell) };
             all.push(Dispatcher::new(shared.clone(), stream, transport, slots, sessions, bell, all.len()));
         }
     }

@@ -15,11 +15,11 @@ statements! {
             claimed_at = j.at, message_id = j.message_id, template_set = j.template_set, address = j.address, context = j.context,
             reason = NULL FROM",
         [id uuid, owner text, lease_until bigint, at bigint, message_id text, template_set text, address text, context text],
-        "WHERE delivery.id = j.id AND delivery.state = 'queued'"
+        concat!("WHERE delivery.id = j.id AND ", waits!("delivery"))
     );
     PUT_OFF = over_few_rows!(
         "UPDATE delivery SET due_at = j.due_at, reason = j.reason FROM", [id uuid, due_at bigint, reason text],
-        "WHERE delivery.id = j.id AND delivery.state = 'queued'"
+        concat!("WHERE delivery.id = j.id AND ", waits!("delivery"))
     );
     RESTATE = over_few_rows!(
         "UPDATE delivery_item SET status = j.status FROM", [delivery_id uuid, component_id uuid, status text],
@@ -28,7 +28,7 @@ statements! {
     DECIDE = over_few_rows!(
         "UPDATE delivery SET state = j.state, reason = j.reason, decided_at = j.at FROM",
         [id uuid, state text, reason text, at bigint],
-        "WHERE delivery.id = j.id AND delivery.state = 'queued'"
+        concat!("WHERE delivery.id = j.id AND ", waits!("delivery"))
     );
     REFREEZE = super::Sql::same(
         "UPDATE delivery SET context = $3 WHERE id = $1 AND token = $2 AND state = 'sending'",

@@ -37,22 +37,22 @@ statements! {
     FOLD = over_rows!(
         "UPDATE delivery SET state = 'folded', reason = 'replaced_by_newer', folded_into = j.into_id, decided_at = j.at FROM",
         [id uuid, into_id uuid, at bigint],
-        "WHERE delivery.id = j.id AND delivery.state = 'queued'"
+        concat!("WHERE delivery.id = j.id AND ", waits!("delivery"))
     );
     RENEW = over_rows!(
         "UPDATE delivery SET notice_id = j.notice_id, revision = j.revision FROM", [id uuid, notice_id uuid, revision bigint],
-        "WHERE delivery.id = j.id AND delivery.state = 'queued'"
+        concat!("WHERE delivery.id = j.id AND ", waits!("delivery"))
     );
     // What was folded into a mail that waits for news is itself the news.
     HASTEN = over_rows!(
         "UPDATE delivery SET due_at = j.at, rule = COALESCE(f.rule, delivery.rule) FROM", [id uuid, into_id uuid, at bigint],
-        "JOIN delivery f ON f.id = j.id AND f.rule <> 'nothing_new'
-         WHERE delivery.id = j.into_id AND delivery.state = 'queued' AND delivery.rule = 'nothing_new'"
+        concat!("JOIN delivery f ON f.id = j.id AND f.rule <> 'nothing_new'
+         WHERE delivery.id = j.into_id AND delivery.rule = 'nothing_new' AND ", waits!("delivery"))
     );
     WITHDRAW = over_rows!(
         "UPDATE delivery SET state = 'withdrawn', reason = j.reason, decided_at = j.at FROM",
         [id uuid, reason text, at bigint],
-        "WHERE delivery.id = j.id AND delivery.state = 'queued'"
+        concat!("WHERE delivery.id = j.id AND ", waits!("delivery"))
     );
 }
 

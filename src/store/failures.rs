@@ -41,15 +41,15 @@ statements! {
     );
     NAMED_BY_WAITING = over_rows!(
         "SELECT d.id, i.connection_id FROM", [thread_id uuid, connection_id uuid],
-        "JOIN delivery d ON d.thread_id = j.thread_id AND d.state = 'queued'
+        concat!("JOIN delivery d ON d.thread_id = j.thread_id AND ", waits!("d"), "
          JOIN delivery_item i ON i.delivery_id = d.id AND i.subject_id = j.connection_id AND i.connection_id IS NOT NULL
-            AND i.corrects_id IS NULL"
+            AND i.corrects_id IS NULL")
     );
     // What waits for its component, and is joined by what does not, leaves with it; the look parts them.
     JOIN = over_rows!(
         "UPDATE delivery SET due_at = j.due_at, reason = 'dwell' FROM", [id uuid, due_at bigint],
-        "WHERE delivery.id = j.id AND delivery.state = 'queued' AND delivery.due_at > j.due_at
-            AND delivery.reason IN ('component_down', 'awaiting_reconnection')"
+        concat!("WHERE delivery.id = j.id AND delivery.due_at > j.due_at
+            AND delivery.reason IN ('component_down', 'awaiting_reconnection') AND ", waits!("delivery"))
     );
     FAILURES = super::Sql::differs(failures!(""), failures!(" FOR NO KEY UPDATE SKIP LOCKED"));
     CONCERNED = over_rows!(
@@ -77,8 +77,8 @@ statements! {
     // What fails next must not leave with what is left of a mail: it would have no time to heal.
     WITHDRAW_EMPTIED = over_rows!(
         "UPDATE delivery SET state = 'withdrawn', reason = 'items_moved', decided_at = j.at FROM", [delivery_id uuid, at bigint],
-        "WHERE delivery.id = j.delivery_id AND delivery.state = 'queued'
-            AND NOT EXISTS (SELECT 1 FROM delivery_item i WHERE i.delivery_id = delivery.id AND i.dropped IS NULL)"
+        concat!("WHERE delivery.id = j.delivery_id AND ", waits!("delivery"), "
+            AND NOT EXISTS (SELECT 1 FROM delivery_item i WHERE i.delivery_id = delivery.id AND i.dropped IS NULL)")
     );
 }
 

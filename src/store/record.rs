@@ -95,11 +95,11 @@ statements! {
     // connections would now be untrue. A correction of this very mail, written while it was on the wire, stays.
     REPLACE_CORRECTED = over_few_rows!(
         "UPDATE delivery_item SET dropped = 'replaced_by_newer' FROM", [id uuid],
-        "JOIN delivery n ON n.id = j.id AND n.class = 'action_required'
+        concat!("JOIN delivery n ON n.id = j.id AND n.class = 'action_required'
          JOIN delivery_item ni ON ni.delivery_id = n.id AND ni.dropped IS NULL
-         JOIN delivery c ON c.thread_id = n.thread_id AND c.class = 'correction' AND c.state = 'queued'
+         JOIN delivery c ON c.thread_id = n.thread_id AND c.class = 'correction' AND ", waits!("c"), "
          WHERE delivery_item.delivery_id = c.id AND delivery_item.connection_id = ni.connection_id
-            AND delivery_item.episode < ni.episode AND delivery_item.dropped IS NULL"
+            AND delivery_item.episode < ni.episode AND delivery_item.dropped IS NULL")
     );
     // All that an outcome changes, in the order in which others take rows: two of which each holds what the other wants
     // would have to begin anew. And only what is read after waiting for a sweep that joins a correction is the truth.
@@ -115,9 +115,9 @@ statements! {
     FOLD_EMPTY = over_rows!(
         "UPDATE delivery SET state = 'folded', reason = 'replaced_by_newer', folded_into = n.id, decided_at = j.at FROM",
         [id uuid, at bigint],
-        "JOIN delivery n ON n.id = j.id AND n.class = 'action_required'
-         WHERE delivery.thread_id = n.thread_id AND delivery.class = 'correction' AND delivery.state = 'queued'
-            AND NOT EXISTS (SELECT 1 FROM delivery_item i WHERE i.delivery_id = delivery.id AND i.dropped IS NULL)"
+        concat!("JOIN delivery n ON n.id = j.id AND n.class = 'action_required'
+         WHERE delivery.thread_id = n.thread_id AND delivery.class = 'correction' AND ", waits!("delivery"), "
+            AND NOT EXISTS (SELECT 1 FROM delivery_item i WHERE i.delivery_id = delivery.id AND i.dropped IS NULL)")
     );
     ASKED_SINCE = over_rows!(
         "SELECT DISTINCT n.id FROM", [id uuid],

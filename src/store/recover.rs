@@ -49,19 +49,19 @@ statements! {
     WITHDRAW_STALE = over_rows!(
         "UPDATE delivery SET state = 'withdrawn', reason = j.reason, decided_at = j.at FROM",
         [id uuid, reason text, at bigint],
-        "WHERE delivery.id = j.id AND delivery.state = 'queued' AND delivery.class = 'action_required' AND NOT EXISTS (
+        concat!("WHERE delivery.id = j.id AND ", waits!("delivery"), " AND delivery.class = 'action_required' AND NOT EXISTS (
             SELECT 1 FROM delivery_item i JOIN connection c ON c.id = i.connection_id
             WHERE i.delivery_id = delivery.id AND i.dropped IS NULL AND c.cleared < i.episode
                 AND (c.own_fault_episode = i.episode OR NOT EXISTS (SELECT 1 FROM episode e WHERE e.component_id = i.component_id
                     AND e.n >= i.component_episode AND e.covers_from <= i.failed_at AND e.covers_until >= i.failed_at)))
-         RETURNING delivery.id"
+         RETURNING delivery.id")
     );
     CORRECTED_ALREADY = over_rows!(
         "SELECT i.corrects_id, i.subject_id, i.episode FROM", [id uuid], "JOIN delivery_item i ON i.corrects_id = j.id"
     );
     QUEUED_CORRECTIONS = over_rows!(
         "SELECT d.thread_id, d.id FROM", [id uuid],
-        "JOIN delivery d ON d.thread_id = j.id WHERE d.class = 'correction' AND d.state = 'queued' AND NOT d.maybe_mailed"
+        concat!("JOIN delivery d ON d.thread_id = j.id WHERE d.class = 'correction' AND NOT d.maybe_mailed AND ", waits!("d"))
     );
     SWEPT = over_rows!(
         "UPDATE recovery SET swept_at = j.at, withdrawn = recovery.withdrawn + j.withdrawn, corrected = recovery.corrected + j.corrected FROM",

@@ -145,6 +145,15 @@ macro_rules! over_few_rows {
     };
 }
 
+/// That a delivery waits, in a statement that is told which, or of which thread. The state is hidden from PostgreSQL's planner:
+/// while its statistics know of no queue, and a flood comes faster than they do, it would go through all of it, by an index
+/// of what waits, rather than look up what it is told.
+macro_rules! waits {
+    ($delivery:literal) => {
+        concat!($delivery, ".state || '' = 'queued'")
+    };
+}
+
 /// The holds in force at the time in a parameter, of everything, of classes, and of a row's own component, as a column of
 /// JSON: a statement that sees mail sees what holds it. [`super::queue::holds`] reads it.
 macro_rules! holds_in_force {

@@ -31,6 +31,7 @@ on_both! {
     a_capped_domain_waits_and_the_others_do_not;
     a_relay_that_takes_three_sessions_is_never_given_more;
     one_session_is_enough_for_two_streams;
+    where_sessions_are_few_each_dispatcher_has_a_bell_of_its_own;
     one_dead_recipient_among_many_costs_no_reconnect;
 }
 
@@ -388,6 +389,17 @@ async fn one_session_is_enough_for_two_streams(on: On) {
     loops.shutdown().await;
     assert_eq!(w.sink.most_open(), 1);
     assert!(w.sink.sessions() <= 10, "{} sessions", w.sink.sessions());
+}
+
+/// One is woken for a mail; but where the relay has few sessions, that one may have none.
+async fn where_sessions_are_few_each_dispatcher_has_a_bell_of_its_own(on: On) {
+    for (sessions, is_shared) in [(None, true), (Some(8), false)] {
+        let w = World::with_relay(on, START, Script::default(), |_| {}, |relay| relay.sessions = sessions).await;
+        let all = worker::dispatchers(&w.shared, &w.transports, 2);
+        let [one, sibling, other, _] = all.as_slice() else { panic!("{} dispatchers of two streams", all.len()) };
+        assert_eq!(Arc::ptr_eq(one.bell(), sibling.bell()), is_shared);
+        assert!(!Arc::ptr_eq(sibling.bell(), other.bell()), "of another stream");
+    }
 }
 
 async fn one_dead_recipient_among_many_costs_no_reconnect(on: On) {

@@ -4,7 +4,7 @@
 use crate::on_both;
 use crate::support::{self, On};
 use allclear::store::open::Connections;
-use allclear::store::{Clock, Store, statements};
+use allclear::store::{Clock, Sql, Store, statements};
 use sqlx::{Connection, PgConnection, Row, SqliteConnection};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
@@ -117,6 +117,10 @@ fn search(by: Value) -> Vec<Value> {
 
 /// Ten rows as the statement's JSON parameter: it takes from them what it needs.
 fn rows(table: u32) -> Value {
+    Value::Text(made_up(table))
+}
+
+fn made_up(table: u32) -> String {
     let rows: Vec<_> = (1..=10)
         .map(|i| {
             let id = id(table, i * 9_000).simple().to_string();
@@ -124,10 +128,11 @@ fn rows(table: u32) -> Value {
                 "mailed": 1, "due_at": 1, "until": 1, "owner": "x", "lease_until": 1, "message_id": "m", "context": "{}",
                 "template_set": "t", "address": "a", "cause_id": id, "subscriber_id": id, "resend_of": id, "decided_at": 1, "again": 0,
                 "thread_id": id, "connection_id": id, "episode": 1, "class": "action_required", "born": 1, "since": 0, "floor": 1,
-                "recovery_id": id})
+                "recovery_id": id, "delivery_id": id, "word": "w", "into_id": id, "notice_id": null, "revision": 1, "outcome": "accepted", "bytes": "\\x00", "sha256": "\\x00",
+                "dictionary": "\\x00"})
         })
         .collect();
-    Value::Text(serde_json::to_string(&rows).unwrap())
+    serde_json::to_string(&rows).unwrap()
 }
 
 fn cases() -> Vec<(&'static str, Vec<Value>, Option<&'static str>)> {
@@ -137,6 +142,16 @@ fn cases() -> Vec<(&'static str, Vec<Value>, Option<&'static str>)> {
         ("DUE", vec![Id(id(LANE, 4)), Number(90_000), Number(64), Number(1)], Some("delivery_due")),
         ("DUE_HELD", vec![Id(id(LANE, 4)), Number(90_000), Number(64), Number(1)], Some("delivery_held")),
         ("ARM", vec![rows(DELIVERY)], None),
+        ("PUT_OFF", vec![rows(DELIVERY)], None),
+        ("DECIDE", vec![Text(made_up(DELIVERY).replace("accepted", "withdrawn"))], None),
+        ("FOLD", vec![rows(DELIVERY)], None),
+        ("RENEW", vec![rows(DELIVERY)], None),
+        ("HASTEN", vec![rows(DELIVERY)], None),
+        ("WITHDRAW", vec![rows(DELIVERY)], None),
+        ("JOIN", vec![rows(DELIVERY)], None),
+        ("WITHDRAW_EMPTIED", vec![rows(DELIVERY)], None),
+        ("REPLACE_CORRECTED", vec![rows(DELIVERY)], Some("delivery_by_thread")),
+        ("FOLD_EMPTY", vec![rows(DELIVERY)], Some("delivery_by_thread")),
         ("VIEW", vec![rows(DELIVERY), Number(1)], Some("delivery_item_once")),
         ("LOOK", vec![rows(DELIVERY), Number(1)], Some("delivery_item_once")),
         ("RECORD", vec![rows(DELIVERY), rows(DELIVERY), rows(DELIVERY), rows(DELIVERY)], Some("delivery_waiting")),
@@ -146,7 +161,7 @@ fn cases() -> Vec<(&'static str, Vec<Value>, Option<&'static str>)> {
         ("OF_CONNECTIONS", vec![rows(CONNECTION)], Some("delivery_item_by_connection")),
         ("NAMED", vec![rows(DELIVERY)], Some("delivery_item_by_connection")),
         ("WAITING_MAILS", vec![rows(THREAD)], Some("delivery_waiting")),
-        ("NAMED_BY_WAITING", vec![rows(THREAD)], Some("delivery_waiting")),
+        ("NAMED_BY_WAITING", vec![rows(THREAD)], Some("delivery_by_thread")),
         ("MAILED_LATELY", vec![rows(SUBSCRIBER)], Some("delivery_by_subscriber")),
         (
             "OF_COMPONENT",
@@ -155,7 +170,7 @@ fn cases() -> Vec<(&'static str, Vec<Value>, Option<&'static str>)> {
         ),
         ("WITHDRAW_STALE", vec![rows(DELIVERY)], None),
         ("CORRECTED_ALREADY", vec![rows(DELIVERY)], Some("delivery_item_correction")),
-        ("QUEUED_CORRECTIONS", vec![rows(THREAD)], Some("delivery_waiting")),
+        ("QUEUED_CORRECTIONS", vec![rows(THREAD)], Some("delivery_by_thread")),
         ("WAKE", vec![rows(CONNECTION), Number(1)], None),
         ("IN_FLIGHT_CONNECTION", vec![Id(id(CONNECTION, 77)), Number(1)], None),
         ("IN_FLIGHT_COVERED", vec![Id(id(COMPONENT, 4)), Number(1), Number(90_000)], Some("delivery_busy")),
@@ -242,6 +257,9 @@ fn cases() -> Vec<(&'static str, Vec<Value>, Option<&'static str>)> {
     ]
 }
 
+/// People ask for the depth of the queue, which all of it is; the others are not made for rows that were made up.
+const NOT_IN_A_FLOOD: &[&str] = &["DEPTH", "COPY_ITEMS", "SEND_AHEAD"];
+
 macro_rules! explain {
     ($conn:expr, $sql:expr, $values:expr, $column:expr) => {{
         let mut query = sqlx::query(sqlx::AssertSqlSafe($sql));
@@ -278,44 +296,49 @@ async fn claim_look_and_sweep_use_their_indexes(on: On) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
-/// A flood comes faster than PostgreSQL's statistics of it: planners know of a few where there are thousands.
+/// A flood comes faster than PostgreSQL's statistics of it: planners know of no mail that waits or is on the wire, and of
+/// no failure to plan, where there are ten thousands.
 #[tokio::test]
 async fn a_page_costs_a_page_where_statistics_are_old() {
-    use Value::{Id, Number};
     let (_store, _folder, url) = support::store(On::Postgres, Clock::Database).await;
     let mut conn = PgConnection::connect(&url).await.unwrap();
-    let old = ["plan", "delivery", "delivery_item"]
-        .map(|table| format!("ALTER TABLE {table} SET (autovacuum_enabled = off)"));
     let made = FILL.iter().map(|sql| filled(On::Postgres, sql));
     let flood = [
+        "ALTER TABLE plan SET (autovacuum_enabled = off)",
+        "ALTER TABLE delivery SET (autovacuum_enabled = off)",
+        "CREATE TEMPORARY TABLE waiting AS SELECT id FROM delivery WHERE state = 'queued'",
+        "UPDATE delivery SET state = 'accepted', maybe_mailed = TRUE, owner = NULL, lease_until = NULL, quarantine_until = NULL, decided_at = 1",
+        "VACUUM ANALYZE plan, delivery",
         "UPDATE plan SET done_at = NULL, outcome = NULL WHERE kind = 'failure'",
         "UPDATE delivery SET state = 'sending', owner = 'x', lease_until = 1, decided_at = NULL, reason = NULL
-         WHERE state IN ('accepted', 'withdrawn')",
+         WHERE id IN (SELECT id FROM delivery WHERE id NOT IN (SELECT id FROM waiting) ORDER BY id LIMIT 2000)",
+        "UPDATE delivery SET state = 'queued', maybe_mailed = FALSE, decided_at = NULL WHERE id IN (SELECT id FROM waiting)",
     ];
-    for sql in old.into_iter().chain(made).chain(flood.map(str::to_owned)) {
+    for sql in made.chain(flood.map(str::to_owned)) {
         sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut conn).await.unwrap();
     }
-    let pages = [
-        ("FAILURES", vec![Id(Uuid::nil()), Number(50)]),
-        ("DUE", vec![Id(id(LANE, 4)), Number(90_000), Number(50), Number(1)]),
-    ];
-    for (name, values) in pages {
-        let all = statements();
-        let sql = all.iter().find(|sql| sql.name == name).unwrap().postgres;
-        let plan = explain!(&mut conn, format!("EXPLAIN (ANALYZE, TIMING OFF) {sql}"), values, 0);
+    let mut wrong = Vec::new();
+    for (case, values, _) in cases().into_iter().filter(|(case, ..)| !NOT_IN_A_FLOOD.contains(case)) {
+        let sql = statement(case).postgres;
+        let mut tx = conn.begin().await.unwrap();
+        let plan = explain!(&mut *tx, format!("EXPLAIN (ANALYZE, TIMING OFF) {sql}"), values, 0);
+        tx.rollback().await.unwrap();
         let number = |line: &str, before: &str| {
             let digits = line.split_once(before)?.1.split(|c: char| !c.is_ascii_digit()).next()?;
             digits.parse::<usize>().ok()
         };
         // Of each node and of what it compares.
         let cost = |line: &String| {
-            let found =
-                line.split_once("(actual ").and_then(|(_, did)| Some(number(did, "rows=")? * number(did, "loops=")?));
+            let did = line.split_once("(actual ").map(|(_, did)| did);
+            let found = did.and_then(|did| Some(number(did, "rows=")? * number(did, "loops=")?));
             found.into_iter().chain(number(line, "Rows Removed by Join Filter: ")).max()
         };
         let most = plan.iter().filter_map(cost).max().unwrap();
-        assert!((50..=500).contains(&most), "{name} reads {most} rows for 50:\n{}", plan.join("\n"));
+        if most > 5_001 {
+            wrong.push(format!("{case} reads {most} rows:\n{}", plan.join("\n")));
+        }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
 /// An ANALYZE of an empty database must not let its tables be read as a whole once they are full.
@@ -380,19 +403,24 @@ async fn audiences_are_read_by_index(on: On) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
-async fn plan(on: On, url: &str, name: &str, values: Vec<Value>, fill: &[&str]) -> Vec<String> {
-    let all = statements();
-    // Where two files use a name, a word of the text tells them apart.
-    let (name, word) = name.split_once(' ').unwrap_or((name, ""));
-    let named: Vec<_> = all.iter().filter(|sql| sql.name == name && sql.sqlite.contains(word)).collect();
-    assert_eq!(named.len(), 1, "{name}");
+/// The statement of a case. Where two files use a name, a word of the text tells them apart.
+fn statement(case: &str) -> Sql {
+    let (name, word) = case.split_once(' ').unwrap_or((case, ""));
+    let mut named = statements().into_iter().filter(|sql| sql.name == name && sql.sqlite.contains(word));
+    let first = named.next().unwrap();
+    assert!(named.next().is_none(), "{name}");
+    first
+}
+
+async fn plan(on: On, url: &str, case: &str, values: Vec<Value>, fill: &[&str]) -> Vec<String> {
+    let statement = statement(case);
     match on {
         On::Sqlite => {
             let mut conn = SqliteConnection::connect(url).await.unwrap();
             for sql in fill {
                 sqlx::raw_sql(sqlx::AssertSqlSafe(filled(on, sql))).execute(&mut conn).await.unwrap();
             }
-            let each = named[0].sqlite.replace("; ", "; EXPLAIN QUERY PLAN ");
+            let each = statement.sqlite.replace("; ", "; EXPLAIN QUERY PLAN ");
             explain!(&mut conn, format!("EXPLAIN QUERY PLAN {each}"), values, "detail")
         }
         On::Postgres => {
@@ -400,7 +428,7 @@ async fn plan(on: On, url: &str, name: &str, values: Vec<Value>, fill: &[&str]) 
             for sql in fill {
                 sqlx::raw_sql(sqlx::AssertSqlSafe(filled(on, sql))).execute(&mut conn).await.unwrap();
             }
-            explain!(&mut conn, format!("EXPLAIN {}", named[0].postgres), values, 0)
+            explain!(&mut conn, format!("EXPLAIN {}", statement.postgres), values, 0)
         }
     }
 }
