@@ -46,8 +46,8 @@ pub struct Known {
     pub broken: bool,
     /// How often it broke.
     pub failures: u64,
-    /// The customer repaired it by hand the last time.
-    pub by_hand: bool,
+    /// How often the customer repaired it by hand.
+    pub by_hand: u64,
 }
 
 /// Callers that post to whichever node is up.
@@ -188,7 +188,7 @@ impl Caller {
         let mut known = ledger.connections.get(&n).copied().unwrap_or_default();
         let body = if known.broken {
             let by = ["automatic", "automatic", "unknown", "customer"][self.random.random_range(0..4)];
-            known.by_hand = by == "customer";
+            known.by_hand += u64::from(by == "customer");
             json!({"connection": format!("c{n}"), "what": "recovered", "by": by})
         } else {
             known.failures += 1;

@@ -38,7 +38,8 @@ pub async fn judge(site: &Site, node: &Node, sink: &Sink, ledger: &Ledger) -> Co
     let mut wrong = Vec::new();
     counts.given_up += letters(ledger, &mails, &named, &mut wrong);
     counts.given_up += incidents(ledger, &mails, &named, &mut wrong);
-    counts.given_up += connections(ledger, &mails, &named, &mut wrong);
+    let by_hand = by_hand(site).await;
+    counts.given_up += connections(ledger, &mails, &named, &by_hand, &mut wrong);
     assert!(wrong.is_empty(), "{counts}\n{wrong:#?}");
     integrity(site).await;
     counts
@@ -150,15 +151,30 @@ fn incidents(ledger: &Ledger, mails: &[Received], named: &Named, wrong: &mut Vec
 
 /// Whoever is broken was asked last, whoever is well was not, unless repaired by hand; and nobody was asked more
 /// often than something broke.
-fn connections(ledger: &Ledger, mails: &[Received], named: &Named, wrong: &mut Vec<String>) -> usize {
+/// The Message-IDs of what asked about an outage that the customer ended by hand. Nothing takes it back, whatever ends the
+/// outages after it.
+async fn by_hand(site: &Site) -> BTreeSet<String> {
+    let ended = "SELECT '<' || d.message_id || '>' FROM delivery d JOIN delivery_item i ON i.delivery_id = d.id
+        WHERE d.class = 'action_required' AND d.maybe_mailed AND (SELECT r.recovered_by FROM recovery r
+            WHERE r.connection_id = i.connection_id AND r.episode >= i.episode ORDER BY r.episode LIMIT 1) = 'customer'";
+    site.texts(ended).await.into_iter().collect()
+}
+
+fn connections(
+    ledger: &Ledger,
+    mails: &[Received],
+    named: &Named,
+    by_hand: &BTreeSet<String>,
+    wrong: &mut Vec<String>,
+) -> usize {
     let mut asked: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    let mut last: BTreeMap<&str, bool> = BTreeMap::new();
+    let mut last: BTreeMap<&str, (bool, &str)> = BTreeMap::new();
     for mail in mails.iter().filter(|mail| mail.subject.ends_with("Your connection to Mail sync")) {
         let asks = !text(mail).contains("disregard that mail");
         if asks {
             asked.entry(&mail.to).or_default().insert(&mail.message_id);
         }
-        last.insert(&mail.to, asks);
+        last.insert(&mail.to, (asks, &mail.message_id));
     }
     let mut given_up = 0;
     for (n, known) in &ledger.connections {
@@ -167,9 +183,10 @@ fn connections(ledger: &Ledger, mails: &[Received], named: &Named, wrong: &mut V
         if mails > known.failures {
             wrong.push(format!("c{n}: asked {mails} times, broken {} times", known.failures));
         }
-        match (known.broken, last.get(to.as_str())) {
+        let (last, id) = last.get(to.as_str()).copied().unzip();
+        match (known.broken, last) {
             (true, Some(true)) | (false, None | Some(false)) => {}
-            (false, Some(true)) if known.by_hand => {}
+            (false, Some(true)) if known.by_hand > 0 && id.is_some_and(|id| by_hand.contains(id)) => {}
             (true, _) if named.has(&format!("c{n}@action_required"), GIVEN_UP) => given_up += 1,
             (false, Some(true)) if named.has(&format!("c{n}@correction"), GIVEN_UP) => given_up += 1,
             (broken, last) => wrong.push(format!("c{n}: broken {broken}, the last mail asks {last:?}")),
