@@ -7,11 +7,11 @@ use super::people::SMALL;
 use super::steps::SLOTS;
 use allclear::domain::connection::{By, What};
 use allclear::domain::id::RecoveryId;
-use allclear::flow::claim::{claim, open_lanes};
+use allclear::flow::claim::claim;
 use allclear::flow::dispatch::Shared;
-use allclear::flow::floors::Floors;
 use allclear::flow::ingest::{self, Caller, Keyed};
 use allclear::flow::intake::{Covers, SignalIn};
+use allclear::flow::lanes::Lanes;
 use allclear::flow::worker;
 use allclear::mail::sink::{Received, Script, Sink};
 use allclear::mail::{Relay, Transport};
@@ -187,10 +187,11 @@ async fn claims(shared: &Shared, running: &mut Running, until: Until) -> Fallibl
             _ => {}
         }
         let mut tx = shared.store.read().await?;
-        let (mut lanes, _) = open_lanes(&mut tx, &shared.setting, stream, &mut Floors::default()).await?;
+        let mut lanes = Lanes::default();
+        lanes.read(&mut tx, &shared.setting, stream).await?;
         let other = setup::component_id(&mut tx, "other").await?.ok_or("no component `other`")?;
         drop(tx);
-        lanes.retain(|lane| lane.fence_id == other.0);
+        lanes.open.retain(|lane| lane.fence_id == other.0);
         let began = Instant::now();
         let mut tx = shared.store.begin().await?;
         claim(&mut tx, &shared.setting, stream, "measured", set, &mut lanes, OF_A_CLAIM).await?;

@@ -194,13 +194,18 @@ impl Connection {
         Effect::OwnFault
     }
 
-    /// Opens a new outage that nobody signalled: the deadline of a covering recovery passed in silence.
-    /// The customer is told since when it has truly been broken.
-    pub fn left_unconfirmed(&mut self, now: Timestamp) {
-        let since = self.broken_since;
-        self.open(now, Fault::Permanent);
-        self.broken_since = since;
-        self.asked = self.episode;
+    /// Opens a new outage that nobody signalled: the deadline of a covering recovery passed in silence. The customer is
+    /// told since when it has truly been broken. Whether it did: by now it may have confirmed.
+    pub fn left_unconfirmed(&mut self, covering: Covering, now: Timestamp) -> bool {
+        let is_covered = self.failed_at.is_some_and(|at| covering.covers(at));
+        let is_silent = is_covered && self.cleared < self.episode && self.own_fault < self.episode;
+        if is_silent {
+            let since = self.broken_since;
+            self.open(now, Fault::Permanent);
+            self.broken_since = since;
+            self.asked = self.episode;
+        }
+        is_silent
     }
 
     /// Takes an outage that was to heal by itself for permanent; whether mail is to be planned for it. Either way it is
@@ -357,9 +362,24 @@ mod tests {
     fn what_did_not_confirm_is_asked_anew_and_told_since_when_it_is_broken() {
         let mut c = new();
         c.hear(said(What::Failed, 10), &[]);
-        c.left_unconfirmed(Timestamp(99));
+        let covering = |from| Covering { from: Timestamp(from), until: Timestamp(20) };
+        assert!(!{ c }.left_unconfirmed(covering(11), Timestamp(99)), "not covered by that one");
+        assert!(c.left_unconfirmed(covering(10), Timestamp(99)));
         assert_eq!((c.episode, c.asked, c.failed_at), (2, 2, Some(Timestamp(99))));
         assert_eq!(c.broken_since, Some(Timestamp(10)));
+    }
+
+    #[test]
+    fn what_has_confirmed_meanwhile_or_cannot_recover_is_not_asked_anew() {
+        let covering = Covering { from: Timestamp(0), until: Timestamp(50) };
+        for what in [What::Recovered, What::RecoveryFailed] {
+            let mut c = new();
+            c.hear(said(What::Failed, 10), &[]);
+            c.hear(said(what, 20), &[]);
+            let before = c;
+            assert!(!c.left_unconfirmed(covering, Timestamp(99)), "{what}");
+            assert_eq!(c, before);
+        }
     }
 
     #[test]

@@ -148,6 +148,8 @@ names!(
         NobodyWaits = "nobody_waits",
         /// A source said that the component is back.
         ComponentRecovered = "component_recovered",
+        /// A source says that the component is down.
+        ComponentDown = "component_down",
     }
 );
 
@@ -172,6 +174,7 @@ impl Why {
             Self::RestLeaves => "those still broken are being asked",
             Self::NobodyWaits => "nobody waits any more",
             Self::ComponentRecovered => "a source said that the component is back",
+            Self::ComponentDown => "a source says that the component is down",
         }
     }
 }
@@ -205,6 +208,10 @@ pub struct View {
     pub waiting: i64,
     /// Mails of the canary that have not left.
     pub canaries_left: i64,
+    /// Those that have left, or need not any more.
+    pub canaries_gone: i64,
+    /// A source says that the component is down, and not only we.
+    pub reported: bool,
     /// A surge of kind [`Kind::Reporter`] is open.
     pub reporter_suspect: bool,
     /// The longest that a mail is held.
@@ -275,6 +282,7 @@ fn holding(view: &View, rules: &Rules, now: Timestamp) -> Next {
     match why {
         _ if rises(view, rules) => Next::Stay(Why::RecoveriesRise),
         Why::Calm if !view.calm => Next::Stay(Why::StillFailing),
+        Why::Calm if view.reported => Next::Stay(Why::ComponentDown),
         why if view.waiting == 0 => {
             if view.calm {
                 Next::Release(Why::NobodyWaits)
@@ -288,10 +296,13 @@ fn holding(view: &View, rules: &Rules, now: Timestamp) -> Next {
 }
 
 fn canary(view: &View, rules: &Rules, now: Timestamp) -> Next {
+    // A relay may put off some of them for days, and nobody's silence may depend on another's mailbox.
+    let mostly_left = view.canaries_left <= view.canaries_gone || waited(view, Span::ZERO, now);
     match goes_wrong(view, rules) {
         Some(why) => Next::Stop(why),
+        None if view.reported && !waited(view, rules.canary_wait, now) => Next::Stop(Why::ComponentDown),
         None if now - view.stage_at < rules.canary_wait => Next::Stay(Why::CanaryWaits),
-        None if view.canaries_left > 0 => Next::Stay(Why::CanaryOnItsWay),
+        None if !mostly_left => Next::Stay(Why::CanaryOnItsWay),
         None => Next::Release(Why::CanaryWell),
     }
 }

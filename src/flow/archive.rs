@@ -91,6 +91,10 @@ async fn put_away(store: &Store, setting: &Setting, threads: &[ThreadId], before
         return Ok(());
     }
     let ids = db::over(&mut tx, threads, before).await?;
+    // A recovery that was recorded between the two is to find what it takes back.
+    if db::under_way(&mut tx).await? {
+        return Ok(());
+    }
     let mut documents = Vec::new();
     for told in show::told(&mut tx, setting, &ids, true).await? {
         let text = serde_json::to_string(&told).map_err(|e| StoreError::Corrupt {

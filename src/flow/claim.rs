@@ -3,8 +3,8 @@
 use super::caught;
 use super::compose::{self, Frozen, Payloads};
 use super::daily::Daily;
-use super::floors::Floors;
 use super::gate::{Split, Verdict, View, gate, stays_whole};
+use super::lanes::Lanes;
 use super::look::{Seen, views};
 use super::paces::Paces;
 use super::setting::{Setting, Stream};
@@ -15,8 +15,7 @@ use crate::domain::time::{Span, Timestamp};
 use crate::failpoint;
 use crate::store::claims::{self, Armed};
 use crate::store::parting::{self, ItemKey};
-use crate::store::queue::{Due, Hold, Lane, MOST_DUE};
-use crate::store::streams::Probe;
+use crate::store::queue::{Due, MOST_DUE};
 use crate::store::view::ItemView;
 use crate::store::{StoreError, Tx, deliveries, queue, record, told, view};
 use std::collections::{HashMap, HashSet};
@@ -47,53 +46,6 @@ pub fn decide(view: &View, setting: &Setting, now: Timestamp) -> Verdict {
     }
 }
 
-/// The lanes of a stream in which something may leave now, urgent classes first, and the stream's pause.
-///
-/// # Errors
-/// When the database fails.
-pub async fn open_lanes(
-    tx: &mut Tx,
-    setting: &Setting,
-    stream: &Stream,
-    floors: &mut Floors,
-) -> Result<(Vec<Lane>, Option<Probe>), StoreError> {
-    let now = tx.now();
-    let queue::Open { mut lanes, holds, pause } = queue::open(tx, floors.to_read_from(), &stream.name).await?;
-    floors.learn(&lanes, now);
-    lanes.retain_mut(|lane| {
-        if setting.gate {
-            lane.overdue = overdue(lane, setting);
-        }
-        stream.classes.contains(&lane.class) && lane.is_due(now) && (!setting.gate || is_open(lane, &holds))
-    });
-    lanes.sort_by_key(|lane| (lane.class, lane.next_due));
-    Ok((lanes, pause))
-}
-
-/// A held lane is skipped as a whole, so that what waits in it costs nothing; the look still asks for every mail.
-fn is_open(lane: &Lane, holds: &[Hold]) -> bool {
-    !holds.iter().any(|hold| match (hold.scope.as_str(), hold.cause.as_str()) {
-        (_, "stop") => true,
-        _ if lane.class == Class::Correction => false,
-        // Own faults and canaries pass it; the gate knows them.
-        (_, "surge") if lane.class != Class::ActionRequired || lane.fence_kind == "none" => false,
-        ("everything", _) => true,
-        ("class", _) => hold.class == Some(lane.class),
-        _ => lane.fence_kind == "component" && hold.component_id.is_some_and(|c| c.0 == lane.fence_id),
-    })
-}
-
-/// While its component is down a lane gives only what has been held for the longest hold. What has not is not even
-/// met: a lane of a million would be put off row by row. Those already put off have their own time.
-fn overdue(lane: &Lane, setting: &Setting) -> Span {
-    let limits = setting.limits(lane.class);
-    match limits.longest_hold {
-        _ if lane.down_since.is_none() || lane.class != Class::ActionRequired => Span::ZERO,
-        Some(longest) => Span(longest.0 - limits.dwell.0),
-        None => Span(i64::MAX),
-    }
-}
-
 /// What a claim took, and when a rate cap that is reached lets the next mail go.
 #[derive(Debug, Default)]
 pub struct Taken {
@@ -113,13 +65,13 @@ pub async fn claim(
     stream: &Stream,
     owner: &str,
     template_set: &str,
-    lanes: &mut Vec<Lane>,
+    lanes: &mut Lanes,
     most: usize,
 ) -> Result<Taken, StoreError> {
     let mut paces = Paces::open(tx, stream).await?;
     let most = paces.allowed(most).min(MOST_DUE);
     if most == 0 {
-        lanes.clear();
+        lanes.open.clear();
         return Ok(Taken { claimed: Vec::new(), turn_at: Some(paces.next_turn()) });
     }
     let mut page = most;
@@ -200,13 +152,14 @@ async fn sort_and_arm(
 }
 
 /// Takes a fair share of each lane, once around; lanes with nothing more to give are forgotten.
-async fn fair_share(tx: &mut Tx, lanes: &mut Vec<Lane>, most: usize) -> Result<Vec<Due>, StoreError> {
+async fn fair_share(tx: &mut Tx, lanes: &mut Lanes, most: usize) -> Result<Vec<Due>, StoreError> {
     let mut taken: Vec<Due> = Vec::new();
     let mut threads = HashSet::new();
     let mut more = Vec::new();
-    while !lanes.is_empty() && taken.len() < most {
-        let lane = lanes.remove(0);
-        let share = (most - taken.len()).div_ceil(lanes.len() + 1);
+    let open = &mut lanes.open;
+    while !open.is_empty() && taken.len() < most {
+        let lane = open.remove(0);
+        let share = (most - taken.len()).div_ceil(open.len() + 1);
         let found = queue::due(tx, &lane, i64::try_from(share).unwrap_or(i64::MAX)).await?;
         if found.len() == share {
             more.push(lane);
@@ -217,8 +170,7 @@ async fn fair_share(tx: &mut Tx, lanes: &mut Vec<Lane>, most: usize) -> Result<V
         }
         taken.extend(found.into_iter().filter(|d| threads.insert(d.thread_id)));
     }
-    lanes.extend(more);
-    lanes.sort_by_key(|lane| lane.class);
+    lanes.gave(more);
     Ok(taken)
 }
 

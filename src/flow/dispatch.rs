@@ -10,9 +10,8 @@ mod way;
 
 use super::archive::Archive;
 use super::caught;
-use super::claim::open_lanes;
 use super::copies::Copies;
-use super::floors::Floors;
+use super::lanes::Lanes;
 use super::sender::{Command, Record};
 use super::sessions::Sessions;
 use super::setting::{Setting, Stream};
@@ -22,7 +21,6 @@ use crate::domain::delivery::{HandOver, Outcome};
 use crate::domain::id::DeliveryId;
 use crate::domain::time::Timestamp;
 use crate::mail::{self, Transport};
-use crate::store::queue::Lane;
 use crate::store::streams::Probe;
 use crate::store::{Store, StoreError};
 use crate::template::Templates;
@@ -93,8 +91,8 @@ pub struct Dispatcher {
     pause: Option<Probe>,
     /// When the rate cap lets the next mail go.
     turn_at: Option<Timestamp>,
-    lanes: (Option<Instant>, Vec<Lane>),
-    floors: Floors,
+    lanes_at: Option<Instant>,
+    lanes: Lanes,
     hungry: bool,
     lost: u32,
     /// How long a dialogue takes, on the average of the last dozen or so.
@@ -141,8 +139,8 @@ impl Dispatcher {
             trouble: None,
             pause: None,
             turn_at: None,
-            lanes: (None, Vec::new()),
-            floors: Floors::default(),
+            lanes_at: None,
+            lanes: Lanes::default(),
             hungry: false,
             lost: 0,
             usual: Duration::ZERO,
@@ -156,7 +154,7 @@ impl Dispatcher {
     /// When the database fails and nothing is on the wire.
     pub async fn drain(&mut self, stop: impl Fn() -> bool) -> Result<usize, StoreError> {
         self.shared.spill.merge(&self.shared.store, &self.shared.owner).await?;
-        self.lanes.0 = None;
+        self.lanes_at = None;
         // Tasks of their own: a dialogue goes on while a round waits for the database, so that many outcomes are
         // there when it ends and share the next transaction. Sessions are opened beside them: a relay that is slow to
         // greet keeps nobody from the sessions there are.
@@ -186,7 +184,7 @@ impl Dispatcher {
                 }
             };
             self.send(jobs, &mut busy, &mut results);
-            if busy.is_empty() && results.is_empty() && (!taking || self.lanes.1.is_empty()) {
+            if busy.is_empty() && results.is_empty() && (!taking || self.lanes.open.is_empty()) {
                 self.rest().await;
                 return match self.trouble.take() {
                     Some(e) => Err(e),
@@ -211,7 +209,7 @@ impl Dispatcher {
             let (mut batch, mut told) = (Vec::new(), Vec::new());
             for job in jobs.by_ref().take(BATCH) {
                 let Some(seated) = self.idle.pop() else {
-                    self.floors.forget();
+                    self.lanes.floors.forget();
                     results.push((job, Record::PutBack));
                     continue;
                 };
@@ -238,8 +236,8 @@ impl Dispatcher {
 
     /// What is due is looked for from the beginning: it can be due before what was seen.
     pub fn look_anew(&mut self) {
-        self.lanes.0 = None;
-        self.floors.forget();
+        self.lanes_at = None;
+        self.lanes.floors.forget();
     }
 
     /// Wakes it, or one of those that share the bell.
@@ -329,10 +327,10 @@ impl Dispatcher {
     /// Whether something may be due. The lanes are read once and then after a moment: what waits for a sibling on the
     /// wire would else be asked for again and again.
     async fn has_work(&mut self) -> Result<bool, StoreError> {
-        if self.lanes.0.is_none_or(|read| read.elapsed() > LANES_AGE) {
+        if self.lanes_at.is_none_or(|read| read.elapsed() > LANES_AGE) {
             self.read_lanes().await?;
         }
-        Ok(!self.lanes.1.is_empty())
+        Ok(!self.lanes.open.is_empty())
     }
 
     async fn read_lanes(&mut self) -> Result<(), StoreError> {
@@ -346,15 +344,15 @@ impl Dispatcher {
             self.lost = 0;
             self.sessions.unreachable(now);
         }
-        let mut lanes = Vec::new();
+        self.lanes.open.clear();
         if !(later || without && self.sessions.let_be(now)) {
-            (lanes, self.pause) = open_lanes(&mut tx, &self.shared.setting, &self.stream, &mut self.floors).await?;
+            self.pause = self.lanes.read(&mut tx, &self.shared.setting, &self.stream).await?;
         }
         let paused = self.pause.is_some_and(|pause| now < pause.at);
-        if paused || (without && !lanes.is_empty() && !self.sessions.may_try(now)) {
-            lanes.clear();
+        if paused || (without && !self.lanes.open.is_empty() && !self.sessions.may_try(now)) {
+            self.lanes.open.clear();
         }
-        self.lanes = (Some(Instant::now()), lanes);
+        self.lanes_at = Some(Instant::now());
         Ok(())
     }
 }

@@ -180,11 +180,11 @@ pub fn daily_cap(
 }
 
 /// Silence would do harm: a connection that only its customer can mend, something that got worse or is down again, the
-/// first word of a major outage.
+/// first word of a major outage, what operators are told of a surge.
 fn is_urgent(view: &View, split: &Split, impact: Option<Impact>) -> bool {
     let own_fault = |i: &usize| matches!(view.items.get(*i), Some(Item::Connection(claim)) if claim.is_own_fault());
     match view.rule {
-        Some(Rule::Worse | Rule::Relapse) => true,
+        Some(Rule::Worse | Rule::Relapse | Rule::Surge) => true,
         Some(Rule::First) => matches!(impact, Some(Impact::Major | Impact::Critical)),
         _ => split.keep.iter().any(own_fault),
     }

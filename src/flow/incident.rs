@@ -14,7 +14,7 @@ use crate::domain::time::{Span, Timestamp};
 use crate::store::incidents::IncidentNow;
 use crate::store::ingest::{ComponentNow, PlanRow};
 use crate::store::notices::{NoticeRow, Same};
-use crate::store::{Tx, incidents, ingest as db, notices};
+use crate::store::{Tx, incidents, ingest as db, notices, surge};
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
 
@@ -409,6 +409,10 @@ async fn hear(
         Effect::Ended { n, since, at, .. } => {
             db::save_episode(tx, component.id, n, since, Some(at), None, None).await?;
             ended = true;
+        }
+        Effect::Repeated if what == What::Failed && state.down_since.is_some() => {
+            surge::reported(tx, component.id, state.episode).await?;
+            return Ok(false);
         }
         _ => return Ok(false),
     }

@@ -28,6 +28,7 @@ pub mod import;
 pub mod incident;
 pub mod ingest;
 pub mod intake;
+pub mod lanes;
 pub mod look;
 pub mod pace;
 pub mod paces;

@@ -11,7 +11,7 @@ use crate::domain::time::Timestamp;
 use crate::store::ingest::{ComponentNow, ConnectionNow, PlanRow, RecoveryRow, SignalRow};
 use crate::store::notices::NoticeRow;
 use crate::store::tallies::{self, Tally};
-use crate::store::{Tx, incidents, ingest as db, notices};
+use crate::store::{Tx, incidents, ingest as db, notices, surge};
 use std::collections::{BTreeMap, HashMap};
 
 /// Takes a batch of signals into an open transaction.
@@ -292,7 +292,12 @@ impl Batch {
                     self.plans.push(component_up(now.id));
                 }
             }
-            component::Effect::Repeated => answer.outcome = Became::Repeated,
+            component::Effect::Repeated => {
+                if matches!(one.what, What::Failed | What::RecoveryFailed) && state.down_since.is_some() {
+                    surge::reported(tx, now.id, state.episode).await?;
+                }
+                answer.outcome = Became::Repeated;
+            }
             component::Effect::StaleAtBirth(reason) => {
                 answer.outcome = Became::StaleAtBirth;
                 answer.reason = Some(reason);

@@ -6,6 +6,7 @@ use super::gate::View;
 use super::recovery::{Sweep, SweepCommand, SweepEvent, after_quarantine, is_by_hand, owes_correction};
 use super::setting::Setting;
 use crate::domain::class::Class;
+use crate::domain::connection::Covering;
 use crate::domain::delivery::{Reason, Rule, State};
 use crate::domain::id::{DeliveryId, LaneId, RecoveryId, ThreadId};
 use crate::domain::time::Timestamp;
@@ -299,14 +300,15 @@ pub async fn confirm(store: &Store, setting: &Setting) -> Result<bool, StoreErro
     if keys.is_empty() {
         recover::confirmed(&mut tx, id).await?;
     } else {
-        ask_anew(&mut tx, &keys).await?;
-        recover::add_unconfirmed(&mut tx, id, i64::try_from(keys.len()).unwrap_or(i64::MAX)).await?;
+        let asked = ask_anew(&mut tx, &keys, Covering { from, until }).await?;
+        recover::add_unconfirmed(&mut tx, id, i64::try_from(asked).unwrap_or(i64::MAX)).await?;
     }
     tx.commit().await?;
     Ok(true)
 }
 
-async fn ask_anew(tx: &mut Tx, keys: &[String]) -> Result<(), StoreError> {
+/// How many were: one may have confirmed between being found and being locked.
+async fn ask_anew(tx: &mut Tx, keys: &[String], covering: Covering) -> Result<usize, StoreError> {
     let now = tx.now();
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
     let component_keys = ingest::components_of(tx, &keys).await?;
@@ -315,11 +317,14 @@ async fn ask_anew(tx: &mut Tx, keys: &[String]) -> Result<(), StoreError> {
     let (mut changed, mut plans) = (Vec::new(), Vec::new());
     for found in ingest::connections(tx, &keys, "").await? {
         let mut state = found.domain();
-        state.left_unconfirmed(now);
+        if !state.left_unconfirmed(covering, now) {
+            continue;
+        }
         changed.push((found.id, state));
         let component = components.iter().find(|c| c.id == found.component_id);
         plans.push(PlanRow::failure(&found, &state, component.map(|c| c.domain().episode)));
     }
     ingest::save_connections(tx, &changed).await?;
-    ingest::add_plans(tx, &plans).await
+    ingest::add_plans(tx, &plans).await?;
+    Ok(changed.len())
 }

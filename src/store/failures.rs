@@ -34,10 +34,10 @@ statements! {
             "JOIN delivery d ON d.thread_id = j.id AND d.state = 'queued'
              WHERE d.class = 'action_required' AND NOT d.maybe_mailed ORDER BY d.id"
         ).sqlite,
-        // As LOCK_QUEUED.
+        // As LOCK_QUEUED; what came back from the wire since then is locked here, or it would leave without what joins it.
         "SELECT w.id, w.thread_id, w.lane_id FROM json_to_recordset($1::json) AS j(id uuid)
          CROSS JOIN LATERAL (SELECT d.id, d.thread_id, d.lane_id FROM delivery d WHERE d.thread_id = j.id AND d.state = 'queued'
-            AND d.class = 'action_required' AND NOT d.maybe_mailed OFFSET 0) AS w ORDER BY w.id",
+            AND d.class = 'action_required' AND NOT d.maybe_mailed OFFSET 0 FOR NO KEY UPDATE) AS w ORDER BY w.id",
     );
     NAMED_BY_WAITING = over_rows!(
         "SELECT d.id, i.connection_id FROM", [thread_id uuid, connection_id uuid],
@@ -45,9 +45,10 @@ statements! {
          JOIN delivery_item i ON i.delivery_id = d.id AND i.subject_id = j.connection_id AND i.connection_id IS NOT NULL
             AND i.corrects_id IS NULL")
     );
-    // What waits for its component, and is joined by what does not, leaves with it; the look parts them.
+    // What waits for its component, and is joined by what does not, leaves with it; the look parts them. Its reason stays: by
+    // that it is found at its own time, while its component is down.
     JOIN = over_rows!(
-        "UPDATE delivery SET due_at = j.due_at, reason = 'dwell' FROM", [id uuid, due_at bigint],
+        "UPDATE delivery SET due_at = j.due_at FROM", [id uuid, due_at bigint],
         concat!("WHERE delivery.id = j.id AND delivery.due_at > j.due_at
             AND delivery.reason IN ('component_down', 'awaiting_reconnection') AND ", waits!("delivery"))
     );

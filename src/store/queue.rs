@@ -45,7 +45,7 @@ statements! {
             holds_in_force!(sqlite "$2", "l.fence_id"), ",
                 (SELECT MIN(d.due_at) FROM delivery d WHERE d.lane_id = l.id AND d.state = 'queued') AS next_due,
                 (SELECT MIN(d.due_at) FROM delivery d INDEXED BY delivery_held WHERE d.lane_id = l.id AND d.state = 'queued'
-                    AND d.reason IN ('awaiting_reconnection', 'component_down', 'daily_cap')) AS next_held
+                    AND d.reason <> 'dwell') AS next_held
          FROM lane l LEFT JOIN component k ON l.fence_kind = 'component' AND k.id = l.fence_id
          LEFT JOIN stream_pause p ON p.stream = $3 AND p.ended_at IS NULL
          WHERE l.closed_at IS NULL AND $1 IS NOT NULL"),
@@ -54,15 +54,15 @@ statements! {
                 (SELECT MIN(d.due_at) FROM delivery d WHERE d.lane_id = l.id AND d.state = 'queued'
                     AND d.due_at >= COALESCE(j.floor, 0)) AS next_due,
                 (SELECT MIN(d.due_at) FROM delivery d WHERE d.lane_id = l.id AND d.state = 'queued'
-                    AND d.reason IN ('awaiting_reconnection', 'component_down', 'daily_cap')
+                    AND d.reason <> 'dwell'
                     AND d.due_at >= COALESCE(j.floor, 0)) AS next_held
          FROM lane l LEFT JOIN component k ON l.fence_kind = 'component' AND k.id = l.fence_id
          LEFT JOIN stream_pause p ON p.stream = $3 AND p.ended_at IS NULL
          LEFT JOIN json_to_recordset($1::json) AS j(id uuid, floor bigint) ON j.id = l.id WHERE l.closed_at IS NULL"),
     );
     DUE = due!("");
-    // What was put off to the end of its own longest hold.
-    DUE_HELD = due!("AND d.reason IN ('awaiting_reconnection', 'component_down', 'daily_cap')");
+    // What was put off, and has its own time.
+    DUE_HELD = due!("AND d.reason <> 'dwell'");
     WAKE = over_rows!(
         "UPDATE delivery SET due_at = $2 WHERE state = 'queued' AND due_at > $2 AND class = 'correction' AND id IN
             (SELECT i.delivery_id FROM", [id uuid],
@@ -86,7 +86,7 @@ pub struct Lane {
     pub down_since: Option<Timestamp>,
     /// The earliest time something in it is due.
     pub next_due: Option<Timestamp>,
-    /// The same of what was put off to the end of its own longest hold.
+    /// The same of what was put off, and has its own time.
     pub next_held: Option<Timestamp>,
     /// How long something in it must have been due to be taken.
     #[sqlx(skip)]
@@ -100,7 +100,7 @@ impl Lane {
         self.next_due.is_some_and(|due| due <= now - self.overdue) || self.has_held(now)
     }
 
-    /// What was put off to the end of its own longest hold is due at that time, whatever the lane's own delay.
+    /// What was put off is due at its own time, whatever the lane's own delay.
     fn has_held(&self, now: Timestamp) -> bool {
         self.overdue > Span::ZERO && self.overdue < Span(i64::MAX) && self.next_held.is_some_and(|due| due <= now)
     }

@@ -10,6 +10,15 @@ use serde::Serialize;
 use uuid::Uuid;
 use uuid::fmt::Simple;
 
+macro_rules! queued_corrections {
+    ($lock:literal) => {
+        over_rows!(
+            "SELECT d.thread_id, d.id FROM", [id uuid],
+            concat!("JOIN delivery d ON d.thread_id = j.id WHERE d.class = 'correction' AND NOT d.maybe_mailed AND ", waits!("d"), $lock)
+        )
+    };
+}
+
 statements! {
     // One look says whether there is anything to take back, to settle or to ask: mostly there is not.
     ANYTHING = super::Sql::same(
@@ -25,7 +34,8 @@ statements! {
         "FOR NO KEY UPDATE SKIP LOCKED"
     );
     // What the recovery of an outage before has swept and corrected is not read again: there may be hundreds. Ids may be out
-    // of order, for clocks differ; that bounds less, never more.
+    // of order, for clocks differ; that bounds less, never more. Nor is what its customer has ended: who reconnected by hand
+    // is not told afterwards that it was not needed.
     OF_CONNECTIONS = over_rows!(
         "SELECT j.recovery_id, i.delivery_id, i.component_id, i.connection_id, i.episode, i.component_episode, i.failed_at, d.state,
                 d.maybe_mailed, d.thread_id, d.subscriber_id FROM",
@@ -35,7 +45,9 @@ statements! {
                 AND r.episode < j.episode AND r.recovered_by <> 'customer' AND r.swept_at IS NOT NULL ORDER BY r.id DESC LIMIT 1), 0)
          JOIN delivery d ON d.id = i.delivery_id
          WHERE i.corrects_id IS NULL AND i.dropped IS NULL
-            AND d.class = 'action_required' AND (d.state IN ('queued', 'sending', 'accepted', 'unknown') OR d.maybe_mailed)"
+            AND d.class = 'action_required' AND (d.state IN ('queued', 'sending', 'accepted', 'unknown') OR d.maybe_mailed)
+            AND COALESCE((SELECT r.recovered_by FROM recovery r WHERE r.connection_id = j.connection_id AND r.episode >= i.episode
+                AND r.episode < j.episode ORDER BY r.episode, r.id LIMIT 1), '') <> 'customer'"
     );
     OF_COMPONENT = super::Sql::same(
         "SELECT i.delivery_id, i.component_id, i.connection_id, i.episode, i.component_episode, i.failed_at, d.state, d.maybe_mailed,
@@ -59,10 +71,8 @@ statements! {
     CORRECTED_ALREADY = over_rows!(
         "SELECT i.corrects_id, i.subject_id, i.episode FROM", [id uuid], "JOIN delivery_item i ON i.corrects_id = j.id"
     );
-    QUEUED_CORRECTIONS = over_rows!(
-        "SELECT d.thread_id, d.id FROM", [id uuid],
-        concat!("JOIN delivery d ON d.thread_id = j.id WHERE d.class = 'correction' AND NOT d.maybe_mailed AND ", waits!("d"))
-    );
+    // Locked once more on PostgreSQL: see WAITING_MAILS.
+    QUEUED_CORRECTIONS = super::Sql::differs(queued_corrections!("").sqlite, queued_corrections!(" FOR NO KEY UPDATE OF d").postgres);
     SWEPT = over_rows!(
         "UPDATE recovery SET swept_at = j.at, withdrawn = recovery.withdrawn + j.withdrawn, corrected = recovery.corrected + j.corrected FROM",
         [id uuid, at bigint, withdrawn bigint, corrected bigint],

@@ -45,6 +45,10 @@ statements! {
         "SELECT COUNT(*) FROM delivery WHERE state = 'queued' AND lane_id =
             (SELECT id FROM lane WHERE class = 'action_required' AND fence_kind = 'component' AND fence_id = $1)",
     );
+    OLDEST_PUT_OFF = super::Sql::same(
+        "SELECT MIN(created_at) FROM delivery WHERE state = 'queued' AND reason <> 'dwell' AND due_at <= $2
+            AND lane_id = (SELECT id FROM lane WHERE class = 'action_required' AND fence_kind = 'component' AND fence_id = $1)",
+    );
     FIRST_DUE_FOR = super::Sql::same(
         "SELECT MIN(due_at) FROM delivery WHERE state = 'queued' AND lane_id =
             (SELECT id FROM lane WHERE class = 'action_required' AND fence_kind = 'component' AND fence_id = $1)",
@@ -60,15 +64,22 @@ statements! {
                 (SELECT id FROM lane WHERE class = 'action_required' AND fence_kind = 'component' AND fence_id = $1)
             ORDER BY due_at, id LIMIT $5 FOR NO KEY UPDATE SKIP LOCKED)",
     );
-    CANARIES_LEFT = super::Sql::same("SELECT COUNT(*) FROM delivery WHERE canary_id = $1 AND state IN ('queued', 'sending')");
+    CANARIES = super::Sql::same(
+        "SELECT COUNT(CASE WHEN state IN ('queued', 'sending') THEN 1 END), COUNT(CASE WHEN state NOT IN ('queued', 'sending') THEN 1 END)
+         FROM delivery WHERE canary_id = $1",
+    );
+    // Each has waited for its own time, and is found by that while the component is down.
     CALL_BACK = super::Sql::same(
-        "UPDATE delivery SET canary_id = NULL, lane_id =
+        "UPDATE delivery SET canary_id = NULL, reason = 'component_down', lane_id =
             (SELECT id FROM lane WHERE class = 'action_required' AND fence_kind = 'component' AND fence_id = $2)
          WHERE canary_id = $1 AND state = 'queued'",
     );
     HASTEN_HELD = super::Sql::same(
         "UPDATE delivery SET due_at = $2 WHERE state = 'queued' AND reason IN ('awaiting_reconnection', 'component_down') AND due_at > $2
             AND lane_id = (SELECT id FROM lane WHERE class = 'action_required' AND fence_kind = 'component' AND fence_id = $1)",
+    );
+    REPORTED = super::Sql::same(
+        "UPDATE surge SET reported = TRUE WHERE component_id = $1 AND episode = $2 AND ended_at IS NULL AND NOT reported",
     );
     IS_DOWN = super::Sql::same("SELECT COUNT(*) FROM component WHERE id = $1 AND down_since IS NOT NULL");
     ENDED_ELSEHOW = super::Sql::same("SELECT COUNT(*) FROM component WHERE id = $1 AND (episode > $2 OR down_since IS NULL)");
@@ -238,6 +249,14 @@ pub async fn first_due(tx: &mut Tx, of: ComponentId) -> Result<Option<Timestamp>
     value!(tx, Option<Timestamp>, FIRST_DUE_FOR, of)
 }
 
+/// When the oldest of those mails was planned that wait for a component, were put off, and are due by a time.
+///
+/// # Errors
+/// When the database fails.
+pub async fn oldest_put_off(tx: &mut Tx, of: ComponentId, due_by: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+    value!(tx, Option<Timestamp>, OLDEST_PUT_OFF, of, due_by)
+}
+
 /// Moves mails that have waited longest for a component into a lane that nothing holds, as the canary of a surge; how
 /// many.
 ///
@@ -254,12 +273,20 @@ pub async fn send_ahead(
     exec!(tx, SEND_AHEAD, of, to, surge, now, most)
 }
 
-/// How many of a surge's canaries have not left.
+/// How many of a surge's canaries have not left, and how many have or need not any more.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn canaries_left(tx: &mut Tx, surge: SurgeId) -> Result<i64, StoreError> {
-    value!(tx, i64, CANARIES_LEFT, surge)
+pub async fn canaries(tx: &mut Tx, surge: SurgeId) -> Result<(i64, i64), StoreError> {
+    on_db!(tx, CANARIES, query_as::<(i64, i64)>, fetch_one, surge)
+}
+
+/// A source reports an outage that a surge has opened: that surge does not end it by itself any more.
+///
+/// # Errors
+/// When the database fails.
+pub async fn reported(tx: &mut Tx, of: ComponentId, episode: i64) -> Result<(), StoreError> {
+    exec!(tx, REPORTED, of, episode).map(drop)
 }
 
 /// Moves the canaries that have not left back to the others.

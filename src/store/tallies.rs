@@ -26,8 +26,8 @@ statements! {
             GROUP BY component_id HAVING SUM(CASE WHEN minute > $1 THEN failed ELSE 0 END) >= $3 OR SUM(failed_slow) >= $4) AS t
             ON t.component_id = k.id WHERE k.down_since IS NULL ORDER BY k.id",
     );
-    LONG_DOWN = super::Sql::same(
-        "SELECT k.id, k.key, k.name, k.created_at FROM component k WHERE k.down_since <= $1 AND NOT EXISTS (SELECT 1 FROM surge s
+    DOWN = super::Sql::same(
+        "SELECT k.id, k.key, k.name, k.created_at FROM component k WHERE k.down_since IS NOT NULL AND NOT EXISTS (SELECT 1 FROM surge s
             WHERE s.component_id = k.id AND s.ended_at IS NULL) ORDER BY k.id",
     );
     COUNTS_SINCE = super::Sql::same(
@@ -156,12 +156,12 @@ pub async fn count(tx: &mut Tx, of: &BTreeMap<ComponentId, Tally>) -> Result<(),
     if rows.is_empty() { Ok(()) } else { exec!(tx, ADD_TALLIES, json(&rows)).map(drop) }
 }
 
-/// Components that have been down since this time or longer, and of which nobody is deciding when to ask.
+/// Components that are down, and of which nobody is deciding when to ask.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn long_down(tx: &mut Tx, since: Timestamp) -> Result<Vec<Suspect>, StoreError> {
-    rows!(tx, Suspect, LONG_DOWN, since)
+pub async fn down(tx: &mut Tx) -> Result<Vec<Suspect>, StoreError> {
+    rows!(tx, Suspect, DOWN)
 }
 
 /// Components not known to be down with at least so many failures after these minutes (short and long window).

@@ -28,6 +28,7 @@ on_both! {
     two_streams_keep_the_cap_of_their_relay_together;
     a_wrong_password_is_tried_once_a_quarter_of_an_hour;
     no_minute_sees_more_mails_than_the_cap_over_two_nodes;
+    where_mails_leave_one_at_a_time_each_lane_has_its_turn;
     a_capped_domain_waits_and_the_others_do_not;
     a_relay_that_takes_three_sessions_is_never_given_more;
     one_session_is_enough_for_two_streams;
@@ -315,6 +316,32 @@ async fn no_minute_sees_more_mails_than_the_cap_over_two_nodes(on: On) {
     assert!(most_a_minute(&times) <= 30, "{}", most_a_minute(&times));
     let took = (*times.last().unwrap() - times[0]).as_seconds();
     assert!(took < 230, "and no slower than the cap wants: {took} s");
+}
+
+async fn where_mails_leave_one_at_a_time_each_lane_has_its_turn(on: On) {
+    let mut w = World::with(on, START, Script::default(), capped(Some(60), None)).await;
+    w.component("outlook", "Outlook").await;
+    for n in 0..41 {
+        let key = format!("r{n}");
+        w.subscriber(&key).await;
+        w.connection(&key, "outlook", &key).await;
+    }
+    w.broken("r0").await;
+    w.pass(6).await;
+    for n in 1..41 {
+        w.broken(&format!("r{n}")).await;
+    }
+    w.pass(5).await;
+    assert!((2..12).contains(&w.all().len()), "they have begun to leave: {}", w.all().len());
+    w.recovered("r0", "automatic").await;
+    let before = w.all().len();
+    for _ in 0..60 {
+        let at = w.now() + Span::seconds(1);
+        w.move_to(at).await;
+    }
+    let first = w.all()[before..].iter().position(|m| m.to == "r0@example.net");
+    assert!(first.is_some_and(|place| place < 4), "{first:?} of {}", w.all().len() - before);
+    assert_eq!(w.all().len(), 42);
 }
 
 async fn a_capped_domain_waits_and_the_others_do_not(on: On) {

@@ -7,7 +7,7 @@ use crate::support::{On, World, t};
 use allclear::domain::surge::Rules;
 use allclear::domain::time::{Span, Timestamp};
 use allclear::flow::surge::{self, Act, Asked};
-use allclear::mail::sink::Script;
+use allclear::mail::sink::{Answer, Envelope, Phase, Script};
 use allclear::store::surge as rows;
 use serde_json::json;
 use std::ops::Range;
@@ -20,7 +20,12 @@ on_both! {
     after_a_calm_time_a_few_are_asked_and_then_the_rest;
     a_release_that_was_wrong_stops_itself_and_corrections_leave_at_once;
     when_most_are_broken_only_the_longest_hold_asks;
+    one_mailbox_that_is_full_keeps_nobody_waiting;
+    what_a_source_says_is_down_as_well_is_not_released_because_it_is_calm;
     of_an_outage_that_lasts_a_few_are_asked_first;
+    of_a_second_dip_too_a_few_are_asked_first;
+    who_joins_another_waits_no_longer_for_it_than_the_longest_hold;
+    whom_a_relay_put_off_before_an_outage_waits_no_longer_than_the_longest_hold;
     asking_during_an_outage_stops_when_connections_recover;
     a_second_dip_is_a_new_outage;
     a_dip_during_the_release_stops_it;
@@ -44,7 +49,11 @@ async fn world(on: On, connections: usize) -> World {
 }
 
 async fn world_with(on: On, connections: usize, rules: Option<Rules>) -> World {
-    let w = World::with(on, START, Script::default(), |s| {
+    world_said(on, connections, rules, Script::default()).await
+}
+
+async fn world_said(on: On, connections: usize, rules: Option<Rules>, script: Script) -> World {
+    let w = World::with(on, START, script, |s| {
         s.surge = rules;
         s.operators.address = Some(ONCALL.to_owned());
         s.patience = Some(Span::hours(1));
@@ -228,6 +237,87 @@ async fn when_most_are_broken_only_the_longest_hold_asks(on: On) {
 }
 
 /// 25 connections fail while a source says that their component is down.
+async fn one_mailbox_that_is_full_keeps_nobody_waiting(on: On) {
+    let full = |at, to: &Envelope| at == Phase::Rcpt && to.to.starts_with("k3@");
+    let script =
+        Script::default().answering(move |at, to, _| full(at, to).then(|| Answer::reply(at, "452 4.2.2 full")));
+    let mut w = world_said(on, 100, Some(Rules::default()), script).await;
+    flood(&mut w).await;
+    until(&mut w, "2025-06-02T08:30:00Z").await;
+    assert_eq!((asked(&w).len(), surges(&w).await), (19, vec!["flood canary calm".to_owned()]));
+    until(&mut w, "2025-06-02T08:45:00Z").await;
+    assert_eq!(asked(&w).len(), 24);
+}
+
+async fn what_a_source_says_is_down_as_well_is_not_released_because_it_is_calm(on: On) {
+    for by_incident in [false, true] {
+        let mut w = world(on, 100).await;
+        flood(&mut w).await;
+        until(&mut w, "2025-06-02T08:05:00Z").await;
+        if by_incident {
+            w.notice(json!({"kind": "incident", "incident": "i-1", "title": "Down", "phase": "identified", "body": "It is down.",
+                "components": [{"key": "outlook", "status": "major_outage"}]}))
+                .await;
+        } else {
+            w.down("outlook").await;
+        }
+        until(&mut w, "2025-06-02T19:53:00Z").await;
+        assert_eq!((asked(&w).len(), surges(&w).await), (0, vec!["flood holding opened".to_owned()]));
+        until(&mut w, "2025-06-02T19:58:00Z").await;
+        assert_eq!((asked(&w).len(), surges(&w).await), (20, vec!["flood canary longest_hold".to_owned()]));
+        until(&mut w, "2025-06-02T20:10:00Z").await;
+        let down = w.query("SELECT key FROM component WHERE down_since IS NOT NULL").await;
+        assert_eq!((asked(&w).len(), down), (25, vec![vec![Some("outlook".to_owned())]]));
+    }
+}
+
+async fn of_a_second_dip_too_a_few_are_asked_first(on: On) {
+    let mut w = world(on, 60).await;
+    w.down("outlook").await;
+    fail(&w, "k", 0..25).await;
+    until(&mut w, "2025-06-02T11:00:00Z").await;
+    w.up("outlook").await;
+    w.pass(10).await;
+    w.down("outlook").await;
+    until(&mut w, "2025-06-02T19:53:00Z").await;
+    assert_eq!((asked(&w).len(), surges(&w).await.len()), (0, 0));
+    until(&mut w, "2025-06-02T19:58:00Z").await;
+    assert_eq!((asked(&w).len(), surges(&w).await), (20, vec!["flood canary longest_hold".to_owned()]));
+    until(&mut w, "2025-06-02T20:02:00Z").await;
+    assert_eq!(asked(&w).len(), 25);
+}
+
+async fn who_joins_another_waits_no_longer_for_it_than_the_longest_hold(on: On) {
+    let mut w = world_with(on, 1, None).await;
+    w.connection("second", "outlook", "k0").await;
+    w.down("outlook").await;
+    w.broken("k0").await;
+    until(&mut w, "2025-06-02T11:00:00Z").await;
+    w.up("outlook").await;
+    until(&mut w, "2025-06-02T19:00:00Z").await;
+    w.down("outlook").await;
+    w.broken("second").await;
+    until(&mut w, "2025-06-02T19:59:00Z").await;
+    assert_eq!(asked(&w), [""; 0]);
+    until(&mut w, "2025-06-02T20:01:00Z").await;
+    assert_eq!(asked(&w), ["k0"]);
+}
+
+async fn whom_a_relay_put_off_before_an_outage_waits_no_longer_than_the_longest_hold(on: On) {
+    let later = |at, nth| (at == Phase::Rcpt && nth <= 4).then(|| Answer::reply(at, "451 4.3.0 later"));
+    let mut w = world_said(on, 1, None, Script::default().answering(move |at, _, nth| later(at, nth))).await;
+    w.broken("k0").await;
+    let tries = "SELECT CAST(MAX(tries) AS TEXT) FROM delivery";
+    while w.query(tries).await != [[Some("4".to_owned())]] {
+        w.pass(1).await;
+    }
+    w.down("outlook").await;
+    until(&mut w, "2025-06-02T19:59:00Z").await;
+    assert_eq!(asked(&w), [""; 0]);
+    until(&mut w, "2025-06-02T20:01:00Z").await;
+    assert_eq!(asked(&w), ["k0"]);
+}
+
 async fn reported(on: On) -> World {
     let mut w = world(on, 60).await;
     w.down("outlook").await;

@@ -111,10 +111,7 @@ impl Driver<'_> {
         self.world.clock += 1;
         for c in 0..2 {
             let connection = &mut self.world.connections[usize::from(c)];
-            // The statement UNCONFIRMED_KEYS.
-            let covered = connection.failed_at.is_some_and(|at| covering.covers(at));
-            if covered && connection.cleared < connection.episode && connection.own_fault < connection.episode {
-                connection.left_unconfirmed(at(self.world.clock));
+            if connection.left_unconfirmed(covering, at(self.world.clock)) {
                 self.plan(c);
             }
         }

@@ -3,11 +3,13 @@
 
 use crate::support::{On, World};
 use allclear::domain::delivery::State;
-use allclear::domain::id::DeliveryId;
+use allclear::domain::id::{DeliveryId, ThreadId};
 use allclear::domain::time::Span;
 use allclear::flow::{sweep, worker};
 use allclear::store::claims::{Armed, arm};
 use allclear::store::record::{self, Settled};
+use allclear::store::recover;
+use serde_json::json;
 use sqlx::{Connection, PgConnection};
 use std::future::Future;
 use tokio::task::JoinHandle;
@@ -147,4 +149,50 @@ async fn a_mail_that_one_more_connection_joins_is_not_withdrawn_as_untrue() {
     let sweeping = async move { while sweep::sweep(&store, &setting).await.unwrap() {} };
     one_in_the_middle_of_the_other(&w, planning, sweeping).await;
     assert_eq!(the_queued(&w, "action_required").await, mail, "it asks about the other connection");
+}
+
+#[tokio::test]
+async fn who_confirms_while_the_deadline_is_looked_after_is_not_asked_anew() {
+    let w = world().await;
+    for key in ["ann-1", "ann-2"] {
+        w.broken(key).await;
+    }
+    later(&w, 60);
+    w.signal(
+        json!({"component": "outlook", "what": "recovered", "connections": "all", "since": "2025-03-01T20:00:00Z"}),
+    )
+    .await;
+    later(&w, 7 * 3600);
+    let mut conn = PgConnection::connect(&w.url).await.unwrap();
+    let mut held = conn.begin().await.unwrap();
+    sqlx::query("SELECT 1 FROM connection WHERE key = 'ann-1' FOR UPDATE").execute(&mut *held).await.unwrap();
+    let (store, setting) = (w.store.clone(), w.shared.setting.clone());
+    let confirming = tokio::spawn(async move { while sweep::confirm(&store, &setting).await.unwrap() {} });
+    waiting(&w, 1, &confirming).await;
+    sqlx::query("UPDATE connection SET cleared = episode WHERE key = 'ann-1'").execute(&mut *held).await.unwrap();
+    held.commit().await.unwrap();
+    confirming.await.unwrap();
+    let outages = w.query("SELECT key || ' ' || CAST(episode AS TEXT) FROM connection ORDER BY key").await;
+    assert_eq!(outages, ["ann-1 1", "ann-2 2"].map(|one| [Some(one.to_owned())]));
+    let unconfirmed = w.query("SELECT CAST(unconfirmed AS TEXT) FROM recovery WHERE connection_id IS NULL").await;
+    assert_eq!(unconfirmed, [[Some("1".to_owned())]]);
+}
+
+#[tokio::test]
+async fn what_is_to_be_joined_is_locked() {
+    let w = world().await;
+    w.broken("ann-1").await;
+    plan(&w).await;
+    later(&w, 6 * 60);
+    let mail = armed(&w).await;
+    accepted(&w, mail).await;
+    w.recovered("ann-1", "automatic").await;
+    sweep_all(&w).await;
+    let mut conn = PgConnection::connect(&w.url).await.unwrap();
+    let thread: Uuid = sqlx::query_scalar("SELECT id FROM thread").fetch_one(&mut conn).await.unwrap();
+    let mut tx = w.store.begin().await.unwrap();
+    assert_eq!(recover::queued_corrections(&mut tx, &[ThreadId(thread)]).await.unwrap().len(), 1);
+    let free = "SELECT id FROM delivery WHERE class = 'correction' FOR NO KEY UPDATE SKIP LOCKED";
+    assert_eq!(sqlx::query(free).fetch_all(&mut conn).await.unwrap().len(), 0);
+    drop(tx);
 }

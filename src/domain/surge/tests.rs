@@ -102,6 +102,8 @@ fn held() -> View {
         broken_percent: 10,
         waiting: 500,
         canaries_left: 0,
+        canaries_gone: 0,
+        reported: false,
         reporter_suspect: false,
         longest_hold: Some(Span::hours(12)),
     }
@@ -159,6 +161,27 @@ fn the_canary_must_have_left_and_nothing_speak_against_it() {
     assert_eq!(after(&canary, 5), Next::Release(Why::CanaryWell));
     assert_eq!(after(&View { recovered: many(30), ..canary.clone() }, 1), Next::Stop(Why::RecoveriesRise));
     assert_eq!(after(&View { reporter_suspect: true, ..canary }, 1), Next::Stop(Why::ReporterSuspect));
+}
+
+#[test]
+fn a_few_that_a_relay_puts_off_keep_nobody_waiting() {
+    let canary = View { stage: Stage::Canary, ..held() };
+    let left = |left, gone| View { canaries_left: left, canaries_gone: gone, ..canary.clone() };
+    assert_eq!(after(&left(11, 9), 5), Next::Stay(Why::CanaryOnItsWay));
+    assert_eq!(after(&left(10, 10), 5), Next::Release(Why::CanaryWell));
+    // Nor does a relay that is away, beyond the longest hold.
+    assert_eq!(after(&left(20, 0), 12 * 60 - 2), Next::Stay(Why::CanaryOnItsWay));
+    assert_eq!(after(&left(20, 0), 12 * 60 - 1), Next::Release(Why::CanaryWell));
+}
+
+#[test]
+fn what_a_source_says_is_down_is_released_by_the_longest_hold_alone() {
+    let calm = View { calm: true, reported: true, ..held() };
+    assert_eq!(after(&calm, 30), Next::Stay(Why::ComponentDown));
+    assert_eq!(after(&calm, 12 * 60 - 6), Next::Canary(Why::LongestHold));
+    let canary = View { stage: Stage::Canary, ..calm };
+    assert_eq!(after(&canary, 1), Next::Stop(Why::ComponentDown));
+    assert_eq!(after(&canary, 12 * 60 - 1), Next::Release(Why::CanaryWell));
 }
 
 #[test]

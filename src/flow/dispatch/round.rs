@@ -23,7 +23,7 @@ impl Dispatcher {
                 // Of a database that is away, each would only wait for it again.
                 let alone = e.is_conflict() || !e.is_away();
                 self.unrecorded = self.record_one_by_one(results, alone).await;
-                self.lanes.1.clear();
+                self.lanes.open.clear();
                 // Another node had the thread: nothing is wrong, the next round sees it.
                 return if e.is_conflict() { Ok(Vec::new()) } else { Err(e) };
             }
@@ -61,7 +61,8 @@ impl Dispatcher {
         }
         self.shared.copies.noted(noted);
         if turned {
-            self.lanes = (None, Vec::new());
+            self.lanes_at = None;
+            self.lanes.open.clear();
         }
         self.hungry = claimed.len() == self.idle.len().min(MOST_DUE);
         if self.hungry && !claimed.is_empty() {
@@ -76,14 +77,14 @@ impl Dispatcher {
         if let Some(pause) = self.pause {
             most = 1;
             if !streams::take_probe(tx, pause, tx.now() + PROBE_PAUSED).await? {
-                self.lanes.1.clear();
+                self.lanes.open.clear();
             }
         }
         let set = shared.templates.set_hash();
-        let taken = claim(tx, &shared.setting, &self.stream, &shared.owner, set, &mut self.lanes.1, most).await?;
+        let taken = claim(tx, &shared.setting, &self.stream, &shared.owner, set, &mut self.lanes, most).await?;
         self.turn_at = taken.turn_at;
         if self.pause.is_some() {
-            self.lanes.1.clear();
+            self.lanes.open.clear();
             if taken.claimed.is_empty() {
                 // Nothing was there to find out with: the next that is due does.
                 streams::probe_later(tx, &self.stream.name, tx.now() + PROBE_SOON).await?;

@@ -41,12 +41,13 @@ impl Dispatcher {
             relation::not_let_in(&self.shared.store, &self.stream, e, &self.shared.owner).await
         };
         self.trouble = told.await.err();
-        self.lanes = (None, Vec::new());
+        self.lanes_at = None;
+        self.lanes.open.clear();
     }
 
     /// Nothing to do: what others wait for, or nobody has needed for a while, is given back.
     pub(super) async fn rest(&mut self) {
-        if self.lanes.1.is_empty() {
+        if self.lanes.open.is_empty() {
             self.sessions.content(self.number);
         }
         let all = self.sessions.others_wait(self.number, Duration::ZERO);

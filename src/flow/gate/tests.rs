@@ -296,6 +296,8 @@ fn what_is_urgent_and_every_end_pass_the_cap() {
     for class in [Class::Correction, Class::IncidentEnd, Class::AllClear] {
         assert_eq!(capped(&view(class, vec![]), None, &[1; 99]), None);
     }
+    let surge = View { rule: Some(Rule::Surge), ..view(Class::Free, vec![]) };
+    assert_eq!(capped(&surge, None, &[1; 99]), None);
     let update = |rule| View { rule: Some(rule), ..view(Class::IncidentUpdate, vec![]) };
     for (rule, impact, waits) in [
         (Rule::Worse, Impact::Minor, false),

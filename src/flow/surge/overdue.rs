@@ -20,9 +20,11 @@ pub(super) async fn look(store: &Store, setting: &Setting, rules: &Rules) -> Res
     let now = tx.now();
     let before = now - longest + rules.canary_wait;
     let mut overdue = Vec::new();
-    for component in tallies::long_down(&mut tx, before).await? {
+    for component in tallies::down(&mut tx).await? {
+        // Those of an outage before this one wait, too, each until its own longest hold has ended.
         let first = db::first_due(&mut tx, component.id).await?.map(|due| due - limits.dwell);
-        if let Some(since) = first.filter(|first| *first <= before) {
+        let put_off = db::oldest_put_off(&mut tx, component.id, now + rules.canary_wait).await?;
+        if let Some(since) = first.into_iter().chain(put_off).min().filter(|first| *first <= before) {
             let waiting = db::waiting(&mut tx, component.id).await?;
             if waiting > rules.canary_least {
                 overdue.push((flood(&mut tx, rules, component, since).await?, waiting));

@@ -84,6 +84,8 @@ pub(super) async fn view(
         broken_percent: 0,
         waiting: 0,
         canaries_left: 0,
+        canaries_gone: 0,
+        reported: surge.reported,
         reporter_suspect: false,
         longest_hold,
     };
@@ -102,7 +104,7 @@ pub(super) async fn view(
             let broken = db::broken_since(tx, component, surge.since).await?;
             view.broken_percent = broken.saturating_mul(100) / surge.connections.max(1);
         }
-        Stage::Canary => view.canaries_left = db::canaries_left(tx, surge.id).await?,
+        Stage::Canary => (view.canaries_left, view.canaries_gone) = db::canaries(tx, surge.id).await?,
         Stage::Releasing => {
             // What was planned after it began is due later than that.
             let last = surge.stage_at + setting.limits(Class::ActionRequired).dwell;

@@ -3,7 +3,7 @@
 use crate::support::World;
 use allclear::domain::id::DeliveryId;
 use allclear::flow::claim;
-use allclear::flow::floors::Floors;
+use allclear::flow::lanes::Lanes;
 use allclear::mail::sink::{Act, Answer, Phase, Script};
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -58,7 +58,8 @@ impl Relay {
         let (setting, most) = (&*w.shared.setting, random.random_range(1..40));
         let stream = &setting.streams[random.random_range(0..2)];
         let mut tx = w.store.begin().await.unwrap();
-        let (mut lanes, _) = claim::open_lanes(&mut tx, setting, stream, &mut Floors::default()).await.unwrap();
+        let mut lanes = Lanes::default();
+        lanes.read(&mut tx, setting, stream).await.unwrap();
         let taken = claim::claim(&mut tx, setting, stream, "vanished", "", &mut lanes, most).await.unwrap();
         let ids: HashSet<DeliveryId> = taken.claimed.iter().map(|claimed| claimed.id).collect();
         let seen_before = {
