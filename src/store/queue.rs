@@ -64,8 +64,8 @@ statements! {
     // What was put off, and has its own time.
     DUE_HELD = due!("AND d.reason <> 'dwell'");
     WAKE = over_rows!(
-        "UPDATE delivery SET due_at = $2 WHERE state = 'queued' AND due_at > $2 AND class = 'correction' AND id IN
-            (SELECT i.delivery_id FROM", [id uuid],
+        concat!("UPDATE delivery SET due_at = $2 WHERE ", waits!("delivery"), " AND due_at > $2 AND class = 'correction' AND id IN
+            (SELECT i.delivery_id FROM"), [id uuid],
         "JOIN delivery_item i ON i.connection_id = j.id AND i.corrects_id IS NOT NULL)"
     );
     COUNTS = super::Sql::same("SELECT state, COUNT(*) FROM delivery GROUP BY state ORDER BY state");

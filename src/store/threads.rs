@@ -37,9 +37,9 @@ statements! {
     // queued since the last ANALYZE, planners take the queue for empty and go through all of it.
     LOCK_QUEUED = super::Sql::differs(
         "SELECT 1 WHERE $1 IS NULL",
-        "SELECT 1 FROM delivery WHERE id = ANY(ARRAY(SELECT w.id FROM json_to_recordset($1::json) AS j(id uuid)
+        concat!("SELECT 1 FROM delivery WHERE id = ANY(ARRAY(SELECT w.id FROM json_to_recordset($1::json) AS j(id uuid)
                 CROSS JOIN LATERAL (SELECT d.id FROM delivery d WHERE d.thread_id = j.id AND d.state = 'queued' OFFSET 0) AS w))
-            AND state = 'queued' ORDER BY id FOR NO KEY UPDATE",
+            AND ", waits!("delivery"), " ORDER BY id FOR NO KEY UPDATE"),
     );
 }
 
