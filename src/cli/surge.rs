@@ -42,7 +42,7 @@ enum Command {
         /// The surge, by id
         #[arg(required_unless_present = "component", conflicts_with = "component")]
         id: Option<SurgeId>,
-        /// Open one, of this component
+        /// Open one, of this component; the rules release it like any other, unless it is held by its id
         #[arg(long, value_name = "KEY")]
         component: Option<String>,
         /// Of a new one: since when its connections fail

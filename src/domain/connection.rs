@@ -194,6 +194,13 @@ impl Connection {
         Effect::OwnFault
     }
 
+    /// When something was observed that is said without a time: of what is said in one moment the later is newer.
+    #[must_use]
+    pub fn said_now(&self, now: Timestamp) -> Timestamp {
+        let after = self.failed_at.max(self.well_as_of.map(|well| well + Span(1)));
+        after.map_or(now, |at| at.max(now))
+    }
+
     /// Opens a new outage that nobody signalled: the deadline of a covering recovery passed in silence. The customer is
     /// told since when it has truly been broken. Whether it did: by now it may have confirmed.
     pub fn left_unconfirmed(&mut self, covering: Covering, now: Timestamp) -> bool {
@@ -367,6 +374,22 @@ mod tests {
         assert!(c.left_unconfirmed(covering(10), Timestamp(99)));
         assert_eq!((c.episode, c.asked, c.failed_at), (2, 2, Some(Timestamp(99))));
         assert_eq!(c.broken_since, Some(Timestamp(10)));
+    }
+
+    #[test]
+    fn of_what_is_said_in_one_moment_the_later_is_newer() {
+        let mut c = new();
+        for (what, episode, cleared) in [
+            (What::Failed, 1, 0),
+            (What::Recovered, 1, 1),
+            (What::Failed, 2, 1),
+            (What::Recovered, 2, 2),
+            (What::Failed, 3, 2),
+        ] {
+            let at = c.said_now(Timestamp(10));
+            c.hear(said(what, at.0), &[]);
+            assert_eq!((c.episode, c.cleared), (episode, cleared));
+        }
     }
 
     #[test]

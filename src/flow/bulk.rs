@@ -6,12 +6,19 @@ use super::intake::{FieldError, SignalIn};
 use super::reading;
 use crate::store::Store;
 use std::io;
+use std::time::Duration;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt};
 
 /// Signals taken in together: enough to be fast, few enough not to keep others out for long.
 const BATCH: usize = 2_000;
 /// Fewer than this are not worth a second transaction.
 const HALVED: usize = 500;
+
+/// The first line of a batch waits this long for others.
+const AT_MOST: Duration = Duration::from_millis(200);
+
+/// What some editors begin a file with.
+const BOM: &[u8] = "\u{feff}".as_bytes();
 
 /// The longest line, in bytes: a signal with all its fields has a few hundred.
 const LONGEST: usize = 16 * 1024;
@@ -55,9 +62,10 @@ pub async fn run(
     store: &Store,
     settings: &Settings,
     caller: &Caller,
-    mut input: impl AsyncBufRead + Unpin,
+    input: impl AsyncBufRead + Unpin,
     mut hear: impl FnMut(Line) -> bool,
 ) -> Result<u64, BulkError> {
+    let mut input = Lines { input, piece: Vec::new(), begun: false };
     let mut batch = Batch::read(&mut input, caller, 0).await;
     let mut after = 0;
     loop {
@@ -95,15 +103,25 @@ struct Batch {
 }
 
 impl Batch {
-    async fn read(input: &mut (impl AsyncBufRead + Unpin), caller: &Caller, after: u64) -> Self {
+    /// What a source says now and then is not kept waiting for what it may say later.
+    async fn read(input: &mut Lines<impl AsyncBufRead + Unpin>, caller: &Caller, after: u64) -> Self {
         let mut batch = Self { lines: Vec::with_capacity(BATCH), number: after, end: None };
-        let mut bytes = Vec::new();
+        let mut until = None;
         while batch.lines.len() < BATCH && batch.end.is_none() {
-            match next_line(input, &mut bytes).await {
-                Ok(Some(())) => {
+            let next = match until {
+                None => input.next().await,
+                Some(until) => match tokio::time::timeout_at(until, input.next()).await {
+                    Ok(next) => next,
+                    Err(_) => break,
+                },
+            };
+            match next {
+                Ok(Some(line)) => {
                     batch.number += 1;
-                    if !bytes.trim_ascii().is_empty() {
-                        batch.lines.push((batch.number, signal(&bytes, caller)));
+                    let line = if batch.number == 1 { line.strip_prefix(BOM).unwrap_or(&line) } else { &line };
+                    if !line.trim_ascii().is_empty() {
+                        batch.lines.push((batch.number, signal(line, caller)));
+                        until = until.or_else(|| Some(tokio::time::Instant::now() + AT_MOST));
                     }
                 }
                 Ok(None) => batch.end = Some(Ok(())),
@@ -117,6 +135,10 @@ impl Batch {
 fn signal(line: &[u8], caller: &Caller) -> Result<SignalIn, FieldError> {
     if line.len() > LONGEST {
         return Err(FieldError::new("line", format!("is longer than {LONGEST} bytes")));
+    }
+    // serde takes one for the fields in their order.
+    if line.trim_ascii_start().starts_with(b"[") {
+        return Err(FieldError::new("body", "is an array: a line holds one signal, as an object"));
     }
     let said: SignalIn = reading::input(line).map_err(reading::Unreadable::into_field)?;
     said.check()?;
@@ -174,24 +196,33 @@ async fn answers(
     if said.is_empty() { Ok(Vec::new()) } else { ingest::many_signals(store, settings, caller, said).await }
 }
 
-/// The next line without its end, in `into`; of one that is too long only so much that it is seen to be.
-async fn next_line(input: &mut (impl AsyncBufRead + Unpin), into: &mut Vec<u8>) -> io::Result<Option<()>> {
-    into.clear();
-    let mut any = false;
-    loop {
-        let there = input.fill_buf().await?;
-        if there.is_empty() {
-            return Ok(any.then_some(()));
-        }
-        any = true;
-        let end = there.iter().position(|byte| *byte == b'\n');
-        let piece = &there[..end.unwrap_or(there.len())];
-        let room = (LONGEST + 1).saturating_sub(into.len());
-        into.extend_from_slice(&piece[..piece.len().min(room)]);
-        let used = end.map_or(there.len(), |end| end + 1);
-        input.consume(used);
-        if end.is_some() {
-            return Ok(Some(()));
+/// An input, line by line. A line of which a part has come is kept when nobody waits for the rest of it any more.
+struct Lines<I> {
+    input: I,
+    piece: Vec<u8>,
+    begun: bool,
+}
+
+impl<I: AsyncBufRead + Unpin> Lines<I> {
+    /// The next line without its end; of one that is too long only so much that it is seen to be.
+    async fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
+        loop {
+            let there = self.input.fill_buf().await?;
+            let end = there.iter().position(|byte| *byte == b'\n');
+            let is_last = there.is_empty();
+            let piece = &there[..end.unwrap_or(there.len())];
+            let room = (LONGEST + 1).saturating_sub(self.piece.len());
+            self.piece.extend_from_slice(&piece[..piece.len().min(room)]);
+            self.begun |= !is_last;
+            let used = end.map_or(there.len(), |end| end + 1);
+            self.input.consume(used);
+            if is_last && !self.begun {
+                return Ok(None);
+            }
+            if is_last || end.is_some() {
+                self.begun = false;
+                return Ok(Some(std::mem::take(&mut self.piece)));
+            }
         }
     }
 }
@@ -201,10 +232,10 @@ mod tests {
     use super::*;
 
     async fn lines(text: &[u8]) -> Vec<usize> {
-        let mut input = tokio::io::BufReader::with_capacity(7, text);
-        let (mut into, mut lengths) = (Vec::new(), Vec::new());
-        while next_line(&mut input, &mut into).await.unwrap().is_some() {
-            lengths.push(into.len());
+        let input = tokio::io::BufReader::with_capacity(7, text);
+        let (mut lines, mut lengths) = (Lines { input, piece: Vec::new(), begun: false }, Vec::new());
+        while let Some(line) = lines.next().await.unwrap() {
+            lengths.push(line.len());
         }
         lengths
     }

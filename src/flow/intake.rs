@@ -385,7 +385,9 @@ impl SignalIn {
         }
         let covering_fields = self.connections.is_some() || self.since.is_some() || self.confirm_within.is_some();
         if covering_fields && (of_connection || self.what != What::Recovered) {
-            return bad("connections", "only a component's recovery has connections, since and confirm_within");
+            let given = [("since", self.since.is_some()), ("confirm_within", self.confirm_within.is_some())];
+            let field = given.iter().find(|(_, given)| *given).map_or("connections", |(field, _)| field);
+            return bad(field, "only a component's recovery has connections, since and confirm_within");
         }
         if (self.since.is_some() || self.confirm_within.is_some()) && !self.is_covering() {
             return bad("since", "since and confirm_within belong to `connections: \"all\"`");

@@ -19,6 +19,10 @@ pub enum Unreadable {
 /// When it is not JSON, has unknown or missing fields, or a field has the wrong type or value.
 pub fn input<T: DeserializeOwned>(body: &[u8]) -> Result<T, Unreadable> {
     syntax(body)?;
+    if body.windows(NUL.len()).any(|piece| piece == NUL) {
+        let value: Value = read(body).map_err(Unreadable::Shape)?;
+        without_nul("", &value).map_err(Unreadable::Shape)?;
+    }
     read(body).map_err(|e| Unreadable::Shape(named(e)))
 }
 
@@ -54,11 +58,30 @@ fn inner<T: DeserializeOwned>(fields: Map<String, Value>) -> Result<T, Unreadabl
 /// # Errors
 /// When a field is unknown, is missing, or has the wrong type or value.
 pub fn typed<T: DeserializeOwned>(fields: Map<String, Value>) -> Result<T, FieldError> {
+    fields.iter().try_for_each(|(name, value)| without_nul(name, value))?;
     serde_path_to_error::deserialize(Value::Object(fields)).map_err(|e| {
         let path = e.path().to_string();
         let field = if path == "." { "body".to_owned() } else { path };
         named(FieldError::new(field, e.inner().to_string()))
     })
+}
+
+/// How JSON writes the character that PostgreSQL cannot keep, and nobody means.
+const NUL: &[u8] = b"\\u0000";
+
+fn without_nul(path: &str, value: &Value) -> Result<(), FieldError> {
+    match value {
+        Value::String(text) if text.contains('\0') => Err(FieldError::new(path, "has a NUL character")),
+        Value::Array(all) => all.iter().enumerate().try_for_each(|(n, one)| without_nul(&format!("{path}[{n}]"), one)),
+        Value::Object(fields) => fields.iter().try_for_each(|(name, one)| {
+            if name.contains('\0') {
+                return Err(FieldError::new(path, "names a field with a NUL character"));
+            }
+            let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+            without_nul(&path, one)
+        }),
+        _ => Ok(()),
+    }
 }
 
 fn syntax(body: &[u8]) -> Result<(), Unreadable> {

@@ -144,11 +144,14 @@ impl Batch {
         one: &SignalIn,
         notice: Option<NoticeId>,
     ) -> Result<Answer, FieldError> {
-        let observed_at = observed(one.observed_at, self.now)?;
         let (now, state) = self
             .connections
             .get_mut(key)
             .ok_or_else(|| FieldError::new("connection", format!("no connection has the key `{key}`")))?;
+        let observed_at = match one.observed_at {
+            Some(at) => observed(Some(at), self.now)?,
+            None => state.said_now(self.now),
+        };
         let (_, component) = self
             .components
             .get(&now.component_key)
@@ -218,7 +221,7 @@ impl Batch {
             id,
             source: caller.source.clone(),
             sequence: one.sequence,
-            observed_at,
+            observed_at: observed_at.min(self.now),
             component: now.component_id,
             connection: Some(now.id),
             what: one.what,

@@ -9,7 +9,7 @@ use crate::flow::intake::{FieldError, SignalIn};
 use crate::flow::reading;
 use crate::flow::register::{self, Put};
 use crate::flow::subscription as subscribing;
-use crate::store::recover::{self, Progress};
+use crate::store::recover;
 use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequestParts, Path, Query, State};
 use axum::http::request::Parts;
@@ -34,8 +34,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Segment {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let segment = Path::<String>::from_request_parts(parts, state).await;
-        segment.map(|Path(text)| Self(text)).map_err(|_| Problem::not_found("the path cannot be read"))
+        let segment = Path::<String>::from_request_parts(parts, state).await.ok();
+        let segment = segment.filter(|Path(text)| !text.contains('\0'));
+        segment.map(|Path(text)| Self(text)).ok_or_else(|| Problem::not_found("the path cannot be read"))
     }
 }
 
@@ -139,19 +140,11 @@ pub(super) async fn recovery(
         let mut tx = api.store.read().await?;
         let progress = recover::progress(&mut tx, id).await?.ok_or_else(unknown)?;
         drop(tx);
-        if progress.in_flight == 0 || Instant::now() + LOOK_EVERY > end {
-            return Ok(Json(Recovery { id, drained: progress.in_flight == 0, progress }).into_response());
+        if progress.drained || Instant::now() + LOOK_EVERY > end {
+            return Ok(Json(progress).into_response());
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
-}
-
-#[derive(serde::Serialize)]
-struct Recovery {
-    id: RecoveryId,
-    drained: bool,
-    #[serde(flatten)]
-    progress: Progress,
 }
 
 /// `GET /v1/deliveries/{id}/mail`: the mail, byte for byte as it was handed to the relay.

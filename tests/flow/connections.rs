@@ -3,11 +3,13 @@
 use crate::on_both;
 use crate::support::{On, World};
 use allclear::domain::id::RecoveryId;
+use allclear::flow::bulk;
 use allclear::flow::ingest::Answer;
 use allclear::flow::sweep::sweep;
 use allclear::mail::sink::{self, Phase, Script};
 use allclear::store::recover;
 use serde_json::json;
+use tokio::io::{AsyncRead, AsyncWriteExt, BufReader};
 
 on_both! {
     a_broken_connection_is_mailed_after_the_dwell;
@@ -27,6 +29,9 @@ on_both! {
     a_proven_own_fault_is_told_beside_a_mail_that_named_its_outage_before;
     a_correction_does_not_list_an_outage_that_its_mail_did_not_speak_of;
     after_a_proven_own_fault_the_next_outage_has_its_time_to_heal;
+    of_lines_without_times_the_later_is_newer;
+    what_is_said_now_and_then_is_taken_in_before_the_input_ends;
+    a_line_that_no_database_could_keep_is_refused_alone;
 }
 
 async fn world(on: On) -> World {
@@ -325,4 +330,57 @@ async fn after_a_proven_own_fault_the_next_outage_has_its_time_to_heal(on: On) {
     w.broken("ann-1").await;
     assert!(w.pass(4).await.is_empty(), "{:?}", w.deliveries().await);
     assert_eq!(w.pass(2).await.len(), 1);
+}
+
+/// What became of each line.
+async fn lines(w: &World, input: impl AsyncRead + Unpin) -> Vec<String> {
+    let mut heard = Vec::new();
+    let settings = w.shared.setting.ingest();
+    bulk::run(&w.store, &settings, &w.caller(), BufReader::new(input), |line| {
+        heard.push(line.answer.map_or_else(|e| format!("{}: {}", e.field, e.what), |a| a.outcome.as_str().to_owned()));
+        true
+    })
+    .await
+    .unwrap();
+    heard
+}
+
+const FAILED: &str = "{\"connection\":\"ann-1\",\"what\":\"failed\",\"fault\":\"permanent\"}\n";
+
+async fn of_lines_without_times_the_later_is_newer(on: On) {
+    let mut w = world(on).await;
+    let recovered = FAILED.replace("failed\",\"fault\":\"permanent", "recovered\",\"by\":\"automatic");
+    let said = format!("\u{feff}{FAILED}{recovered}{FAILED}{recovered}{FAILED}");
+    assert_eq!(lines(&w, said.as_bytes()).await, ["waiting", "recovering", "waiting", "recovering", "waiting"]);
+    w.pass(10).await;
+    assert_eq!(w.all().len(), 1);
+    assert!(w.all()[0].text().contains("Inbox ann-1"));
+}
+
+async fn what_is_said_now_and_then_is_taken_in_before_the_input_ends(on: On) {
+    let w = world(on).await;
+    let (mut source, input) = tokio::io::duplex(1_000);
+    let said = async {
+        // A part of the next line has come, too.
+        source.write_all(format!("{FAILED}{{\"connection\":").as_bytes()).await.unwrap();
+        while w.query("SELECT key FROM connection WHERE cleared < episode").await.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        source.write_all(b"\"bob-1\",\"what\":\"failed\",\"fault\":\"permanent\"}\n").await.unwrap();
+        drop(source);
+    };
+    let (heard, ()) = tokio::join!(lines(&w, input), said);
+    assert_eq!(heard, ["waiting", "waiting"]);
+}
+
+async fn a_line_that_no_database_could_keep_is_refused_alone(on: On) {
+    let w = world(on).await;
+    let nul = FAILED.replace("ann-1", "ann\\u0000");
+    let array = "[\"ann-2\",null,\"failed\",\"permanent\",null,null,null,null,null,null]\n";
+    let heard = lines(&w, format!("{nul}{array}{FAILED}").as_bytes()).await;
+    let array = "body: is an array: a line holds one signal, as an object";
+    assert_eq!(heard, ["connection: has a NUL character", array, "waiting"]);
+    let notice = json!({"kind": "free", "subject": "x", "body": "y", "components": ["out\u{0}look"]});
+    let refused = allclear::flow::reading::notice(notice.to_string().as_bytes()).unwrap_err().into_field();
+    assert_eq!((refused.field.as_str(), refused.what.as_str()), ("components[0]", "has a NUL character"));
 }

@@ -5,11 +5,14 @@ use super::detect::{Flood, WHO, baseline, row};
 use crate::domain::class::Class;
 use crate::domain::hold::{HoldCause, HoldScope};
 use crate::domain::surge::{Kind, Rules, Why, minute, normal};
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Span, Timestamp};
 use crate::flow::setting::Setting;
 use crate::store::surge::Surge;
 use crate::store::tallies::{self, Suspect};
 use crate::store::{Store, StoreError, Tx, holds, ingest, journal, surge as db};
+
+/// So often this is looked at.
+const EVERY: Span = Span::minutes(1);
 
 /// Opens a surge for every outage whose first customers have waited for the longest hold, less the canary's own time;
 /// whether there was any. So few that all would be the canary need none.
@@ -18,12 +21,13 @@ pub(super) async fn look(store: &Store, setting: &Setting, rules: &Rules) -> Res
     let Some(longest) = limits.longest_hold else { return Ok(false) };
     let mut tx = store.read().await?;
     let now = tx.now();
-    let before = now - longest + rules.canary_wait;
+    let due_by = now + rules.canary_wait + EVERY;
+    let before = due_by - longest;
     let mut overdue = Vec::new();
     for component in tallies::down(&mut tx).await? {
         // Those of an outage before this one wait, too, each until its own longest hold has ended.
         let first = db::first_due(&mut tx, component.id).await?.map(|due| due - limits.dwell);
-        let put_off = db::oldest_put_off(&mut tx, component.id, now + rules.canary_wait).await?;
+        let put_off = db::oldest_put_off(&mut tx, component.id, due_by).await?;
         if let Some(since) = first.into_iter().chain(put_off).min().filter(|first| *first <= before) {
             let waiting = db::waiting(&mut tx, component.id).await?;
             if waiting > rules.canary_least {
