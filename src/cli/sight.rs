@@ -255,7 +255,7 @@ pub(super) fn status(s: &Status) -> String {
     }
     for surge in &s.surges {
         let on = surge.component.as_deref().unwrap_or("everything");
-        let (stage, why) = (surge.stage, surge.why.explained());
+        let (stage, why) = (super::surge::stage(surge), surge.why.explained());
         let _ = writeln!(
             out,
             "surge on {on} since {}: {}; {stage}: {why} ({})",

@@ -5,6 +5,7 @@ use super::hold::reason;
 use super::output::{Table, or_dash, printable};
 use super::{Context, who};
 use crate::domain::id::SurgeId;
+use crate::domain::surge::{Kind, Stage};
 use crate::domain::time::Timestamp;
 use crate::flow::setting::Setting;
 use crate::flow::surge::{self, Act, Asked, Refused};
@@ -102,6 +103,14 @@ impl From<Refused> for Failure {
     }
 }
 
+/// One that only tells holds nothing.
+pub(super) fn stage(surge: &Surge) -> &'static str {
+    match (surge.kind, surge.stage) {
+        (Kind::Slow, Stage::Holding) => "watched",
+        (_, stage) => stage.as_str(),
+    }
+}
+
 pub(super) fn text(surges: &[Surge]) -> String {
     let mut table = Table::new(&["surge", "kind", "component", "since", "stage", "since then", "why", "until"]);
     for s in surges {
@@ -110,7 +119,7 @@ pub(super) fn text(surges: &[Surge]) -> String {
             s.kind.to_string(),
             or_dash(s.component.as_deref()),
             s.since.to_string(),
-            s.stage.to_string(),
+            stage(s).to_owned(),
             s.stage_at.to_string(),
             s.why.to_string(),
             or_dash(s.until),

@@ -146,6 +146,10 @@ impl Connection {
 
     fn fail(&mut self, said: Said, coverings: &[Covering]) -> Effect {
         if let Some(reason) = self.old_news(said, coverings) {
+            if self.was_unheard_of(said) {
+                // Declared well before anybody had heard of it: it is among those that are to confirm.
+                self.open(said.observed_at, said.fault);
+            }
             return Effect::StaleAtBirth(reason);
         }
         if self.is_well(coverings) {
@@ -234,6 +238,10 @@ impl Connection {
         self.broken_since = Some(at);
         self.fault = fault;
         self.recovering = false;
+    }
+
+    fn was_unheard_of(&self, said: Said) -> bool {
+        self.cleared >= self.episode && self.well_as_of.is_none_or(|well| well < said.observed_at)
     }
 
     fn old_news(&self, said: Said, coverings: &[Covering]) -> Option<Reason> {
@@ -418,7 +426,11 @@ mod tests {
     fn a_failure_inside_a_covered_outage_is_stale_at_birth_and_one_after_it_is_new() {
         let mut c = new();
         let covering = [Covering { from: Timestamp(0), until: Timestamp(50) }];
-        assert_eq!(c.hear(said(What::Failed, 40), &covering), Effect::StaleAtBirth(Reason::CoveredByRecovery));
+        for _ in 0..2 {
+            assert_eq!(c.hear(said(What::Failed, 40), &covering), Effect::StaleAtBirth(Reason::CoveredByRecovery));
+            // It is among those that are to confirm.
+            assert_eq!((c.episode, c.cleared, c.is_well(&covering)), (1, 0, true));
+        }
         assert_eq!(c.hear(said(What::Failed, 51), &covering), Effect::Broke { ask: true });
     }
 }

@@ -188,6 +188,8 @@ pub struct View {
     pub stage: Stage,
     /// Since when.
     pub stage_at: Timestamp,
+    /// Why it came there.
+    pub why: Why,
     /// When its first connection failed.
     pub since: Timestamp,
     /// An operator wants it held until then.
@@ -270,12 +272,12 @@ fn holding(view: &View, rules: &Rules, now: Timestamp) -> Next {
     if view.until.is_some_and(|until| now < until) {
         return Next::Stay(Why::HeldUntil);
     }
-    if view.reporter_suspect {
-        return Next::Stay(Why::ReporterSuspect);
-    }
     // Also a release that was stopped is not tried again at once.
     if now - view.stage_at < Span::minutes(rules.calm_minutes) {
-        return Next::Stay(Why::StillFailing);
+        return Next::Stay(view.why);
+    }
+    if view.reporter_suspect {
+        return Next::Stay(Why::ReporterSuspect);
     }
     // The canary's own time is part of the longest hold.
     let why = if waited(view, rules.canary_wait, now) { Why::LongestHold } else { Why::Calm };

@@ -27,17 +27,18 @@ macro_rules! failures {
 }
 
 statements! {
-    // What fails while one of these waits can join it; one that may have left is sent again as it was.
+    // What fails while one of these waits can join it; one that may have left is sent again as it was, and a canary may be
+    // called back.
     WAITING_MAILS = super::Sql::differs(
         over_rows!(
             "SELECT d.id, d.thread_id, d.lane_id FROM", [id uuid],
             "JOIN delivery d ON d.thread_id = j.id AND d.state = 'queued'
-             WHERE d.class = 'action_required' AND NOT d.maybe_mailed ORDER BY d.id"
+             WHERE d.class = 'action_required' AND NOT d.maybe_mailed AND d.canary_id IS NULL ORDER BY d.id"
         ).sqlite,
         // As LOCK_QUEUED; what came back from the wire since then is locked here, or it would leave without what joins it.
         "SELECT w.id, w.thread_id, w.lane_id FROM json_to_recordset($1::json) AS j(id uuid)
          CROSS JOIN LATERAL (SELECT d.id, d.thread_id, d.lane_id FROM delivery d WHERE d.thread_id = j.id AND d.state = 'queued'
-            AND d.class = 'action_required' AND NOT d.maybe_mailed OFFSET 0 FOR NO KEY UPDATE) AS w ORDER BY w.id",
+            AND d.class = 'action_required' AND NOT d.maybe_mailed AND d.canary_id IS NULL OFFSET 0 FOR NO KEY UPDATE) AS w ORDER BY w.id",
     );
     NAMED_BY_WAITING = over_rows!(
         "SELECT d.id, i.connection_id FROM", [thread_id uuid, connection_id uuid],

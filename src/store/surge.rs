@@ -131,7 +131,7 @@ pub struct Surge {
     pub stage: Stage,
     /// Since when.
     pub stage_at: Timestamp,
-    /// Why it came there.
+    /// Why it came there, or stays there.
     pub why: Why,
     /// An operator wants it held until then.
     pub until: Option<Timestamp>,

@@ -20,6 +20,7 @@ on_both! {
     while_the_component_is_down_nobody_is_asked;
     a_failed_recovery_is_told_at_once_while_the_others_wait;
     a_covering_recovery_is_one_row_and_corrects_and_must_be_confirmed;
+    who_is_heard_of_only_after_a_covering_recovery_must_confirm_too;
     a_covering_recovery_is_swept_a_page_at_a_time_and_counts_what_it_took_back;
     a_recovery_of_one_connection_counts_what_it_took_back;
     a_late_failure_is_stale_at_birth;
@@ -169,6 +170,25 @@ async fn a_covering_recovery_is_one_row_and_corrects_and_must_be_confirmed(on: O
         "{:?}",
         w.deliveries().await
     );
+}
+
+/// A reporter that lags: the failures were in the outage that is over, and nobody has seen those connections well since.
+async fn who_is_heard_of_only_after_a_covering_recovery_must_confirm_too(on: On) {
+    let mut w = world(on).await;
+    w.down("outlook").await;
+    w.pass(10).await;
+    w.signal(json!({"component": "outlook", "what": "recovered", "connections": "all", "confirm_within": "1h"})).await;
+    w.pass(1).await;
+    for key in ["ann-1", "bob-1"] {
+        let late = json!({"connection": key, "what": "failed", "fault": "permanent", "observed_at": "2025-03-01T20:45:00Z"});
+        let answer = w.signal(late).await;
+        assert_eq!(answer.reason.map(|reason| reason.as_str()), Some("covered_by_recovery"));
+    }
+    assert!(w.pass(20).await.is_empty());
+    w.recovered("ann-1", "automatic").await;
+    let got = w.pass(90).await;
+    let to: Vec<_> = got.iter().map(|got| got.to.as_str()).collect();
+    assert_eq!(to, ["bob@example.net"], "{:?}", w.deliveries().await);
 }
 
 async fn taken_back(w: &World, by: &Answer) -> (i64, i64, bool) {

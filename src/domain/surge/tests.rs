@@ -92,6 +92,7 @@ fn held() -> View {
         kind: Kind::Flood,
         stage: Stage::Holding,
         stage_at: NOW,
+        why: Why::Opened,
         since: NOW - Span::minutes(1),
         until: None,
         flooding: false,
@@ -121,7 +122,7 @@ fn many(counted: i64) -> Evidence {
 fn a_surge_is_released_when_it_has_been_calm_and_not_before() {
     assert_eq!(after(&held(), 60), Next::Stay(Why::StillFailing));
     let calm = View { calm: true, ..held() };
-    assert_eq!(after(&calm, 14), Next::Stay(Why::StillFailing));
+    assert_eq!(after(&calm, 14), Next::Stay(Why::Opened));
     assert_eq!(after(&calm, 30), Next::Canary(Why::Calm));
     assert_eq!(after(&View { waiting: 0, ..calm }, 30), Next::Release(Why::NobodyWaits));
 }

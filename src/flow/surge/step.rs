@@ -27,22 +27,38 @@ pub(super) async fn step(
     let view = view(&mut tx, setting, rules, seen, thorough).await?;
     drop(tx);
     let change = match next(&view, rules, now) {
-        Next::Stay(_) => return Ok(false),
+        Next::Stay(why) => {
+            // Who asks `allclear surge` is to read what it waits for; only a thorough look knows.
+            let is_news = thorough && seen.stage == Stage::Holding && why != seen.why;
+            return if is_news { remember(store, seen, why).await } else { Ok(false) };
+        }
         Next::Canary(why) => Change::Canary(why),
         Next::Release(why) => Change::Release(why),
         Next::Stop(why) => Change::Stop(why),
         Next::End(why) => Change::End(why),
     };
     let mut tx = store.begin().await?;
-    // Another node may have been first, or an operator.
-    let Some(mut surge) = release::locked(&mut tx, seen).await? else { return Ok(false) };
-    if (surge.stage, surge.stage_at, surge.until) != (seen.stage, seen.stage_at, seen.until) {
-        return Ok(false);
-    }
+    let Some(mut surge) = unchanged(&mut tx, seen).await? else { return Ok(false) };
     let flooding = floods(rules, &view.failed);
     release::carry_out(&mut tx, setting, rules, &mut surge, change, flooding, WHO, None).await?;
     tx.commit().await?;
     tracing::warn!(surge = %surge.id, "surge {}: {} ({})", surge.id, surge.stage, surge.why.explained());
+    Ok(true)
+}
+
+/// A surge, locked, unless another node was first, or an operator.
+async fn unchanged(tx: &mut Tx, seen: &Surge) -> Result<Option<Surge>, StoreError> {
+    let same = |s: &Surge| (s.stage, s.stage_at, s.until) == (seen.stage, seen.stage_at, seen.until);
+    Ok(release::locked(tx, seen).await?.filter(same))
+}
+
+/// Remembers why it goes on holding.
+async fn remember(store: &Store, seen: &Surge, why: Why) -> Result<bool, StoreError> {
+    let mut tx = store.begin().await?;
+    let Some(mut surge) = unchanged(&mut tx, seen).await? else { return Ok(false) };
+    surge.why = why;
+    db::save(&mut tx, &surge).await?;
+    tx.commit().await?;
     Ok(true)
 }
 
@@ -74,6 +90,7 @@ pub(super) async fn view(
         kind: surge.kind,
         stage: surge.stage,
         stage_at: surge.stage_at,
+        why: surge.why,
         since: surge.since,
         until: surge.until,
         flooding: surge.flooding,

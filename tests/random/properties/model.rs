@@ -249,6 +249,10 @@ impl Model {
             Outage { from, permanent: false, own_fault: false, cleared: false, ask: None, mailed: false, outages };
         match what {
             What::Fails | What::Stutters => {
+                if !old && covered && one.outages.last().is_none_or(|outage| outage.cleared) {
+                    one.outages.push(new);
+                    return "stale_at_birth";
+                }
                 if old || covered {
                     return "stale_at_birth";
                 }
