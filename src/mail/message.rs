@@ -178,25 +178,33 @@ pub fn build(letter: &Letter) -> Result<Vec<u8>, BuildError> {
     Ok(message.formatted())
 }
 
-/// What keeps a text from going on the wire as lines: a bare CR or LF, a missing end, a line too long.
+/// What keeps a text from going on the wire as lines: a bare CR or LF, a line of more than 998 octets (RFC 5322 2.1.1).
 pub(super) fn line_fault(text: &str) -> Option<&'static str> {
+    let bytes = text.as_bytes();
+    // Without an early end, so that it runs over many octets at a time.
+    let ends = (bytes.first() == Some(&b'\n'), bytes.last() == Some(&b'\r'));
+    let (lf, cr) = bytes
+        .iter()
+        .zip(bytes.iter().skip(1))
+        .fold(ends, |(lf, cr), (a, b)| (lf | ((*b == b'\n') & (*a != b'\r')), cr | ((*a == b'\r') & (*b != b'\n'))));
+    match (lf, cr) {
+        (true, _) => Some("the mail has a bare LF"),
+        (_, true) => Some("the mail has a bare CR"),
+        _ => has_line_over(998, bytes).then_some("the mail has a line of more than 998 octets"),
+    }
+}
+
+/// Whether a line is longer than so many octets, its CRLF not counted. From where a line must have ended it looks back for
+/// the LF: most octets are never seen.
+pub(super) fn has_line_over(most: usize, text: &[u8]) -> bool {
     let mut rest = text;
-    while let Some(end) = rest.find('\n') {
-        let Some(line) = rest[..end].strip_suffix('\r') else {
-            return Some("the mail has a bare LF");
-        };
-        if line.contains('\r') {
-            return Some("the mail has a bare CR");
+    while rest.len() > most + 1 {
+        match rest[..most + 2].iter().rposition(|b| *b == b'\n') {
+            Some(at) => rest = &rest[at + 1..],
+            None => return true,
         }
-        if line.len() > 998 {
-            return Some("the mail has a line of more than 998 octets");
-        }
-        rest = &rest[end + 1..];
     }
-    if rest.contains('\r') {
-        return Some("the mail has a bare CR");
-    }
-    (rest.len() > 998).then_some("the mail has a line of more than 998 octets")
+    rest.len() > most && !rest.contains(&b'\n')
 }
 
 fn mailbox(field: &'static str, text: &str) -> Result<Mailbox, BuildError> {

@@ -190,3 +190,16 @@ fn text_outside_ascii_is_encoded_whatever_the_script() {
         assert!(mail.is_ascii());
     }
 }
+
+#[test]
+fn a_line_may_have_998_octets_wherever_it_stands() {
+    for before in ["", "x\r\n", &"y".repeat(900), &format!("{}\r\n", "z".repeat(998))] {
+        let start = before.rsplit('\n').next().unwrap_or_default().len();
+        for (octets, end, fits) in [(998, "\r\n", true), (999, "\r\n", false), (998, "", true), (999, "", false)] {
+            let text = format!("{before}{}{end}", "a".repeat(octets - start));
+            assert_eq!(line_fault(&text).is_none(), fits, "{octets} {end:?} {start}");
+            let more = format!("{text}\r\nb\r\n");
+            assert_eq!(line_fault(&more).is_none(), fits, "{octets} {end:?} {start}, with more");
+        }
+    }
+}

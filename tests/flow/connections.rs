@@ -180,7 +180,8 @@ async fn who_is_heard_of_only_after_a_covering_recovery_must_confirm_too(on: On)
     w.signal(json!({"component": "outlook", "what": "recovered", "connections": "all", "confirm_within": "1h"})).await;
     w.pass(1).await;
     for key in ["ann-1", "bob-1"] {
-        let late = json!({"connection": key, "what": "failed", "fault": "permanent", "observed_at": "2025-03-01T20:45:00Z"});
+        let late =
+            json!({"connection": key, "what": "failed", "fault": "permanent", "observed_at": "2025-03-01T20:45:00Z"});
         let answer = w.signal(late).await;
         assert_eq!(answer.reason.map(|reason| reason.as_str()), Some("covered_by_recovery"));
     }

@@ -230,9 +230,8 @@ async fn a_release_that_was_wrong_stops_itself_and_corrections_leave_at_once(on:
 async fn who_cannot_be_recovered_is_told_also_where_a_release_is_stopped(on: On) {
     let full = Arc::new(AtomicBool::new(true));
     let still = Arc::clone(&full);
-    let refused = move |at, to: &Envelope| {
-        at == Phase::Rcpt && to.to.starts_with("k3@") && still.load(Ordering::Relaxed)
-    };
+    let refused =
+        move |at, to: &Envelope| at == Phase::Rcpt && to.to.starts_with("k3@") && still.load(Ordering::Relaxed);
     let script =
         Script::default().answering(move |at, to, _| refused(at, to).then(|| Answer::reply(at, "452 4.2.2 full")));
     let mut w = world_said(on, 100, Some(Rules::default()), script).await;

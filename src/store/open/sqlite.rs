@@ -15,8 +15,8 @@ pub(super) fn options(url: &str) -> Result<SqliteConnectOptions, StoreError> {
         .foreign_keys(true)
         // NORMAL may lose commits on power loss, and a 202 has been given for each.
         .synchronous(SqliteSynchronous::Full)
-        // 12 MiB: what is written lies together, since ids grow with time.
-        .pragma("cache_size", "-12288")
+        // 8 MiB: what is written lies together, since ids grow with time.
+        .pragma("cache_size", "-8192")
         .busy_timeout(Duration::from_secs(10)))
 }
 
@@ -68,7 +68,7 @@ pub(super) fn pools(options: SqliteConnectOptions, readers: u32) -> Pool {
         writer: writer.connect_lazy_with(options.clone().pragma("wal_autocheckpoint", "10000")),
         file: options.get_filename().to_owned(),
         // They begin anew after every commit: what they keep serves one statement.
-        readers: readers.connect_lazy_with(options.pragma("cache_size", "-2048")),
+        readers: readers.connect_lazy_with(options.pragma("cache_size", "-1024")),
     }
 }
 
