@@ -298,7 +298,14 @@ impl Node {
     }
 }
 
+/// Longer than any answer takes. Where a node has just been killed, its port may be a stranger's, who says nothing.
+const ANSWER: std::time::Duration = std::time::Duration::from_secs(30);
+
 async fn exchange(address: &str, request: &str) -> Option<(u16, Value)> {
+    tokio::time::timeout(ANSWER, ask(address, request)).await.ok()?
+}
+
+async fn ask(address: &str, request: &str) -> Option<(u16, Value)> {
     let mut stream = tokio::net::TcpStream::connect(address).await.ok()?;
     stream.write_all(request.as_bytes()).await.ok()?;
     let mut answer = String::new();
