@@ -359,6 +359,10 @@ async fn what_is_too_large_or_not_json_is_refused_and_the_face_stays_up() {
     let request = Request::post("/v1/notices").header("authorization", format!("Bearer {}", face.token));
     let reply = face.raw(request.body(Body::from("{}")).unwrap()).await;
     assert_eq!(reply.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    let gzip = [("content-encoding", "gzip")];
+    let reply = face.send("POST", "/v1/signals", "\u{1f}", &gzip).await;
+    assert_eq!(reply.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    assert_eq!(reply.body["detail"], "the body is compressed");
     let deep = "[".repeat(100_000);
     assert_eq!(face.send("POST", "/v1/signals", &deep, &[]).await.status, StatusCode::BAD_REQUEST);
     assert_eq!(face.send("POST", "/v1/signals", "\u{feff}{}", &[]).await.status, StatusCode::BAD_REQUEST);

@@ -122,7 +122,10 @@ pub(super) fn text(surges: &[Surge]) -> String {
             stage(s).to_owned(),
             s.stage_at.to_string(),
             s.why.to_string(),
-            or_dash(s.until),
+            match s.until {
+                Some(Timestamp::END) => "released".to_owned(),
+                until => or_dash(until),
+            },
         ]);
     }
     let mut out = table.to_string();

@@ -118,6 +118,8 @@ pub enum Effect {
     Recovering,
     /// Recorded, not acted on: newer news was here first.
     StaleAtBirth(Reason),
+    /// The same of an outage that was declared well before anybody had heard of it: it is among those that are to confirm.
+    Unheard,
 }
 
 impl Connection {
@@ -146,11 +148,11 @@ impl Connection {
 
     fn fail(&mut self, said: Said, coverings: &[Covering]) -> Effect {
         if let Some(reason) = self.old_news(said, coverings) {
-            if self.was_unheard_of(said) {
-                // Declared well before anybody had heard of it: it is among those that are to confirm.
-                self.open(said.observed_at, said.fault);
+            if !self.was_unheard_of(said) {
+                return Effect::StaleAtBirth(reason);
             }
-            return Effect::StaleAtBirth(reason);
+            self.open(said.observed_at, said.fault);
+            return Effect::Unheard;
         }
         if self.is_well(coverings) {
             self.open(said.observed_at, said.fault);
@@ -426,9 +428,8 @@ mod tests {
     fn a_failure_inside_a_covered_outage_is_stale_at_birth_and_one_after_it_is_new() {
         let mut c = new();
         let covering = [Covering { from: Timestamp(0), until: Timestamp(50) }];
-        for _ in 0..2 {
-            assert_eq!(c.hear(said(What::Failed, 40), &covering), Effect::StaleAtBirth(Reason::CoveredByRecovery));
-            // It is among those that are to confirm.
+        for effect in [Effect::Unheard, Effect::StaleAtBirth(Reason::CoveredByRecovery)] {
+            assert_eq!(c.hear(said(What::Failed, 40), &covering), effect);
             assert_eq!((c.episode, c.cleared, c.is_well(&covering)), (1, 0, true));
         }
         assert_eq!(c.hear(said(What::Failed, 51), &covering), Effect::Broke { ask: true });

@@ -3,7 +3,7 @@
 mod counting;
 
 use super::time::{Span, Timestamp};
-pub use counting::{Evidence, Finding, MINUTE, Rule, minute, normal, unsuspected, within};
+pub use counting::{Evidence, Finding, MINUTE, Rule, minute, normal, of_thousandths, thousandths, unsuspected, within};
 
 /// All rules of detection and release.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -6,6 +6,7 @@ use super::incident::plan_notice;
 use super::ingest::Became;
 use super::intake::FreeIn;
 use super::setting::Setting;
+use super::surge::WHO;
 use super::{retry, webhook};
 use crate::domain::class::Class;
 use crate::domain::id::{AlertId, NoticeId};
@@ -102,12 +103,14 @@ async fn mail(tx: &mut Tx, address: &str, surge: &Surge, reason: Why) -> Result<
         attributes: Vec::new(),
     };
     setup::put_subscriber(tx, &row).await?;
+    let by_hand = (surge.opened_by != WHO).then(|| format!("{}: {}", surge.opened_by, surge.because));
     let said = SurgeMail {
         surge: surge.id.to_string(),
         kind: surge.kind,
         component: surge.name.clone(),
-        because: surge.because.clone(),
+        because: by_hand.as_ref().map_or_else(|| surge.because.clone(), |_| surge.evidence().to_string()),
         reported: surge.reported,
+        by_hand,
         since: surge.since,
         opened_at: surge.opened_at,
         connections: surge.connections,

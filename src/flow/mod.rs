@@ -4,6 +4,7 @@
 //! ingest -> plan -> claim -> render -> look -> send -> record
 //!   intake, signals, incident: what was said      compose: what the claim freezes
 //!   failures: connections that broke              sweep, recovery: withdraw, correct, reap
+//!                                                 deadline: who has not confirmed
 //!   surge: floods of them                         alert: what operators are told
 //! ```
 //!
@@ -20,6 +21,7 @@ pub mod claim;
 pub mod compose;
 pub mod copies;
 mod daily;
+pub mod deadline;
 pub mod dispatch;
 pub mod failures;
 pub mod floors;

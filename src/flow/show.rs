@@ -381,7 +381,8 @@ fn timeline(connections: &[History], suppressed: Option<&Suppression>, deliverie
         steps.push(Step::new(x.created_at, "suppressed", text));
     }
     for History { now, signals, recoveries } in connections {
-        for s in signals {
+        // They come newest first; of what was heard in one moment the order stays.
+        for s in signals.iter().rev() {
             let fault = s.fault.map(|fault| format!(" {fault}")).unwrap_or_default();
             let text =
                 format!("{} reported at {}: {} {}{fault}; {}", s.source, s.observed_at, now.key, s.what, became(s));

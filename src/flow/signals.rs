@@ -11,7 +11,7 @@ use crate::domain::time::Timestamp;
 use crate::store::ingest::{ComponentNow, ConnectionNow, PlanRow, RecoveryRow, SignalRow};
 use crate::store::notices::NoticeRow;
 use crate::store::tallies::{self, Tally};
-use crate::store::{Tx, incidents, ingest as db, notices, surge};
+use crate::store::{Tx, deadlines, incidents, ingest as db, notices, surge};
 use std::collections::{BTreeMap, HashMap};
 
 /// Takes a batch of signals into an open transaction.
@@ -100,6 +100,8 @@ struct Batch {
     signals: Vec<SignalRow>,
     plans: Vec<PlanRow>,
     recoveries: Vec<RecoveryRow>,
+    /// Failures that a covering recovery spoke for before anybody had heard of them.
+    unheard: Vec<(ComponentId, Timestamp)>,
     tallies: BTreeMap<ComponentId, Tally>,
 }
 
@@ -120,6 +122,7 @@ impl Batch {
             signals: Vec::new(),
             plans: Vec::new(),
             recoveries: Vec::new(),
+            unheard: Vec::new(),
             tallies: BTreeMap::new(),
         };
         for now in db::components(tx, &keys, exclusive).await? {
@@ -196,6 +199,11 @@ impl Batch {
             Effect::StaleAtBirth(reason) => {
                 answer.outcome = Became::StaleAtBirth;
                 answer.reason = Some(reason);
+            }
+            Effect::Unheard => {
+                answer.outcome = Became::StaleAtBirth;
+                answer.reason = Some(Reason::CoveredByRecovery);
+                self.unheard.extend(state.failed_at.map(|at| (now.component_id, at)));
             }
             Effect::Cleared => {
                 let recovery = RecoveryId::new();
@@ -351,6 +359,7 @@ impl Batch {
         if !self.recoveries.is_empty() {
             db::add_recoveries(tx, &self.recoveries).await?;
         }
+        deadlines::look_again(tx, &self.unheard).await?;
         tallies::count(tx, &self.tallies).await?;
         Ok(())
     }

@@ -6,16 +6,14 @@ use super::gate::View;
 use super::recovery::{Sweep, SweepCommand, SweepEvent, after_quarantine, is_by_hand, owes_correction};
 use super::setting::Setting;
 use crate::domain::class::Class;
-use crate::domain::connection::Covering;
 use crate::domain::delivery::{Reason, Rule, State};
 use crate::domain::id::{DeliveryId, LaneId, RecoveryId, ThreadId};
 use crate::domain::time::Timestamp;
 use crate::failpoint;
 use crate::store::deliveries::{NewDelivery, NewItem};
-use crate::store::ingest::PlanRow;
 use crate::store::lanes::Fence;
 use crate::store::recover::{Recovery, Touched};
-use crate::store::{Store, StoreError, Tx, deliveries, ingest, lanes, leases, queue, recover, threads, view};
+use crate::store::{Store, StoreError, Tx, deliveries, lanes, leases, queue, recover, threads, view};
 use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
 
@@ -279,52 +277,4 @@ pub async fn settle(store: &Store, setting: &Setting) -> Result<bool, StoreError
     leases::settle(&mut tx, &decided).await?;
     tx.commit().await?;
     Ok(true)
-}
-
-/// Looks after a covering recovery whose deadline has passed: connections that have not confirmed are asked anew
-/// or listed, never forgotten. One page at a time.
-///
-/// # Errors
-/// When the database fails.
-pub async fn confirm(store: &Store, setting: &Setting) -> Result<bool, StoreError> {
-    let mut tx = store.begin().await?;
-    let Some((id, component, from, until)) = recover::past_deadline(&mut tx).await? else { return Ok(false) };
-    if !setting.ask_unconfirmed {
-        let n = recover::count_unconfirmed(&mut tx, component, (from, until)).await?;
-        recover::add_unconfirmed(&mut tx, id, n).await?;
-        recover::confirmed(&mut tx, id).await?;
-        tx.commit().await?;
-        return Ok(true);
-    }
-    let keys = recover::unconfirmed(&mut tx, component, (from, until), setting.page).await?;
-    if keys.is_empty() {
-        recover::confirmed(&mut tx, id).await?;
-    } else {
-        let asked = ask_anew(&mut tx, &keys, Covering { from, until }).await?;
-        recover::add_unconfirmed(&mut tx, id, i64::try_from(asked).unwrap_or(i64::MAX)).await?;
-    }
-    tx.commit().await?;
-    Ok(true)
-}
-
-/// How many were: one may have confirmed between being found and being locked.
-async fn ask_anew(tx: &mut Tx, keys: &[String], covering: Covering) -> Result<usize, StoreError> {
-    let now = tx.now();
-    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-    let component_keys = ingest::components_of(tx, &keys).await?;
-    let of: Vec<&str> = component_keys.iter().map(String::as_str).collect();
-    let components = ingest::components(tx, &of, false).await?;
-    let (mut changed, mut plans) = (Vec::new(), Vec::new());
-    for found in ingest::connections(tx, &keys, "").await? {
-        let mut state = found.domain();
-        if !state.left_unconfirmed(covering, now) {
-            continue;
-        }
-        changed.push((found.id, state));
-        let component = components.iter().find(|c| c.id == found.component_id);
-        plans.push(PlanRow::failure(&found, &state, component.map(|c| c.domain().episode)));
-    }
-    ingest::save_connections(tx, &changed).await?;
-    ingest::add_plans(tx, &plans).await?;
-    Ok(changed.len())
 }

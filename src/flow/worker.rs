@@ -3,7 +3,7 @@
 
 use super::dispatch::{Dispatcher, Shared};
 use super::sessions::Sessions;
-use super::{alert, failures, plan, surge, sweep};
+use super::{alert, deadline, failures, plan, surge, sweep};
 use crate::mail::Transport;
 use crate::store::{StoreError, recover};
 use std::collections::BTreeMap;
@@ -169,7 +169,7 @@ pub async fn recover_all(shared: &Shared) -> Result<bool, StoreError> {
     while sweep::settle(store, setting).await? {
         progress = true;
     }
-    while sweep::confirm(store, setting).await? {
+    while deadline::confirm(store, setting).await? {
         progress = true;
     }
     Ok(progress)

@@ -77,6 +77,13 @@ impl Problem {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail, hint)
     }
 
+    /// 415: no content coding is understood (RFC 9110 8.4).
+    #[must_use]
+    pub fn compressed() -> Self {
+        let hint = "send the body as it is, without `Content-Encoding`";
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_content_coding", "the body is compressed", hint)
+    }
+
     /// 400: a body of lines that broke off.
     #[must_use]
     pub fn cut(detail: &str) -> Self {

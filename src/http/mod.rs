@@ -15,6 +15,10 @@ pub use error::Problem;
 
 use crate::flow::setting::Setting;
 use crate::store::Store;
+use axum::extract::Request;
+use axum::http::header::CONTENT_ENCODING;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Extension, Router};
 use std::sync::Arc;
@@ -65,5 +69,14 @@ pub fn router(api: Api) -> Router {
         .route("/readyz", get(health::ready))
         .fallback(async || Problem::not_found("there is no such path"))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .layer(middleware::from_fn(uncompressed))
         .with_state(api)
+}
+
+/// A compressed body would be read as a wrong one.
+async fn uncompressed(request: Request, next: Next) -> Response {
+    match request.headers().get(CONTENT_ENCODING) {
+        Some(coding) if !coding.as_bytes().eq_ignore_ascii_case(b"identity") => Problem::compressed().into_response(),
+        _ => next.run(request).await,
+    }
 }

@@ -18,6 +18,7 @@ pub mod browse;
 pub mod claims;
 pub mod copies;
 pub mod daily;
+pub mod deadlines;
 pub mod deliveries;
 pub mod doctor;
 pub mod evidence;
@@ -76,6 +77,7 @@ pub fn statements() -> Vec<Sql> {
         claims::ALL,
         copies::ALL,
         daily::ALL,
+        deadlines::ALL,
         deliveries::ALL,
         doctor::ALL,
         evidence::ALL,

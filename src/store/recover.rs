@@ -98,21 +98,6 @@ statements! {
             AND EXISTS (SELECT 1 FROM delivery_item i WHERE i.delivery_id = d.id AND i.component_id = $1 AND i.failed_at >= $2
                 AND i.failed_at <= $3 AND i.corrects_id IS NULL)",
     );
-    UNCONFIRMED_RECOVERIES = locking!(
-        "SELECT id, component_id, covers_from, covers_until FROM recovery
-         WHERE confirm_by IS NOT NULL AND confirmed_at IS NULL AND confirm_by <= $1 ORDER BY confirm_by LIMIT 1",
-        "FOR NO KEY UPDATE SKIP LOCKED"
-    );
-    UNCONFIRMED_KEYS = super::Sql::same(
-        "SELECT key FROM connection WHERE component_id = $1 AND failed_at >= $2 AND failed_at <= $3 AND cleared < episode
-            AND own_fault_episode < episode ORDER BY failed_at LIMIT $4",
-    );
-    COUNT_UNCONFIRMED = super::Sql::same(
-        "SELECT COUNT(*) FROM connection WHERE component_id = $1 AND failed_at >= $2 AND failed_at <= $3 AND cleared < episode
-            AND own_fault_episode < episode",
-    );
-    ADD_UNCONFIRMED = super::Sql::same("UPDATE recovery SET unconfirmed = COALESCE(unconfirmed, 0) + $2 WHERE id = $1");
-    CONFIRMED = super::Sql::same("UPDATE recovery SET confirmed_at = $2, unconfirmed = COALESCE(unconfirmed, 0) WHERE id = $1");
 }
 
 /// A recovery to be swept.
@@ -341,58 +326,6 @@ pub async fn progress(tx: &mut Tx, id: RecoveryId) -> Result<Option<Progress>, S
         confirmed_at: row.confirmed_at,
         unconfirmed: row.unconfirmed,
     }))
-}
-
-/// A covering recovery whose deadline has passed, locked: its id, component and what it covers.
-///
-/// # Errors
-/// When the database fails.
-pub async fn past_deadline(tx: &mut Tx) -> Result<Option<(RecoveryId, ComponentId, Timestamp, Timestamp)>, StoreError> {
-    let now = tx.now();
-    first!(tx, (RecoveryId, ComponentId, Timestamp, Timestamp), UNCONFIRMED_RECOVERIES, now)
-}
-
-/// A page of the keys of connections that have not confirmed.
-///
-/// # Errors
-/// When the database fails.
-pub async fn unconfirmed(
-    tx: &mut Tx,
-    component: ComponentId,
-    covers: (Timestamp, Timestamp),
-    page: i64,
-) -> Result<Vec<String>, StoreError> {
-    let found = rows!(tx, (String,), UNCONFIRMED_KEYS, component, covers.0, covers.1, page)?;
-    Ok(found.into_iter().map(|row| row.0).collect())
-}
-
-/// How many connections have not confirmed.
-///
-/// # Errors
-/// When the database fails.
-pub async fn count_unconfirmed(
-    tx: &mut Tx,
-    component: ComponentId,
-    covers: (Timestamp, Timestamp),
-) -> Result<i64, StoreError> {
-    value!(tx, i64, COUNT_UNCONFIRMED, component, covers.0, covers.1)
-}
-
-/// Adds to the number of connections that had not confirmed.
-///
-/// # Errors
-/// When the database fails.
-pub async fn add_unconfirmed(tx: &mut Tx, id: RecoveryId, n: i64) -> Result<(), StoreError> {
-    exec!(tx, ADD_UNCONFIRMED, id, n).map(drop)
-}
-
-/// Notes that the deadline of a covering recovery was checked.
-///
-/// # Errors
-/// When the database fails.
-pub async fn confirmed(tx: &mut Tx, id: RecoveryId) -> Result<(), StoreError> {
-    let now = tx.now();
-    exec!(tx, CONFIRMED, id, now).map(drop)
 }
 
 /// Whether anything is to be swept, reaped, settled or asked anew.

@@ -2,7 +2,7 @@
 
 use super::{StoreError, Tx};
 use crate::domain::id::{ComponentId, HoldId, LaneId, SurgeId};
-use crate::domain::surge::{Kind, Stage, Why};
+use crate::domain::surge::{Evidence, Kind, Stage, Why, of_thousandths};
 use crate::domain::time::Timestamp;
 use serde::Serialize;
 
@@ -142,6 +142,14 @@ pub struct Surge {
     pub reported: bool,
     /// When it was over.
     pub ended_at: Option<Timestamp>,
+}
+
+impl Surge {
+    /// The numbers when it was seen.
+    #[must_use]
+    pub fn evidence(&self) -> Evidence {
+        Evidence { counted: self.counted, normal: of_thousandths(self.normal), minutes: self.minutes }
+    }
 }
 
 /// The open surges, oldest first.

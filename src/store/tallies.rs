@@ -26,6 +26,7 @@ statements! {
             GROUP BY component_id HAVING SUM(CASE WHEN minute > $1 THEN failed ELSE 0 END) >= $3 OR SUM(failed_slow) >= $4) AS t
             ON t.component_id = k.id WHERE k.down_since IS NULL ORDER BY k.id",
     );
+    SUSPECT = super::Sql::same("SELECT id, key, name, created_at FROM component WHERE key = $1");
     DOWN = super::Sql::same(
         "SELECT k.id, k.key, k.name, k.created_at FROM component k WHERE k.down_since IS NOT NULL AND NOT EXISTS (SELECT 1 FROM surge s
             WHERE s.component_id = k.id AND s.ended_at IS NULL) ORDER BY k.id",
@@ -170,6 +171,14 @@ pub async fn down(tx: &mut Tx) -> Result<Vec<Suspect>, StoreError> {
 /// When the database fails.
 pub async fn suspects(tx: &mut Tx, after: (i64, i64), least: (i64, i64)) -> Result<Vec<Suspect>, StoreError> {
     rows!(tx, Suspect, SUSPECTS, after.0, after.1, least.0, least.1)
+}
+
+/// A component, by key.
+///
+/// # Errors
+/// When the database fails.
+pub async fn suspect(tx: &mut Tx, key: &str) -> Result<Option<Suspect>, StoreError> {
+    first!(tx, Suspect, SUSPECT, key)
 }
 
 /// The counts after a minute, oldest first, of a component or of all.

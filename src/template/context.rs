@@ -217,6 +217,9 @@ pub struct SurgeMail {
     /// A source said that the component is down.
     #[serde(default)]
     pub reported: bool,
+    /// An operator opened it: who, and why.
+    #[serde(default)]
+    pub by_hand: Option<String>,
     /// When its first connection failed.
     pub since: Timestamp,
     /// When it was seen.

@@ -57,10 +57,11 @@ fn headline(title: &str) -> String {
 }
 
 /// The subject of the mails about a surge, and the beginning of their first sentence.
-pub(super) fn surge_matter(kind: Kind, component: Option<&str>, reported: bool) -> String {
+pub(super) fn surge_matter(kind: Kind, component: Option<&str>, reported: bool, by_hand: bool) -> String {
     let component = one_line(component.unwrap_or("a component"), NAME);
     match kind {
         Kind::Flood if reported => format!("{component} has been down for long"),
+        Kind::Flood if by_hand => format!("Surge of {component}, opened by hand"),
         Kind::Flood => format!("Surge: connections of {component} fail in floods"),
         Kind::Slow => format!("Many connections of {component} fail"),
         Kind::Reporter => "Surge: our own reports are suspect".to_owned(),
@@ -69,7 +70,7 @@ pub(super) fn surge_matter(kind: Kind, component: Option<&str>, reported: bool) 
 
 /// The first sentence of a mail about a surge: what is the case, and what is done about it.
 pub(super) fn surge(mail: &SurgeMail) -> String {
-    let what = surge_matter(mail.kind, mail.component.as_deref(), mail.reported);
+    let what = surge_matter(mail.kind, mail.component.as_deref(), mail.reported, mail.by_hand.is_some());
     let done = match (mail.kind, mail.stage, mail.reason) {
         (Kind::Slow, ..) => "nothing is held",
         (Kind::Reporter, ..) => "nobody is asked to act",

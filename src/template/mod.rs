@@ -96,6 +96,8 @@ pub enum Matter {
         component: Option<String>,
         /// A source said that the component is down.
         reported: bool,
+        /// An operator opened it.
+        by_hand: bool,
     },
 }
 
@@ -209,7 +211,9 @@ impl Matter {
             Self::Incident { title: words, .. }
             | Self::Connections { component: words }
             | Self::Notice { subject: words } => prose::one_line(words, SUBJECT),
-            Self::Surge { kind, component, reported } => lead::surge_matter(*kind, component.as_deref(), *reported),
+            Self::Surge { kind, component, reported, by_hand } => {
+                lead::surge_matter(*kind, component.as_deref(), *reported, *by_hand)
+            }
         }
     }
 

@@ -231,7 +231,7 @@ impl FreeMail {
 }
 
 impl SurgeMail {
-    /// A flood that is held, released and held again, a slow rise, suspect reports, and an outage that lasts.
+    /// A flood that is held, released and held again, a slow rise, suspect reports, an outage that lasts, and an operator's word.
     #[must_use]
     pub fn samples() -> Vec<Self> {
         let held = Self {
@@ -240,6 +240,7 @@ impl SurgeMail {
             component: some("Outlook"),
             because: "normal is about 3 in 10 minutes, we saw 212".to_owned(),
             reported: false,
+            by_hand: None,
             since: at("2025-03-01T20:40:00Z"),
             opened_at: at("2025-03-01T20:41:00Z"),
             connections: 1_700_000,
@@ -253,7 +254,8 @@ impl SurgeMail {
         let because =
             "it is still reported to be down, and the first of 212 mails has waited for the longest hold".to_owned();
         let lasting = Self { reported: true, reason: Why::LongestHold, because, ..asking.clone() };
-        vec![held, asking, stopped, slow, reporter, lasting]
+        let by_hand = Self { by_hand: some("jo: their status page is red"), ..held.clone() };
+        vec![held, asking, stopped, slow, reporter, lasting, by_hand]
     }
 }
 
@@ -289,7 +291,7 @@ impl Matter {
             Self::Incident { title: "Delays in event processing".to_owned(), reference: "INC-1".to_owned() },
             Self::Connections { component: "Outlook".to_owned() },
             Self::Notice { subject: "About Saturday".to_owned() },
-            Self::Surge { kind: Kind::Flood, component: some("Outlook"), reported: false },
+            Self::Surge { kind: Kind::Flood, component: some("Outlook"), reported: false, by_hand: false },
         ]
     }
 }

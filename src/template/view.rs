@@ -6,7 +6,7 @@ use super::context::{
     ActionRequiredMail, AllClearMail, ComponentLine, CorrectionMail, FreeMail, IncidentMail, Mail, PostMortemMail,
     SurgeMail,
 };
-use super::prose::{NAME, blocks, link, one_line, sentence};
+use super::prose::{NAME, SENTENCE, blocks, link, one_line, sentence};
 use super::time::{Clock, words};
 use super::{Page, Reader, lead};
 use crate::domain::incident::{Impact, Phase};
@@ -160,6 +160,7 @@ fn surge(mail: &SurgeMail, clock: &Clock) -> Value {
         "lead": lead::surge(mail),
         "numbers": one_line(&mail.because, NAME),
         "reported": mail.reported,
+        "by_hand": mail.by_hand.as_ref().map(|words| one_line(words, SENTENCE)),
         "component": mail.component.as_ref().map(|name| one_line(name, NAME)),
         "connections": thousands(mail.connections),
         "since": clock.show(mail.since),

@@ -179,17 +179,23 @@ async fn who_is_heard_of_only_after_a_covering_recovery_must_confirm_too(on: On)
     w.pass(10).await;
     w.signal(json!({"component": "outlook", "what": "recovered", "connections": "all", "confirm_within": "1h"})).await;
     w.pass(1).await;
-    for key in ["ann-1", "bob-1"] {
-        let late =
+    let late = async |w: &World, key: &str| {
+        let failed =
             json!({"connection": key, "what": "failed", "fault": "permanent", "observed_at": "2025-03-01T20:45:00Z"});
-        let answer = w.signal(late).await;
-        assert_eq!(answer.reason.map(|reason| reason.as_str()), Some("covered_by_recovery"));
-    }
+        assert_eq!(w.signal(failed).await.reason.map(|reason| reason.as_str()), Some("covered_by_recovery"));
+    };
+    late(&w, "ann-1").await;
+    late(&w, "bob-1").await;
     assert!(w.pass(20).await.is_empty());
     w.recovered("ann-1", "automatic").await;
     let got = w.pass(90).await;
     let to: Vec<_> = got.iter().map(|got| got.to.as_str()).collect();
     assert_eq!(to, ["bob@example.net"], "{:?}", w.deliveries().await);
+    // Even later, those who have not confirmed were asked already.
+    late(&w, "ann-2").await;
+    assert!(w.pass(4).await.is_empty());
+    let got = w.pass(4).await;
+    assert!(got.len() == 1 && got[0].text().contains("Inbox ann-2"), "{:?}", w.deliveries().await);
 }
 
 async fn taken_back(w: &World, by: &Answer) -> (i64, i64, bool) {

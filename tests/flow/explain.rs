@@ -20,6 +20,7 @@ use tower::ServiceExt;
 
 on_both! {
     a_mail_that_was_taken_back_tells_its_story;
+    what_was_heard_in_one_moment_is_told_in_its_order;
     a_hold_and_what_ended_it_are_told;
     a_refusal_is_told_in_the_relays_words_and_found_by_them;
     whoever_is_named_in_any_way_is_found;
@@ -169,6 +170,17 @@ async fn a_mail_that_was_taken_back_tells_its_story(on: On) {
         said.contains("What happened, oldest first:") && said.contains("test reported that ann-1 failed"),
         "{said}"
     );
+}
+
+async fn what_was_heard_in_one_moment_is_told_in_its_order(on: On) {
+    let w = furnished(on, Script::default()).await;
+    w.broken("ann-1").await;
+    w.recovered("ann-1", "automatic").await;
+    let face = Face::of(&w, &[Scope::Read]).await;
+    let timeline = face.get("/v1/connections/ann-1").await["timeline"].clone();
+    let signals = timeline.as_array().unwrap().iter().filter(|s| s["step"] == "signal");
+    let texts: Vec<_> = signals.map(|s| s["text"].as_str().unwrap()).collect();
+    assert!(texts[0].contains("ann-1 failed") && texts[1].contains("ann-1 recovered"), "{texts:#?}");
 }
 
 async fn a_hold_and_what_ended_it_are_told(on: On) {

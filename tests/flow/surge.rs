@@ -537,6 +537,11 @@ async fn operators_hold_extend_and_release(on: On) {
     let setting = w.shared.setting.clone();
     let held = surge::hold(&w.store, &setting, "outlook", None, why).await.unwrap();
     assert!(surge::hold(&w.store, &setting, "outlook", None, why).await.is_err());
+    w.pass(1).await;
+    let mail = &told(&w)[0];
+    for words in ["Surge of Outlook, opened by hand", "Opened by jo: their page is red.", "10 minutes, we saw 1."] {
+        assert!(mail.contains(words), "{mail}");
+    }
     assert!(surge::hold(&w.store, &setting, "none", None, why).await.is_err());
     assert!(act(&w, &held, Act::Hold(Some(Timestamp(5)))).await.is_err());
     act(&w, &held, Act::Hold(Some(t("2025-06-02T22:00:00Z")))).await.unwrap();

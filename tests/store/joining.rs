@@ -5,7 +5,7 @@ use crate::support::{On, World};
 use allclear::domain::delivery::State;
 use allclear::domain::id::{DeliveryId, ThreadId};
 use allclear::domain::time::Span;
-use allclear::flow::{sweep, worker};
+use allclear::flow::{deadline, sweep, worker};
 use allclear::store::claims::{Armed, arm};
 use allclear::store::record::{self, Settled};
 use allclear::store::recover;
@@ -167,7 +167,7 @@ async fn who_confirms_while_the_deadline_is_looked_after_is_not_asked_anew() {
     let mut held = conn.begin().await.unwrap();
     sqlx::query("SELECT 1 FROM connection WHERE key = 'ann-1' FOR UPDATE").execute(&mut *held).await.unwrap();
     let (store, setting) = (w.store.clone(), w.shared.setting.clone());
-    let confirming = tokio::spawn(async move { while sweep::confirm(&store, &setting).await.unwrap() {} });
+    let confirming = tokio::spawn(async move { while deadline::confirm(&store, &setting).await.unwrap() {} });
     waiting(&w, 1, &confirming).await;
     sqlx::query("UPDATE connection SET cleared = episode WHERE key = 'ann-1'").execute(&mut *held).await.unwrap();
     held.commit().await.unwrap();

@@ -85,6 +85,21 @@ impl fmt::Display for Evidence {
     }
 }
 
+/// What is normal, as it is stored: in thousandths.
+#[must_use]
+pub fn thousandths(n: f64) -> i64 {
+    #[expect(clippy::cast_possible_truncation, reason = "counts are far below 2^52")]
+    let whole = (n * 1_000.0).round() as i64;
+    whole
+}
+
+/// The same read back.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+pub fn of_thousandths(n: i64) -> f64 {
+    n as f64 / 1_000.0
+}
+
 /// How many came in within so many minutes up to a minute, given the counts by minute.
 #[must_use]
 pub fn within(counts: &[(i64, i64)], until: i64, minutes: i64) -> i64 {

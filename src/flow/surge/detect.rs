@@ -1,12 +1,12 @@
 //! Detection: from counts by minute to floods, and what a flood opens.
 
-use super::release;
+use super::{WHO, release};
 use crate::domain::component::{Effect, Said};
 use crate::domain::connection::What;
 use crate::domain::hold::{HoldCause, HoldScope};
 use crate::domain::id::SurgeId;
 use crate::domain::surge::{
-    self, Evidence, Finding, Kind, Rule, Rules, Stage, Why, minute, normal, unsuspected, within,
+    self, Evidence, Finding, Kind, Rule, Rules, Stage, Why, minute, normal, thousandths, unsuspected, within,
 };
 use crate::domain::time::{Span, Timestamp};
 use crate::flow::alert;
@@ -14,9 +14,6 @@ use crate::flow::setting::Setting;
 use crate::store::surge::Surge;
 use crate::store::tallies::{self, Counts, Suspect, Totals};
 use crate::store::{Store, StoreError, Tx, holds, ingest, journal, surge as db};
-
-/// Who opens and ends surges that nobody asked for.
-pub(super) const WHO: &str = "surge";
 
 /// The longest time before its detection to which an outage is dated back: later news of older failures is no reason to
 /// take back what was rightly asked then.
@@ -109,12 +106,6 @@ pub(super) async fn baseline(
     let from = minute(from).max(counting);
     let (seen, spans) = unsuspected(from, until, &spans);
     Ok((tallies::totals(tx, component.id, (from, until), &spans).await?, seen))
-}
-
-pub(super) fn thousandths(n: f64) -> i64 {
-    #[expect(clippy::cast_possible_truncation, reason = "counts are far below 2^52")]
-    let whole = (n * 1_000.0).round() as i64;
-    whole
 }
 
 /// Opens what was found, unless another node was first.
@@ -270,10 +261,8 @@ pub(super) async fn reporter(
     let counts = tallies::counts(tx, None, now - rules.flood.minutes).await?;
     let counted = within(&column(&counts, |c| c.failed), now, rules.flood.minutes);
     let connections = db::connections(tx, None).await?;
-    let usual = open
-        .iter()
-        .filter(|s| s.kind == Kind::Flood && !s.reported && s.opened_at >= at)
-        .map(|s| s.normal as f64 / 1_000.0);
+    let usual =
+        open.iter().filter(|s| s.kind == Kind::Flood && !s.reported && s.opened_at >= at).map(|s| s.evidence().normal);
     let usual: f64 = usual.chain(found.iter().filter(|f| f.kind == Kind::Flood).map(|f| f.evidence.normal)).sum();
     let evidence = rules.flood.evidence(counted, usual);
     let suspect = surge::suspects_reporter(rules, flooded, counted, connections);

@@ -17,6 +17,9 @@ use crate::store::{StoreError, surge as db, tallies};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+/// Who opens and ends surges that nobody asked for.
+pub(super) const WHO: &str = "surge";
+
 /// How often the counts are judged: it must be far below the dwell.
 const EVERY: Span = Span::seconds(5);
 

@@ -9,8 +9,7 @@ use crate::domain::surge::{Kind, Stage, Why, minute, normal, within};
 use crate::domain::time::{Span, Timestamp};
 use crate::flow::setting::Setting;
 use crate::store::surge::Surge;
-use crate::store::tallies::{self, Suspect};
-use crate::store::{Store, StoreError, journal, setup, surge as db};
+use crate::store::{Store, StoreError, journal, surge as db, tallies};
 
 /// An operator's act on a surge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,8 +131,8 @@ pub async fn hold(
     let rules = setting.surge.unwrap_or_default();
     let mut tx = store.read().await?;
     let now = tx.now();
-    let id = setup::component_id(&mut tx, key).await?.ok_or(Refused::NoComponent)?;
-    let component = Suspect { id, key: key.to_owned(), name: key.to_owned(), created_at: now - rules.baseline };
+    let component = tallies::suspect(&mut tx, key).await?.ok_or(Refused::NoComponent)?;
+    let id = component.id;
     let until = minute(now) - rules.flood.minutes + 1;
     let (totals, seen) = baseline(&mut tx, &rules, &component, until).await?;
     let counts = tallies::counts(&mut tx, Some(id), until - 1).await?;

@@ -1,7 +1,8 @@
 //! Outages that a source reported, and that last: whoever has waited for the longest hold is to be asked all the same, but
 //! a few first, as in a surge.
 
-use super::detect::{Flood, WHO, baseline, row};
+use super::WHO;
+use super::detect::{Flood, baseline, row};
 use crate::domain::class::Class;
 use crate::domain::hold::{HoldCause, HoldScope};
 use crate::domain::surge::{Kind, Rules, Why, minute, normal};

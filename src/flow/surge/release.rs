@@ -1,6 +1,7 @@
 //! What is changed about a surge, by the rules or by hand: each change in one transaction, with its line in the journal.
 
-use super::detect::{WHO, open_episode};
+use super::WHO;
+use super::detect::open_episode;
 use crate::domain::class::Class;
 use crate::domain::hold::{HoldCause, HoldScope};
 use crate::domain::id::ComponentId;

@@ -1,9 +1,12 @@
 //! The next step of an open surge: reads what it depends on, asks the rules, and carries their decision out.
 
-use super::detect::{WHO, column, open_outage};
+use super::WHO;
+use super::detect::{column, open_outage};
 use super::release::{self, Change};
 use crate::domain::class::Class;
-use crate::domain::surge::{Evidence, Finding, Kind, Next, Rule, Rules, Stage, View, Why, minute, next, within};
+use crate::domain::surge::{
+    Evidence, Finding, Kind, Next, Rule, Rules, Stage, View, Why, minute, next, of_thousandths, within,
+};
 use crate::domain::time::Span;
 use crate::flow::setting::Setting;
 use crate::store::surge::Surge;
@@ -78,7 +81,7 @@ pub(super) async fn view(
     let now = tx.now();
     let counts = tallies::counts(tx, surge.component_id, minute(now) - rules.look_back() - rules.calm_minutes).await?;
     let failed = column(&counts, |c| c.failed);
-    let usual = normal_of(surge);
+    let usual = surge.evidence().normal;
     let calm = match surge.kind {
         Kind::Slow => has_been_unsuspicious(rules, &counts, minute(now), usual),
         Kind::Flood | Kind::Reporter => rules.has_been_calm(&failed, minute(now), usual),
@@ -96,7 +99,7 @@ pub(super) async fn view(
         flooding: surge.flooding,
         failed: rules.flood.evidence(within(&failed, minute(now), rules.flood.minutes), usual),
         calm,
-        recovered: window.evidence(recovered, thousandth(surge.normal_recovered)),
+        recovered: window.evidence(recovered, of_thousandths(surge.normal_recovered)),
         recovered_by_source: false,
         broken_percent: 0,
         waiting: 0,
@@ -137,13 +140,4 @@ fn has_been_unsuspicious(rules: &Rules, counts: &[Counts], now: i64, usual: f64)
     let failed = column(counts, |c| c.failed_slow);
     let rule: &Rule = &rules.slow;
     (0..rules.calm_minutes).all(|ago| rule.judge(within(&failed, now - ago, rule.minutes), usual) != Finding::Flood)
-}
-
-pub(super) fn normal_of(surge: &Surge) -> f64 {
-    thousandth(surge.normal)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
-fn thousandth(n: i64) -> f64 {
-    n as f64 / 1_000.0
 }
