@@ -2,13 +2,12 @@
 //! says the same for as long as it is kept, whatever else is removed or rewritten; beside it stands what it is looked
 //! for by.
 
-use super::parameter::{ids, json};
+use super::parameter::ids;
+use super::rows::json;
 use super::{StoreError, Tx};
 use crate::domain::delivery::State;
 use crate::domain::id::{DeliveryId, ThreadId};
 use crate::domain::time::Timestamp;
-use serde::Serialize;
-use uuid::fmt::Simple;
 
 statements! {
     // A correction may still be owed for what such a recovery has not been compared with.
@@ -101,13 +100,8 @@ pub async fn oldest(tx: &mut Tx, after: DeliveryId, most: i64) -> Result<Vec<Old
 /// # Errors
 /// When the database fails.
 pub async fn over(tx: &mut Tx, threads: &[ThreadId], before: Timestamp) -> Result<Vec<DeliveryId>, StoreError> {
-    #[derive(Serialize)]
-    struct Row {
-        id: Simple,
-        before: i64,
-    }
-    let list: Vec<_> = threads.iter().map(|t| Row { id: t.0.simple(), before: before.0 }).collect();
-    Ok(rows!(tx, (DeliveryId,), OVER, json(&list))?.into_iter().map(|row| row.0).collect())
+    let list = threads.iter().map(|t| columns! { id: t.0, before: before.0 });
+    Ok(rows!(tx, (DeliveryId,), OVER, json(list))?.into_iter().map(|row| row.0).collect())
 }
 
 /// Puts deliveries away, each with its document.
@@ -115,16 +109,10 @@ pub async fn over(tx: &mut Tx, threads: &[ThreadId], before: Timestamp) -> Resul
 /// # Errors
 /// When the database fails.
 pub async fn put_away(tx: &mut Tx, of: &[(DeliveryId, String)]) -> Result<(), StoreError> {
-    #[derive(Serialize)]
-    struct Row<'a> {
-        id: Simple,
-        document: &'a str,
-        at: i64,
-    }
     let at = tx.now().0;
-    let list: Vec<_> = of.iter().map(|(id, document)| Row { id: id.0.simple(), document, at }).collect();
+    let list = of.iter().map(|(id, document)| columns! { id: id.0, document, at });
     let these = ids(&of.iter().map(|(id, _)| *id).collect::<Vec<_>>());
-    exec!(tx, KEEP, json(&list))?;
+    exec!(tx, KEEP, json(list))?;
     exec!(tx, KEEP_ITEMS, &these)?;
     exec!(tx, REMOVE_ATTEMPTS, &these)?;
     exec!(tx, REMOVE_ITEMS, &these)?;

@@ -1,12 +1,12 @@
 //! Audiences: whom a notice concerns, resolved when it is planned.
 
-use super::parameter::{ids, json};
+use super::parameter::ids;
+use super::rows::json;
 use super::{StoreError, Tx};
 use crate::domain::id::{ComponentId, IncidentId, NoticeId, SubscriberId};
 use crate::domain::incident::Impact;
 use crate::domain::subscription::{Events, Filter};
 use crate::domain::time::Timestamp;
-use serde::Serialize;
 use uuid::Uuid;
 
 /// A page of a list, `$1` the cursor, `$2` the length, `$3` whose list it is.
@@ -129,16 +129,10 @@ pub struct Subscription {
     pub created_at: Timestamp,
 }
 
-#[derive(Serialize)]
-struct Pair<'a> {
-    name: &'a str,
-    value: &'a str,
-}
-
 /// The filter as the statements take it: its names and values, and how many names there are.
 fn pairs(of: &Filter) -> (String, i64) {
-    let list: Vec<_> = of.pairs().map(|(name, value)| Pair { name, value }).collect();
-    (json(&list), i64::try_from(of.0.len()).unwrap_or(i64::MAX))
+    let list = of.pairs().map(|(name, value)| columns! { name, value });
+    (json(list), i64::try_from(of.0.len()).unwrap_or(i64::MAX))
 }
 
 /// A page of subscribers after a cursor. With a filter: those who pass it and have this value of its leading name.
@@ -213,15 +207,11 @@ pub async fn groups(tx: &mut Tx, of: &[ComponentId]) -> Result<Vec<(ComponentId,
 /// # Errors
 /// When the database fails.
 pub async fn members(tx: &mut Tx, of: &[String]) -> Result<Vec<(String, String, ComponentId)>, StoreError> {
-    #[derive(Serialize)]
-    struct Key<'a> {
-        key: &'a str,
-    }
     if of.is_empty() {
         return Ok(Vec::new());
     }
-    let list: Vec<_> = of.iter().map(|key| Key { key }).collect();
-    rows!(tx, (String, String, ComponentId), MEMBERS, json(&list))
+    let list = of.iter().map(|key| columns! { key });
+    rows!(tx, (String, String, ComponentId), MEMBERS, json(list))
 }
 
 /// From now on an incident's updates keep to the recipients or the filter of this notice; `None`: to nobody's.

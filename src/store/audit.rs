@@ -5,7 +5,8 @@
 
 mod checks;
 
-use super::{StoreError, Tx, journal, parameter::json};
+use super::rows::json;
+use super::{StoreError, Tx, journal};
 use crate::domain::class::{Class, Limits};
 use crate::domain::time::{Span, Timestamp};
 use checks::{Check, LIST};
@@ -66,13 +67,8 @@ pub async fn run_within(tx: &mut Tx, limits: impl Fn(Class) -> Limits) -> Result
 }
 
 fn oldest(now: Timestamp, limits: &impl Fn(Class) -> Limits) -> String {
-    #[derive(Serialize)]
-    struct Row {
-        class: Class,
-        oldest: i64,
-    }
     let aged = Class::ALL.iter().filter_map(|class| Some((*class, limits(*class).greatest_age?)));
-    json(&aged.map(|(class, age)| Row { class, oldest: (now - age).0 }).collect::<Vec<_>>())
+    json(aged.map(|(class, age)| columns! { class, oldest: (now - age).0 }))
 }
 
 #[cfg(test)]

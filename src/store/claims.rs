@@ -1,13 +1,11 @@
 //! What a claim makes of what is due: it is armed, put off, or decided.
 
-use super::parameter::json;
+use super::rows::json;
 use super::{StoreError, Tx};
 use crate::domain::delivery::{Reason, State};
 use crate::domain::id::{ComponentId, DeliveryId};
 use crate::domain::incident::ComponentStatus;
 use crate::domain::time::Timestamp;
-use serde::Serialize;
-use uuid::fmt::Simple;
 
 statements! {
     ARM = over_few_rows!(
@@ -55,22 +53,10 @@ pub struct Armed {
 /// # Errors
 /// When the database fails, or another node has the thread ([`StoreError::is_conflict`]).
 pub async fn arm(tx: &mut Tx, owner: &str, lease_until: Timestamp, of: &[Armed]) -> Result<(), StoreError> {
-    #[derive(Serialize)]
-    struct Row<'a> {
-        id: Simple,
-        owner: &'a str,
-        lease_until: i64,
-        at: i64,
-        message_id: &'a str,
-        template_set: &'a str,
-        address: &'a str,
-        context: &'a str,
-    }
     let at = tx.now().0;
-    let list: Vec<_> = of
-        .iter()
-        .map(|a| Row {
-            id: a.id.0.simple(),
+    let list = of.iter().map(|a| {
+        columns! {
+            id: a.id,
             owner,
             lease_until: lease_until.0,
             at,
@@ -78,9 +64,9 @@ pub async fn arm(tx: &mut Tx, owner: &str, lease_until: Timestamp, of: &[Armed])
             template_set: &a.template_set,
             address: &a.address,
             context: &a.context,
-        })
-        .collect();
-    exec!(tx, ARM, json(&list)).map(drop)
+        }
+    });
+    exec!(tx, ARM, json(list)).map(drop)
 }
 
 /// Gives queued deliveries a later due time and the reason.
@@ -88,15 +74,8 @@ pub async fn arm(tx: &mut Tx, owner: &str, lease_until: Timestamp, of: &[Armed])
 /// # Errors
 /// When the database fails.
 pub async fn put_off(tx: &mut Tx, of: &[(DeliveryId, Timestamp, Reason)]) -> Result<(), StoreError> {
-    #[derive(Serialize)]
-    struct Row {
-        id: Simple,
-        due_at: i64,
-        reason: &'static str,
-    }
-    let list: Vec<_> =
-        of.iter().map(|(id, at, why)| Row { id: id.0.simple(), due_at: at.0, reason: why.as_str() }).collect();
-    exec!(tx, PUT_OFF, json(&list)).map(drop)
+    let list = of.iter().map(|(id, at, why)| columns! { id: id.0, due_at: at.0, reason: why.as_str() });
+    exec!(tx, PUT_OFF, json(list)).map(drop)
 }
 
 /// Mails tell the present state of components, and the threads remember that.
@@ -104,17 +83,8 @@ pub async fn put_off(tx: &mut Tx, of: &[(DeliveryId, Timestamp, Reason)]) -> Res
 /// # Errors
 /// When the database fails.
 pub async fn restate(tx: &mut Tx, of: &[(DeliveryId, ComponentId, ComponentStatus)]) -> Result<(), StoreError> {
-    #[derive(Serialize)]
-    struct Row {
-        delivery_id: Simple,
-        component_id: Simple,
-        status: ComponentStatus,
-    }
-    let list: Vec<_> = of
-        .iter()
-        .map(|(d, c, status)| Row { delivery_id: d.0.simple(), component_id: c.0.simple(), status: *status })
-        .collect();
-    exec!(tx, RESTATE, json(&list)).map(drop)
+    let list = of.iter().map(|(d, c, status)| columns! { delivery_id: d.0, component_id: c.0, status: *status });
+    exec!(tx, RESTATE, json(list)).map(drop)
 }
 
 /// Decides queued deliveries that will not be sent.
@@ -122,19 +92,9 @@ pub async fn restate(tx: &mut Tx, of: &[(DeliveryId, ComponentId, ComponentStatu
 /// # Errors
 /// When the database fails.
 pub async fn decide(tx: &mut Tx, of: &[(DeliveryId, State, Reason)]) -> Result<(), StoreError> {
-    #[derive(Serialize)]
-    struct Row {
-        id: Simple,
-        state: &'static str,
-        reason: &'static str,
-        at: i64,
-    }
     let at = tx.now().0;
-    let list: Vec<_> = of
-        .iter()
-        .map(|(id, state, why)| Row { id: id.0.simple(), state: state.as_str(), reason: why.as_str(), at })
-        .collect();
-    exec!(tx, DECIDE, json(&list)).map(drop)
+    let list = of.iter().map(|(id, state, why)| columns! { id: id.0, state: state.as_str(), reason: why.as_str(), at });
+    exec!(tx, DECIDE, json(list)).map(drop)
 }
 
 /// Stores a smaller context of a claimed delivery; `false` when it is no longer this claim's.

@@ -1,14 +1,13 @@
 //! The mails as they were sent, the dictionaries they are compressed against, and the sets of templates. All of it goes
 //! by age.
 
-use super::parameter::json;
+use super::rows::{Row, json};
 use super::{StoreError, Tx};
 use crate::domain::delivery::{HandOver, State};
 use crate::domain::id::DeliveryId;
 use crate::domain::time::{Span, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use uuid::fmt::Simple;
 
 /// Sets and dictionaries stay this much longer than any copy made with them: a process notes its use of them only
 /// now and then, and an outcome can wait in a spill file.
@@ -95,18 +94,9 @@ pub struct Stored {
 
 /// The rows of [`KEEP`].
 pub(super) fn rows<'a>(at: Timestamp, of: impl Iterator<Item = (DeliveryId, HandOver, &'a MailCopy)>) -> String {
-    #[derive(Serialize)]
-    struct Row {
-        id: Simple,
-        dictionary: String,
-        bytes: String,
-        sha256: String,
-        outcome: &'static str,
-        at: i64,
-    }
-    let (at, hex) = (at.0, |text: &str| format!("\\x{text}"));
+    let hex = |text: &str| format!("\\x{text}");
     // One row for each delivery, the surest: a spill file may hold two tries of one.
-    let mut rows: BTreeMap<DeliveryId, (u8, Row)> = BTreeMap::new();
+    let mut rows: BTreeMap<DeliveryId, (u8, Row<'_, 6>)> = BTreeMap::new();
     for (id, outcome, copy) in of {
         let sure = match outcome {
             HandOver::Accepted => 2,
@@ -115,11 +105,11 @@ pub(super) fn rows<'a>(at: Timestamp, of: impl Iterator<Item = (DeliveryId, Hand
         };
         if rows.get(&id).is_none_or(|(other, _)| sure >= *other) {
             let (dictionary, bytes, sha256) = (hex(&copy.dictionary), hex(&copy.bytes), hex(&copy.sha256));
-            let row = Row { id: id.0.simple(), dictionary, bytes, sha256, outcome: outcome.as_str(), at };
+            let row = columns! { id, dictionary, bytes, sha256, outcome, at };
             rows.insert(id, (sure, row));
         }
     }
-    json(&rows.into_values().map(|(_, row)| row).collect::<Vec<_>>())
+    json(rows.into_values().map(|(_, row)| row))
 }
 
 /// Notes that a set of templates and its dictionaries are in use, and stores those that are new.
@@ -168,13 +158,9 @@ pub async fn sources(tx: &mut Tx, hash: &str) -> Result<Option<String>, StoreErr
 /// # Errors
 /// When the database fails.
 pub async fn remove(tx: &mut Tx, until: Timestamp, most: i64) -> Result<usize, StoreError> {
-    #[derive(Serialize)]
-    struct Row {
-        id: Simple,
-    }
     let old = rows!(tx, (DeliveryId,), OLD, until, most)?;
     if !old.is_empty() {
-        let list = json(&old.iter().map(|row| Row { id: row.0.0.simple() }).collect::<Vec<_>>());
+        let list = json(old.iter().map(|row| columns! { id: row.0 }));
         exec!(tx, REMOVE, &list)?;
         exec!(tx, FORGET, &list)?;
     }

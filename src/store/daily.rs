@@ -1,12 +1,10 @@
 //! What subscribers were mailed in the last day.
 
-use super::parameter::json;
+use super::rows::json;
 use super::{StoreError, Tx};
 use crate::domain::class::Class;
 use crate::domain::id::SubscriberId;
 use crate::domain::time::Timestamp;
-use serde::Serialize;
-use uuid::fmt::Simple;
 
 statements! {
     // By the index of a subscriber's mails, from the oldest on that its class's greatest age can have let go. PostgreSQL
@@ -42,14 +40,6 @@ pub struct Asked {
 /// # Errors
 /// When the database fails.
 pub async fn mailed(tx: &mut Tx, of: &[Asked]) -> Result<Vec<(SubscriberId, Class, Timestamp)>, StoreError> {
-    #[derive(Serialize)]
-    struct Row {
-        subscriber_id: Simple,
-        class: Class,
-        born: i64,
-        since: i64,
-    }
-    let row =
-        |a: &Asked| Row { subscriber_id: a.subscriber.0.simple(), class: a.class, born: a.born.0, since: a.since.0 };
-    rows!(tx, (SubscriberId, Class, Timestamp), MAILED_LATELY, json(&of.iter().map(row).collect::<Vec<_>>()))
+    let row = |a: &Asked| columns! { subscriber_id: a.subscriber, class: a.class, born: a.born, since: a.since };
+    rows!(tx, (SubscriberId, Class, Timestamp), MAILED_LATELY, json(of.iter().map(row)))
 }

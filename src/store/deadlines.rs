@@ -1,6 +1,7 @@
 //! Deadlines of covering recoveries: which has passed, and whose connections have not confirmed.
 
-use super::{StoreError, Tx, rows};
+use super::rows::json;
+use super::{StoreError, Tx};
 use crate::domain::id::{ComponentId, RecoveryId};
 use crate::domain::time::Timestamp;
 
@@ -98,6 +99,6 @@ pub async fn confirmed(tx: &mut Tx, id: RecoveryId) -> Result<(), StoreError> {
 /// # Errors
 /// When the database fails.
 pub async fn look_again(tx: &mut Tx, of: &[(ComponentId, Timestamp)]) -> Result<(), StoreError> {
-    let row = |(component, at): &(ComponentId, Timestamp)| [("component_id", component.0.into()), ("at", at.0.into())];
-    if of.is_empty() { Ok(()) } else { exec!(tx, LOOK_AGAIN, rows::json(of.iter().map(row))).map(drop) }
+    let row = |(component, at): &(ComponentId, Timestamp)| columns! { component_id: component.0, at: at.0 };
+    if of.is_empty() { Ok(()) } else { exec!(tx, LOOK_AGAIN, json(of.iter().map(row))).map(drop) }
 }

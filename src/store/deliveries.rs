@@ -1,17 +1,14 @@
 //! Deliveries as they are made, folded, renewed and withdrawn by planning.
 
-use super::parameter::json;
-use super::rows::{self, Cell};
+use super::rows::{self, Cell, json};
 use super::{StoreError, Tx};
 use crate::domain::class::Class;
 use crate::domain::delivery::{Reason, Rule, State};
 use crate::domain::id::{ComponentId, ConnectionId, DeliveryId, LaneId, NoticeId, SubscriberId, ThreadId};
 use crate::domain::incident::{ComponentStatus, Phase};
 use crate::domain::time::Timestamp;
-use serde::Serialize;
 use std::collections::HashSet;
 use uuid::Uuid;
-use uuid::fmt::Simple;
 
 statements! {
     ADD_DELIVERIES = over_rows!(
@@ -113,25 +110,25 @@ pub async fn add(tx: &mut Tx, of: &[NewDelivery], stream: impl Fn(Class) -> Stri
     // Only the statement looks up the incident of a mail; these have none.
     let have_no_incident = of.iter().all(|d| matches!(d.class, Class::ActionRequired | Class::Correction));
     let list = of.iter().map(|d| {
-        [
-            ("id", d.id.0.into()),
-            ("class", d.class.as_str().into()),
-            ("stream", stream(d.class).into()),
-            ("lane_id", d.lane.0.into()),
-            ("cause_id", d.cause.into()),
-            ("notice_id", d.notice.map(|n| n.0).into()),
-            ("subscriber_id", d.subscriber.0.into()),
-            ("thread_id", d.thread.0.into()),
-            ("rule", d.rule.as_str().into()),
-            ("revision", d.tells.map(|t| t.0).into()),
-            ("phase", d.tells.and_then(|t| t.1).map(Phase::as_str).into()),
-            ("state", d.state.as_str().into()),
-            ("due_at", d.due_at.0.max(now).into()),
-            ("reason", d.reason.map(Reason::as_str).into()),
-            ("folded_into", d.folded_into.map(|d| d.0).into()),
-            ("created_at", d.created_at.0.into()),
-            ("decided_at", (d.state != State::Queued).then_some(now).into()),
-        ]
+        columns! {
+            id: d.id,
+            class: d.class.as_str(),
+            stream: stream(d.class),
+            lane_id: d.lane,
+            cause_id: d.cause,
+            notice_id: d.notice,
+            subscriber_id: d.subscriber,
+            thread_id: d.thread,
+            rule: d.rule.as_str(),
+            revision: d.tells.map(|t| t.0),
+            phase: d.tells.and_then(|t| t.1).map(Phase::as_str),
+            state: d.state.as_str(),
+            due_at: d.due_at.0.max(now),
+            reason: d.reason.map(Reason::as_str),
+            folded_into: d.folded_into,
+            created_at: d.created_at,
+            decided_at: (d.state != State::Queued).then_some(now),
+        }
     });
     match have_no_incident {
         true => rows::add(tx, "delivery", ADD_DELIVERIES, list).await,
@@ -155,17 +152,17 @@ pub async fn add_items(tx: &mut Tx, of: &[NewItem], made: &[NewDelivery]) -> Res
 }
 
 fn item(i: &NewItem) -> [(&'static str, Cell<'_>); 9] {
-    [
-        ("delivery_id", i.delivery.0.into()),
-        ("subject_id", i.connection.map_or(i.component.0, |c| c.0.0).into()),
-        ("component_id", i.component.0.into()),
-        ("connection_id", i.connection.map(|c| c.0.0).into()),
-        ("episode", i.connection.map_or(0, |c| c.1).into()),
-        ("component_episode", i.connection.map_or(0, |c| c.2).into()),
-        ("failed_at", i.connection.map(|c| c.3.0).into()),
-        ("status", i.status.map(ComponentStatus::as_str).into()),
-        ("corrects_id", i.corrects.map(|d| d.0).into()),
-    ]
+    columns! {
+        delivery_id: i.delivery,
+        subject_id: i.connection.map_or(i.component.0, |c| c.0.0),
+        component_id: i.component,
+        connection_id: i.connection.map(|c| c.0.0),
+        episode: i.connection.map_or(0, |c| c.1),
+        component_episode: i.connection.map_or(0, |c| c.2),
+        failed_at: i.connection.map(|c| c.3.0),
+        status: i.status.map(ComponentStatus::as_str),
+        corrects_id: i.corrects,
+    }
 }
 
 /// Folds queued deliveries into newer ones.
@@ -182,19 +179,15 @@ pub async fn fold(tx: &mut Tx, of: &[(DeliveryId, DeliveryId)]) -> Result<(), St
 /// # Errors
 /// When the database fails.
 pub async fn renew(tx: &mut Tx, of: &[(DeliveryId, NoticeId, i64)]) -> Result<(), StoreError> {
-    #[derive(Serialize)]
-    struct Row {
-        id: Simple,
-        notice_id: Simple,
-        revision: i64,
-    }
-    let row = |(id, notice, revision): &(DeliveryId, NoticeId, i64)| Row {
-        id: id.0.simple(),
-        notice_id: notice.0.simple(),
-        revision: *revision,
+    let row = |(id, notice, revision): &(DeliveryId, NoticeId, i64)| {
+        columns! {
+            id: id.0,
+            notice_id: notice.0,
+            revision: *revision,
+        }
     };
     let list: Vec<_> = of.iter().map(row).collect();
-    if list.is_empty() { Ok(()) } else { exec!(tx, RENEW, json(&list)).map(drop) }
+    if list.is_empty() { Ok(()) } else { exec!(tx, RENEW, json(list)).map(drop) }
 }
 
 /// Queued deliveries that were to wait for news leave now: what was folded into them is news that was not told.
@@ -208,15 +201,8 @@ pub async fn hasten(tx: &mut Tx, of: &[(DeliveryId, DeliveryId)]) -> Result<(), 
 
 /// What is folded, and into what, as the rows of a statement.
 fn pairs(of: &[(DeliveryId, DeliveryId)], at: Timestamp) -> String {
-    #[derive(Serialize)]
-    struct Row {
-        id: Simple,
-        into_id: Simple,
-        at: i64,
-    }
-    let list: Vec<_> =
-        of.iter().map(|(id, into)| Row { id: id.0.simple(), into_id: into.0.simple(), at: at.0 }).collect();
-    json(&list)
+    let list = of.iter().map(|(id, into)| columns! { id: id.0, into_id: into.0, at: at.0 });
+    json(list)
 }
 
 /// Withdraws queued deliveries; how many were still queued.
@@ -224,16 +210,10 @@ fn pairs(of: &[(DeliveryId, DeliveryId)], at: Timestamp) -> String {
 /// # Errors
 /// When the database fails.
 pub async fn withdraw(tx: &mut Tx, of: &[DeliveryId], reason: Reason) -> Result<u64, StoreError> {
-    #[derive(Serialize)]
-    struct Row {
-        id: Simple,
-        reason: &'static str,
-        at: i64,
-    }
     let at = tx.now().0;
-    let list: Vec<_> = of.iter().map(|id| Row { id: id.0.simple(), reason: reason.as_str(), at }).collect();
+    let list: Vec<_> = of.iter().map(|id| columns! { id: id.0, reason: reason.as_str(), at }).collect();
     if list.is_empty() {
         return Ok(0);
     }
-    exec!(tx, WITHDRAW, json(&list))
+    exec!(tx, WITHDRAW, json(list))
 }

@@ -1,15 +1,14 @@
 //! Failures of connections to be planned: who is concerned, and which mails name them already.
 
-use super::parameter::{ids, json};
+use super::parameter::ids;
+use super::rows::json;
 use super::{StoreError, Tx, threads};
 use crate::domain::delivery::State;
 use crate::domain::id::{
     ComponentId, ConnectionId, DeliveryId, LaneId, NoticeId, PlanId, SignalId, SubscriberId, ThreadId,
 };
 use crate::domain::time::Timestamp;
-use serde::Serialize;
 use uuid::Uuid;
-use uuid::fmt::Simple;
 
 /// The page first, and then what is known of each: a flood comes faster than statistics, and of two failures that it expects
 /// PostgreSQL would read and sort all there are, for each page.
@@ -149,14 +148,8 @@ pub async fn next(tx: &mut Tx, after: Uuid, page: i64) -> Result<Vec<Failure>, S
 /// # Errors
 /// When the database fails.
 pub async fn concerned(tx: &mut Tx, of: &[Failure]) -> Result<Vec<(PlanId, SubscriberId)>, StoreError> {
-    #[derive(Serialize)]
-    struct Row {
-        id: Simple,
-        connection_id: Simple,
-    }
-    let list: Vec<_> =
-        of.iter().map(|f| Row { id: f.id.0.simple(), connection_id: f.connection_id.0.simple() }).collect();
-    rows!(tx, (PlanId, SubscriberId), CONCERNED, json(&list))
+    let list = of.iter().map(|f| columns! { id: f.id, connection_id: f.connection_id });
+    rows!(tx, (PlanId, SubscriberId), CONCERNED, json(list))
 }
 
 /// Where the outages of some failures are already named in action-required mails.
@@ -164,13 +157,8 @@ pub async fn concerned(tx: &mut Tx, of: &[Failure]) -> Result<Vec<(PlanId, Subsc
 /// # Errors
 /// When the database fails.
 pub async fn named(tx: &mut Tx, of: &[Failure]) -> Result<Vec<Named>, StoreError> {
-    #[derive(Serialize)]
-    struct Row {
-        connection_id: Simple,
-        episode: i64,
-    }
-    let row = |f: &Failure| Row { connection_id: f.connection_id.0.simple(), episode: f.episode };
-    rows!(tx, Named, NAMED, json(&of.iter().map(row).collect::<Vec<_>>()))
+    let row = |f: &Failure| columns! { connection_id: f.connection_id, episode: f.episode };
+    rows!(tx, Named, NAMED, json(of.iter().map(row)))
 }
 
 /// The action-required mails that wait in threads and have never left, each with its thread and lane; locked.
@@ -193,13 +181,8 @@ pub async fn named_by_waiting(
     tx: &mut Tx,
     of: &[(ThreadId, ConnectionId)],
 ) -> Result<Vec<(DeliveryId, ConnectionId)>, StoreError> {
-    #[derive(Serialize)]
-    struct Row {
-        thread_id: Simple,
-        connection_id: Simple,
-    }
-    let row = |(t, c): &(ThreadId, ConnectionId)| Row { thread_id: t.0.simple(), connection_id: c.0.simple() };
-    rows!(tx, (DeliveryId, ConnectionId), NAMED_BY_WAITING, json(&of.iter().map(row).collect::<Vec<_>>()))
+    let row = |(t, c): &(ThreadId, ConnectionId)| columns! { thread_id: t.0, connection_id: c.0 };
+    rows!(tx, (DeliveryId, ConnectionId), NAMED_BY_WAITING, json(of.iter().map(row)))
 }
 
 /// Withdraws mails that have nothing left to say.
@@ -207,14 +190,9 @@ pub async fn named_by_waiting(
 /// # Errors
 /// When the database fails.
 pub async fn withdraw_emptied(tx: &mut Tx, of: &[DeliveryId]) -> Result<(), StoreError> {
-    #[derive(Serialize)]
-    struct Row {
-        delivery_id: Simple,
-        at: i64,
-    }
     let at = tx.now().0;
-    let list: Vec<_> = of.iter().map(|id| Row { delivery_id: id.0.simple(), at }).collect();
-    if list.is_empty() { Ok(()) } else { exec!(tx, WITHDRAW_EMPTIED, json(&list)).map(drop) }
+    let list: Vec<_> = of.iter().map(|id| columns! { delivery_id: id.0, at }).collect();
+    if list.is_empty() { Ok(()) } else { exec!(tx, WITHDRAW_EMPTIED, json(list)).map(drop) }
 }
 
 /// Mails that wait for their component are joined by failures that are due by then.
@@ -222,15 +200,10 @@ pub async fn withdraw_emptied(tx: &mut Tx, of: &[DeliveryId]) -> Result<(), Stor
 /// # Errors
 /// When the database fails.
 pub async fn join(tx: &mut Tx, of: &[(DeliveryId, Timestamp)]) -> Result<(), StoreError> {
-    #[derive(Serialize)]
-    struct Row {
-        id: Simple,
-        due_at: i64,
-    }
     let now = tx.now().0;
-    let list: Vec<_> = of.iter().map(|(id, due_at)| Row { id: id.0.simple(), due_at: due_at.0.max(now) }).collect();
+    let list: Vec<_> = of.iter().map(|(id, due_at)| columns! { id: id.0, due_at: due_at.0.max(now) }).collect();
     if list.is_empty() {
         return Ok(());
     }
-    exec!(tx, JOIN, json(&list)).map(drop)
+    exec!(tx, JOIN, json(list)).map(drop)
 }

@@ -1,12 +1,10 @@
 //! Many components and connections at once: what there is of a batch, and the writing of what differs. Rows name
 //! each other by key, since that is what a file knows. People are in `import_people`.
 
-use super::parameter::json;
+use super::rows::{Row, json};
 use super::{StoreError, Tx};
 use crate::domain::id::{ComponentId, ConnectionId};
-use serde::Serialize;
 use std::collections::{BTreeSet, HashMap, HashSet};
-use uuid::fmt::Simple;
 
 statements! {
     KNOWN_COMPONENTS = over_rows!("SELECT j.key FROM", [key text], "JOIN component c ON c.key = j.key");
@@ -97,20 +95,9 @@ pub struct Connection {
     pub subscribers: BTreeSet<String>,
 }
 
-#[derive(Serialize)]
-pub(super) struct Key<'a> {
-    pub(super) key: &'a str,
-}
-
-#[derive(Serialize)]
-struct Member<'a> {
-    owner: &'a str,
-    member: &'a str,
-}
-
 /// Each key once, in order.
 pub(super) fn keys<'a>(keys: impl Iterator<Item = &'a str>) -> String {
-    json(&keys.collect::<BTreeSet<_>>().into_iter().map(|key| Key { key }).collect::<Vec<_>>())
+    json(keys.collect::<BTreeSet<_>>().into_iter().map(|key| columns! { key }))
 }
 
 pub(super) fn grouped<T: Ord>(pairs: impl IntoIterator<Item = (String, T)>) -> HashMap<String, BTreeSet<T>> {
@@ -157,35 +144,27 @@ pub async fn components(tx: &mut Tx, of: &[&Component]) -> Result<Vec<Component>
 /// # Errors
 /// When the database fails.
 pub async fn put_components(tx: &mut Tx, of: &[Change<Component>]) -> Result<(), StoreError> {
-    #[derive(Serialize)]
-    struct Row<'a> {
-        id: Simple,
-        key: &'a str,
-        name: &'a str,
-        group_key: Option<&'a str>,
-    }
-    let list: Vec<_> = of
-        .iter()
-        .map(|Change { row: c, .. }| Row {
-            id: ComponentId::new().0.simple(),
+    let list = of.iter().map(|Change { row: c, .. }| {
+        columns! {
+            id: ComponentId::new().0,
             key: &c.key,
             name: &c.name,
             group_key: c.group.as_deref(),
-        })
-        .collect();
+        }
+    });
     let now = tx.now();
-    exec!(tx, IMPORT_COMPONENTS, json(&list), now)?;
+    exec!(tx, IMPORT_COMPONENTS, json(list), now)?;
     exec!(tx, FORGET_DEPENDENCIES, keys(replaced(of).map(|c| c.key.as_str())))?;
     let members = of.iter().flat_map(|c| members(&c.row.key, &c.row.depends_on));
-    exec!(tx, IMPORT_DEPENDENCIES, json(&members.collect::<Vec<_>>())).map(drop)
+    exec!(tx, IMPORT_DEPENDENCIES, json(members)).map(drop)
 }
 
 pub(super) fn replaced<R>(of: &[Change<R>]) -> impl Iterator<Item = &R> {
     of.iter().filter(|change| !change.new).map(|change| &change.row)
 }
 
-fn members<'a>(owner: &'a str, of: &'a BTreeSet<String>) -> impl Iterator<Item = Member<'a>> {
-    of.iter().map(move |member| Member { owner, member })
+fn members<'a>(owner: &'a str, of: &'a BTreeSet<String>) -> impl Iterator<Item = Row<'a, 2>> {
+    of.iter().map(move |member| columns! { owner, member })
 }
 
 /// The connections that have the keys of some.
@@ -208,27 +187,18 @@ pub async fn connections(tx: &mut Tx, of: &[&Connection]) -> Result<Vec<Connecti
 /// # Errors
 /// When the database fails.
 pub async fn put_connections(tx: &mut Tx, of: &[Change<Connection>]) -> Result<(), StoreError> {
-    #[derive(Serialize)]
-    struct Row<'a> {
-        id: Simple,
-        key: &'a str,
-        component: &'a str,
-        name: &'a str,
-        link: Option<&'a str>,
-    }
-    let list: Vec<_> = of
-        .iter()
-        .map(|Change { row: c, .. }| Row {
-            id: ConnectionId::new().0.simple(),
+    let list = of.iter().map(|Change { row: c, .. }| {
+        columns! {
+            id: ConnectionId::new().0,
             key: &c.key,
             component: &c.component,
             name: &c.name,
             link: c.link.as_deref(),
-        })
-        .collect();
+        }
+    });
     let now = tx.now();
-    exec!(tx, IMPORT_CONNECTIONS, json(&list), now)?;
+    exec!(tx, IMPORT_CONNECTIONS, json(list), now)?;
     exec!(tx, FORGET_CONNECTION_SUBSCRIBERS, keys(replaced(of).map(|c| c.key.as_str())))?;
     let members = of.iter().flat_map(|c| members(&c.row.key, &c.row.subscribers));
-    exec!(tx, IMPORT_CONNECTION_SUBSCRIBERS, json(&members.collect::<Vec<_>>())).map(drop)
+    exec!(tx, IMPORT_CONNECTION_SUBSCRIBERS, json(members)).map(drop)
 }

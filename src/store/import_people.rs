@@ -1,12 +1,10 @@
 //! Many subscribers and attributes at once, as `import` does it with what they belong to.
 
-use super::import::{Change, Key, grouped, keys, replaced};
-use super::parameter::json;
-use super::rows::{self, Row};
+use super::import::{Change, grouped, keys, replaced};
+use super::rows::{self, Row, json};
 use super::{Sql, StoreError, Tx};
 use crate::domain::id::SubscriberId;
 use crate::domain::time::Timestamp;
-use serde::Serialize;
 use std::collections::{BTreeSet, HashMap};
 
 statements! {
@@ -79,28 +77,6 @@ pub struct Attribute {
     pub values: BTreeSet<String>,
 }
 
-#[derive(Serialize)]
-struct Person<'a> {
-    key: &'a str,
-    address: &'a str,
-    name: Option<&'a str>,
-    locale: &'a str,
-    zone: &'a str,
-}
-
-#[derive(Serialize)]
-struct Value<'a> {
-    owner: &'a str,
-    name: &'a str,
-    value: &'a str,
-}
-
-#[derive(Serialize)]
-struct Named<'a> {
-    subscriber: &'a str,
-    name: &'a str,
-}
-
 /// The subscribers that have the keys of some, with attributes when one of these has them.
 ///
 /// # Errors
@@ -114,8 +90,9 @@ pub async fn subscribers(tx: &mut Tx, of: &[&Subscriber]) -> Result<Vec<Subscrib
         }
         false => None,
     };
-    let keys: Vec<_> = of.iter().map(|row| row.key.as_str()).collect::<BTreeSet<_>>().into_iter().collect();
-    let found = rows!(tx, (String, String, Option<String>, String, String), SUBSCRIBERS_NOW, json(&keys))?;
+    let keys: BTreeSet<_> = of.iter().map(|row| row.key.as_str()).collect();
+    let keys = serde_json::to_string(&keys).unwrap_or_default();
+    let found = rows!(tx, (String, String, Option<String>, String, String), SUBSCRIBERS_NOW, keys)?;
     let row = |(key, address, name, locale, zone)| {
         let attributes = attributes.as_mut().map(|all| all.remove(&key).unwrap_or_default());
         Subscriber { key, address, name, locale, zone, attributes }
@@ -133,42 +110,42 @@ pub async fn put_subscribers(tx: &mut Tx, of: &[Change<Subscriber>]) -> Result<(
     rows::add(tx, "subscriber", IMPORT_SUBSCRIBERS, new.into_iter().map(|s| subscriber(s, now))).await?;
     let changed = people(replaced(of));
     if !changed.is_empty() {
-        exec!(tx, CHANGE_SUBSCRIBERS, json(&changed))?;
+        exec!(tx, CHANGE_SUBSCRIBERS, json(changed))?;
     }
     let given = |s: &&Subscriber| s.attributes.is_some();
-    let replaced: Vec<_> = replaced(of).filter(given).map(|s| Key { key: &s.key }).collect();
+    let replaced: Vec<_> = replaced(of).filter(given).map(|s| columns! { key: &s.key }).collect();
     if !replaced.is_empty() {
-        exec!(tx, FORGET_SUBSCRIBER_ATTRIBUTES, json(&replaced))?;
+        exec!(tx, FORGET_SUBSCRIBER_ATTRIBUTES, json(replaced))?;
     }
     let values = of.iter().flat_map(|Change { row: s, .. }| {
         let all = s.attributes.iter().flatten();
-        all.map(|(name, value)| Value { owner: &s.key, name, value })
+        all.map(|(name, value)| columns! { owner: &s.key, name, value })
     });
     put_values(tx, values.collect()).await
 }
 
 fn subscriber(s: &Subscriber, now: Timestamp) -> Row<'_, 7> {
-    [
-        ("id", SubscriberId::new().0.into()),
-        ("key", s.key.as_str().into()),
-        ("address", s.address.as_str().into()),
-        ("name", s.name.as_deref().into()),
-        ("locale", s.locale.as_str().into()),
-        ("zone", s.zone.as_str().into()),
-        ("created_at", now.0.into()),
-    ]
+    columns! {
+        id: SubscriberId::new(),
+        key: &s.key,
+        address: &s.address,
+        name: s.name.as_deref(),
+        locale: &s.locale,
+        zone: &s.zone,
+        created_at: now,
+    }
 }
 
-fn people<'a>(of: impl Iterator<Item = &'a Subscriber>) -> Vec<Person<'a>> {
-    of.map(|s| Person { key: &s.key, address: &s.address, name: s.name.as_deref(), locale: &s.locale, zone: &s.zone })
+fn people<'a>(of: impl Iterator<Item = &'a Subscriber>) -> Vec<Row<'a, 5>> {
+    of.map(|s| columns! { key: &s.key, address: &s.address, name: s.name.as_deref(), locale: &s.locale, zone: &s.zone })
         .collect()
 }
 
-async fn put_values(tx: &mut Tx, values: Vec<Value<'_>>) -> Result<(), StoreError> {
+async fn put_values(tx: &mut Tx, values: Vec<Row<'_, 3>>) -> Result<(), StoreError> {
     if values.is_empty() {
         return Ok(());
     }
-    exec!(tx, IMPORT_ATTRIBUTES, json(&values)).map(drop)
+    exec!(tx, IMPORT_ATTRIBUTES, json(values)).map(drop)
 }
 
 /// What the subscribers of some attributes have under their names.
@@ -191,11 +168,11 @@ pub async fn attributes(tx: &mut Tx, of: &[&Attribute]) -> Result<Vec<Attribute>
 pub async fn put_attributes(tx: &mut Tx, of: &[Change<Attribute>]) -> Result<(), StoreError> {
     exec!(tx, FORGET_ATTRIBUTES, names(replaced(of)))?;
     let values = of.iter().flat_map(|Change { row: a, .. }| {
-        a.values.iter().map(|value| Value { owner: &a.subscriber, name: &a.name, value })
+        a.values.iter().map(|value| columns! { owner: &a.subscriber, name: &a.name, value })
     });
     put_values(tx, values.collect()).await
 }
 
 fn names<'a>(of: impl Iterator<Item = &'a Attribute>) -> String {
-    json(&of.map(|a| Named { subscriber: &a.subscriber, name: &a.name }).collect::<Vec<_>>())
+    json(of.map(|a| columns! { subscriber: &a.subscriber, name: &a.name }))
 }

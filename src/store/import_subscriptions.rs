@@ -1,14 +1,12 @@
 //! Many subscriptions at once.
 
-use super::import::{Change, Key, replaced};
-use super::parameter::json;
+use super::import::{Change, replaced};
+use super::rows::json;
 use super::{StoreError, Tx};
 use crate::domain::id::SubscriptionId;
 use crate::domain::incident::Impact;
 use crate::domain::subscription::Events;
-use serde::Serialize;
 use std::collections::HashSet;
-use uuid::fmt::Simple;
 
 statements! {
     KNOWN_GROUPS = over_rows!("SELECT DISTINCT j.key FROM", [key text], "JOIN component c ON c.group_key = j.key");
@@ -58,24 +56,13 @@ pub struct Subscription {
     pub active: bool,
 }
 
-#[derive(Serialize)]
-struct Wish<'a> {
-    id: Simple,
-    subscriber: &'a str,
-    component: Option<&'a str>,
-    group_key: Option<&'a str>,
-    events: Events,
-    least_impact: Impact,
-    ended: Option<i64>,
-}
-
 /// Those of some groups that have a component.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn known_groups(tx: &mut Tx, of: &HashSet<&str>) -> Result<Vec<String>, StoreError> {
-    let list: Vec<_> = of.iter().map(|key| Key { key }).collect();
-    Ok(rows!(tx, (String,), KNOWN_GROUPS, json(&list))?.into_iter().map(|row| row.0).collect())
+    let list = of.iter().map(|key| columns! { key });
+    Ok(rows!(tx, (String,), KNOWN_GROUPS, json(list))?.into_iter().map(|row| row.0).collect())
 }
 
 /// The subscriptions that there are of some.
@@ -98,14 +85,16 @@ pub async fn put_subscriptions(tx: &mut Tx, of: &[Change<Subscription>]) -> Resu
 }
 
 fn wishes<'a>(of: impl Iterator<Item = &'a Subscription>, now: i64) -> String {
-    let wish = |s: &'a Subscription| Wish {
-        id: SubscriptionId::new().0.simple(),
-        subscriber: &s.subscriber,
-        component: s.component.as_deref(),
-        group_key: s.group.as_deref(),
-        events: s.events,
-        least_impact: s.least_impact,
-        ended: (!s.active).then_some(now),
+    let wish = |s: &'a Subscription| {
+        columns! {
+            id: SubscriptionId::new().0,
+            subscriber: &s.subscriber,
+            component: s.component.as_deref(),
+            group_key: s.group.as_deref(),
+            events: s.events,
+            least_impact: s.least_impact,
+            ended: (!s.active).then_some(now),
+        }
     };
-    json(&of.map(wish).collect::<Vec<_>>())
+    json(of.map(wish))
 }

@@ -1,12 +1,10 @@
 //! Incidents as they stand, and what they say of components.
 
-use super::parameter::json;
+use super::rows::json;
 use super::{StoreError, Tx};
 use crate::domain::id::{ComponentId, IncidentId};
 use crate::domain::incident::{ComponentStatus, Impact, Phase};
 use crate::domain::time::Timestamp;
-use serde::Serialize;
-use uuid::fmt::Simple;
 
 statements! {
     INCIDENT = locking!(
@@ -154,11 +152,6 @@ pub async fn opened_by(tx: &mut Tx, incident: IncidentId) -> Result<Vec<String>,
 /// # Errors
 /// When the database fails.
 pub async fn down_elsewhere(tx: &mut Tx, of: &[ComponentId], than: IncidentId) -> Result<Vec<ComponentId>, StoreError> {
-    #[derive(Serialize)]
-    struct Row {
-        id: Simple,
-        incident_id: Simple,
-    }
-    let list: Vec<_> = of.iter().map(|c| Row { id: c.0.simple(), incident_id: than.0.simple() }).collect();
-    Ok(rows!(tx, (ComponentId,), DOWN_ELSEWHERE, json(&list))?.into_iter().map(|row| row.0).collect())
+    let list = of.iter().map(|c| columns! { id: c.0, incident_id: than.0 });
+    Ok(rows!(tx, (ComponentId,), DOWN_ELSEWHERE, json(list))?.into_iter().map(|row| row.0).collect())
 }

@@ -1,13 +1,12 @@
 //! Signals, and what they move: components and their outages, connections, plans, recoveries.
 
-use super::parameter::{json, keys};
-use super::{StoreError, Tx, rows};
+use super::parameter::keys;
+use super::rows::{self, json};
+use super::{StoreError, Tx};
 use crate::domain::component::Component;
 use crate::domain::connection::{By, Connection, Covering, Fault, What};
 use crate::domain::id::{ComponentId, ConnectionId, IncidentId, NoticeId, PlanId, RecoveryId, SignalId};
 use crate::domain::time::Timestamp;
-use serde::Serialize;
-use uuid::fmt::Simple;
 
 statements! {
     COMPONENTS = over_rows!(
@@ -312,37 +311,22 @@ pub async fn sequence(tx: &mut Tx, source: &str, subject: uuid::Uuid) -> Result<
 /// # Errors
 /// When the database fails.
 pub async fn save_connections(tx: &mut Tx, of: &[(ConnectionId, Connection)]) -> Result<(), StoreError> {
-    #[derive(Serialize)]
-    struct Row {
-        id: Simple,
-        episode: i64,
-        cleared: i64,
-        own_fault: i64,
-        asked: i64,
-        fault: Fault,
-        failed_at: Option<i64>,
-        broken_since: Option<i64>,
-        well_as_of: Option<i64>,
-        cleared_by: Option<By>,
-        recovering: bool,
-    }
-    let list: Vec<_> = of
-        .iter()
-        .map(|(id, c)| Row {
-            id: id.0.simple(),
+    let list = of.iter().map(|(id, c)| {
+        columns! {
+            id: id.0,
             episode: c.episode,
             cleared: c.cleared,
             own_fault: c.own_fault,
             asked: c.asked,
             fault: c.fault,
-            failed_at: c.failed_at.map(|t| t.0),
-            broken_since: c.broken_since.map(|t| t.0),
-            well_as_of: c.well_as_of.map(|t| t.0),
+            failed_at: c.failed_at,
+            broken_since: c.broken_since,
+            well_as_of: c.well_as_of,
             cleared_by: c.cleared_by,
             recovering: c.recovering,
-        })
-        .collect();
-    exec!(tx, SAVE_CONNECTIONS, json(&list)).map(drop)
+        }
+    });
+    exec!(tx, SAVE_CONNECTIONS, json(list)).map(drop)
 }
 
 /// Records signals.
@@ -352,20 +336,20 @@ pub async fn save_connections(tx: &mut Tx, of: &[(ConnectionId, Connection)]) ->
 pub async fn add_signals(tx: &mut Tx, of: &[SignalRow]) -> Result<(), StoreError> {
     let now = tx.now().0;
     let list = of.iter().map(|s| {
-        [
-            ("id", s.id.0.into()),
-            ("source", s.source.as_str().into()),
-            ("sequence", s.sequence.into()),
-            ("received_at", now.into()),
-            ("observed_at", s.observed_at.0.into()),
-            ("component_id", s.component.0.into()),
-            ("connection_id", s.connection.map(|c| c.0).into()),
-            ("what", s.what.as_str().into()),
-            ("fault", s.fault.map(Fault::as_str).into()),
-            ("recovered_by", s.by.map(By::as_str).into()),
-            ("notice_id", s.notice.map(|n| n.0).into()),
-            ("outcome", s.outcome.as_str().into()),
-        ]
+        columns! {
+            id: s.id,
+            source: s.source.as_str(),
+            sequence: s.sequence,
+            received_at: now,
+            observed_at: s.observed_at,
+            component_id: s.component,
+            connection_id: s.connection,
+            what: s.what.as_str(),
+            fault: s.fault.map(Fault::as_str),
+            recovered_by: s.by.map(By::as_str),
+            notice_id: s.notice,
+            outcome: s.outcome.as_str(),
+        }
     });
     rows::add(tx, "signal", ADD_SIGNALS, list).await
 }
@@ -375,14 +359,8 @@ pub async fn add_signals(tx: &mut Tx, of: &[SignalRow]) -> Result<(), StoreError
 /// # Errors
 /// When the database fails.
 pub async fn save_sequences(tx: &mut Tx, source: &str, of: &[(uuid::Uuid, i64)]) -> Result<(), StoreError> {
-    #[derive(Serialize)]
-    struct Row<'a> {
-        source: &'a str,
-        subject_id: Simple,
-        latest: i64,
-    }
-    let list: Vec<_> = of.iter().map(|(id, latest)| Row { source, subject_id: id.simple(), latest: *latest }).collect();
-    exec!(tx, SAVE_SEQUENCES, json(&list)).map(drop)
+    let list = of.iter().map(|(id, latest)| columns! { source, subject_id: id, latest: *latest });
+    exec!(tx, SAVE_SEQUENCES, json(list)).map(drop)
 }
 
 /// Leaves planning work.
@@ -392,19 +370,19 @@ pub async fn save_sequences(tx: &mut Tx, source: &str, of: &[(uuid::Uuid, i64)])
 pub async fn add_plans(tx: &mut Tx, of: &[PlanRow]) -> Result<(), StoreError> {
     let now = tx.now().0;
     let list = of.iter().map(|p| {
-        [
-            ("id", PlanId::new().0.into()),
-            ("kind", p.kind.into()),
-            ("matter_id", p.matter.into()),
-            ("notice_id", p.notice.map(|n| n.0).into()),
-            ("signal_id", p.signal.map(|s| s.0).into()),
-            ("component_id", p.component.map(|c| c.0).into()),
-            ("connection_id", p.connection.map(|c| c.0).into()),
-            ("episode", p.episode.into()),
-            ("component_episode", p.component_episode.into()),
-            ("failed_at", p.failed_at.map(|t| t.0).into()),
-            ("created_at", now.into()),
-        ]
+        columns! {
+            id: PlanId::new().0,
+            kind: p.kind,
+            matter_id: p.matter,
+            notice_id: p.notice,
+            signal_id: p.signal,
+            component_id: p.component,
+            connection_id: p.connection,
+            episode: p.episode,
+            component_episode: p.component_episode,
+            failed_at: p.failed_at,
+            created_at: now,
+        }
     });
     rows::add(tx, "plan", ADD_PLANS, list).await
 }
@@ -416,17 +394,17 @@ pub async fn add_plans(tx: &mut Tx, of: &[PlanRow]) -> Result<(), StoreError> {
 pub async fn add_recoveries(tx: &mut Tx, of: &[RecoveryRow]) -> Result<(), StoreError> {
     let now = tx.now().0;
     let list = of.iter().map(|r| {
-        [
-            ("id", r.id.0.into()),
-            ("component_id", r.component.0.into()),
-            ("connection_id", r.connection.map(|c| c.0).into()),
-            ("episode", r.episode.into()),
-            ("recovered_by", r.by.as_str().into()),
-            ("covers_from", r.covering.map(|c| c.from.0).into()),
-            ("covers_until", r.covering.map(|c| c.until.0).into()),
-            ("committed_at", now.into()),
-            ("confirm_by", r.confirm_by.map(|t| t.0).into()),
-        ]
+        columns! {
+            id: r.id,
+            component_id: r.component,
+            connection_id: r.connection,
+            episode: r.episode,
+            recovered_by: r.by.as_str(),
+            covers_from: r.covering.map(|c| c.from.0),
+            covers_until: r.covering.map(|c| c.until.0),
+            committed_at: now,
+            confirm_by: r.confirm_by,
+        }
     });
     rows::add(tx, "recovery", ADD_RECOVERIES, list).await
 }

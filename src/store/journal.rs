@@ -1,14 +1,13 @@
 //! The journal: who did what and why. Each line's hash covers the line before it, so that a line
 //! changed or taken out by hand is found by [`broken`].
 
-use super::parameter::json;
+use super::rows::json;
 use super::{StoreError, Tx};
 use crate::domain::hex::hex;
 use crate::domain::id::EntryId;
 use crate::domain::time::Timestamp;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use uuid::fmt::Simple;
 
 statements! {
     // Two writers that both read line n would both write n + 1. Locking the newest line is not enough: who waited
@@ -95,17 +94,6 @@ pub async fn append(tx: &mut Tx, who: &str, action: &str, subject: &str, detail:
 /// # Errors
 /// When the database fails.
 pub async fn append_all(tx: &mut Tx, who: &str, of: &[(&str, String, String)]) -> Result<(), StoreError> {
-    #[derive(Serialize)]
-    struct Row<'a> {
-        n: i64,
-        id: Simple,
-        at: i64,
-        who: &'a str,
-        action: &'a str,
-        subject: &'a str,
-        detail: &'a str,
-        hash: String,
-    }
     if of.is_empty() {
         return Ok(());
     }
@@ -128,17 +116,19 @@ pub async fn append_all(tx: &mut Tx, who: &str, of: &[(&str, String, String)]) -
         hash = line.hash.clone();
         lines.push(line);
     }
-    let rows = lines.iter().map(|l| Row {
-        n: l.n,
-        id: l.id.0.simple(),
-        at: l.at.0,
-        who: &l.who,
-        action: &l.action,
-        subject: &l.subject,
-        detail: &l.detail,
-        hash: format!("\\x{}", hex(&l.hash)),
+    let rows = lines.iter().map(|l| {
+        columns! {
+            n: l.n,
+            id: l.id.0,
+            at: l.at.0,
+            who: &l.who,
+            action: &l.action,
+            subject: &l.subject,
+            detail: &l.detail,
+            hash: format!("\\x{}", hex(&l.hash)),
+        }
     });
-    exec!(tx, ADD_LINES, json(&rows.collect::<Vec<_>>())).map(drop)
+    exec!(tx, ADD_LINES, json(rows)).map(drop)
 }
 
 /// A page of lines before a number, newest first.

@@ -1,7 +1,8 @@
 //! Lanes are closed when their incident is long over: a page has thousands of incidents in a year, and workers ask every
 //! open lane what is due, many times a second. Whoever plans for a closed lane opens it ([`lane`]).
 
-use super::parameter::{ids, json};
+use super::parameter::ids;
+use super::rows::json;
 use super::{StoreError, Tx};
 use crate::domain::class::Class;
 use crate::domain::id::{ComponentId, IncidentId, LaneId};
@@ -46,17 +47,12 @@ statements! {
 /// # Errors
 /// When the database fails.
 pub async fn close(tx: &mut Tx, most: i64) -> Result<usize, StoreError> {
-    #[derive(serde::Serialize)]
-    struct Row {
-        id: uuid::fmt::Simple,
-        at: i64,
-    }
     let now = tx.now();
     exec!(tx, OPEN_AGAIN)?;
     let over = rows!(tx, (LaneId,), LONG_OVER, now - OVER, most)?;
-    let list: Vec<_> = over.iter().map(|row| Row { id: row.0.0.simple(), at: now.0 }).collect();
+    let list: Vec<_> = over.iter().map(|row| columns! { id: row.0, at: now.0 }).collect();
     if !list.is_empty() {
-        exec!(tx, CLOSE, json(&list))?;
+        exec!(tx, CLOSE, json(list))?;
     }
     Ok(over.len())
 }

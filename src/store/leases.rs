@@ -1,14 +1,12 @@
 //! Leases and quarantines that are over.
 
-use super::parameter::json;
 use super::record::TOLD;
+use super::rows::json;
 use super::{StoreError, Tx};
 use crate::domain::class::Class;
 use crate::domain::delivery::{Reason, State};
 use crate::domain::id::DeliveryId;
 use crate::domain::time::Timestamp;
-use serde::Serialize;
-use uuid::fmt::Simple;
 
 statements! {
     EXPIRED = locking!(
@@ -71,16 +69,9 @@ pub async fn expired(tx: &mut Tx, dead_owner: Option<&str>, most: i64) -> Result
 /// # Errors
 /// When the database fails.
 pub async fn reap(tx: &mut Tx, of: &[Overdue], until: Timestamp) -> Result<(), StoreError> {
-    #[derive(Serialize)]
-    struct Row {
-        id: Simple,
-        token: i64,
-        until: i64,
-        at: i64,
-    }
     let at = tx.now().0;
-    let row = |o: &Overdue| Row { id: o.id.0.simple(), token: o.token + 1, until: until.0, at };
-    let list = json(&of.iter().map(row).collect::<Vec<_>>());
+    let row = |o: &Overdue| columns! { id: o.id, token: o.token + 1, until: until.0, at };
+    let list = json(of.iter().map(row));
     exec!(tx, REAP, &list)?;
     exec!(tx, REAPED_THREADS, &list)?;
     exec!(tx, TOLD, &list).map(drop)
@@ -100,23 +91,14 @@ pub async fn quarantined(tx: &mut Tx, most: i64) -> Result<Vec<Overdue>, StoreEr
 /// # Errors
 /// When the database fails.
 pub async fn settle(tx: &mut Tx, of: &[(DeliveryId, State, Reason, Option<Timestamp>)]) -> Result<(), StoreError> {
-    #[derive(Serialize)]
-    struct Row {
-        id: Simple,
-        state: &'static str,
-        reason: &'static str,
-        due_at: Option<i64>,
-        again: i64,
-    }
-    let list: Vec<_> = of
-        .iter()
-        .map(|(id, state, why, due)| Row {
-            id: id.0.simple(),
+    let list = of.iter().map(|(id, state, why, due)| {
+        columns! {
+            id: id.0,
             state: state.as_str(),
             reason: why.as_str(),
-            due_at: due.map(|t| t.0),
+            due_at: *due,
             again: i64::from(*state == State::Queued),
-        })
-        .collect();
-    exec!(tx, SETTLE, json(&list)).map(drop)
+        }
+    });
+    exec!(tx, SETTLE, json(list)).map(drop)
 }

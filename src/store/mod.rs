@@ -6,6 +6,8 @@
 
 #[macro_use]
 mod seam;
+#[macro_use]
+mod rows;
 pub mod error;
 pub mod open;
 mod types;
@@ -46,7 +48,6 @@ pub mod queue;
 pub mod record;
 pub mod recover;
 pub mod resend;
-mod rows;
 pub mod search;
 pub mod setup;
 pub mod status;

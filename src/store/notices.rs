@@ -1,14 +1,13 @@
 //! Notices: what was said, to whom, and whether it was said before.
 
-use super::parameter::{json, keys};
+use super::parameter::keys;
+use super::rows::json;
 use super::{StoreError, Tx};
 use crate::domain::class::Class;
 use crate::domain::delivery::Reason;
 use crate::domain::id::{IncidentId, NoticeId};
 use crate::domain::incident::Phase;
 use crate::domain::time::Timestamp;
-use serde::Serialize;
-use uuid::fmt::Simple;
 
 statements! {
     ADD_NOTICE = super::Sql::same(
@@ -151,13 +150,8 @@ pub async fn said_before(
 /// # Errors
 /// When the database fails.
 pub async fn add_recipients(tx: &mut Tx, notice: NoticeId, of: &[String]) -> Result<u64, StoreError> {
-    #[derive(Serialize)]
-    struct Row<'a> {
-        notice_id: Simple,
-        key: &'a str,
-    }
-    let list: Vec<_> = of.iter().map(|key| Row { notice_id: notice.0.simple(), key }).collect();
-    exec!(tx, ADD_RECIPIENTS, json(&list))
+    let list = of.iter().map(|key| columns! { notice_id: notice.0, key });
+    exec!(tx, ADD_RECIPIENTS, json(list))
 }
 
 /// Those of some subscriber keys that nobody has.

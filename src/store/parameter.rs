@@ -1,32 +1,15 @@
-//! The one parameter of a statement over rows (`over_rows!`): the rows, or ids, as JSON.
+//! Ids and keys as the rows of a statement (`over_rows!`).
 
-use serde::Serialize;
-use uuid::fmt::Simple;
-
-/// Rows, as a statement reads them by the names of their fields.
-pub(super) fn json<T: Serialize>(rows: &[T]) -> String {
-    // The rows are plain structs of numbers and texts: serde_json has no reason to refuse them.
-    serde_json::to_string(rows).unwrap_or_default()
-}
+use super::rows::{Cell, json};
+use std::collections::BTreeSet;
+use uuid::Uuid;
 
 /// Ids as the rows of a statement.
-pub(super) fn ids<T: Copy + Into<uuid::Uuid>>(of: &[T]) -> String {
-    #[derive(Serialize)]
-    struct Id {
-        id: Simple,
-    }
-    json(&of.iter().map(|id| Id { id: (*id).into().simple() }).collect::<Vec<_>>())
+pub(super) fn ids<T: Copy + Into<Uuid>>(of: &[T]) -> String {
+    json(of.iter().map(|id| [("id", Cell::from((*id).into()))]))
 }
 
 /// Keys as the rows of a statement, each once and in order, with the source that says them.
 pub(super) fn keys<'a>(keys: impl Iterator<Item = &'a str>, source: &'a str) -> String {
-    #[derive(Serialize)]
-    struct Key<'a> {
-        key: &'a str,
-        source: &'a str,
-    }
-    let mut rows: Vec<_> = keys.map(|key| Key { key, source }).collect();
-    rows.sort_by_key(|row| row.key);
-    rows.dedup_by_key(|row| row.key);
-    json(&rows)
+    json(keys.collect::<BTreeSet<_>>().into_iter().map(|key| columns! { key, source }))
 }

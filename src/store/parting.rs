@@ -1,13 +1,11 @@
 //! Mails are parted: what is no longer true leaves them, and what must wait gets a delivery of its own.
 
-use super::parameter::json;
+use super::rows::json;
 use super::{StoreError, Tx};
 use crate::domain::delivery::Reason;
 use crate::domain::id::DeliveryId;
 use crate::domain::time::Timestamp;
-use serde::Serialize;
 use uuid::Uuid;
-use uuid::fmt::Simple;
 
 statements! {
     DROP_ITEMS = over_few_rows!(
@@ -53,26 +51,21 @@ pub struct ItemKey {
 /// # Errors
 /// When the database fails.
 pub async fn drop_items(tx: &mut Tx, of: &[(ItemKey, Reason)]) -> Result<(), StoreError> {
-    #[derive(Serialize)]
-    struct Row {
-        delivery_id: Simple,
-        subject_id: Simple,
-        episode: i64,
-        reason: &'static str,
-    }
     let list: Vec<_> = of
         .iter()
-        .map(|(key, why)| Row {
-            delivery_id: key.delivery.0.simple(),
-            subject_id: key.subject.simple(),
-            episode: key.episode,
-            reason: why.as_str(),
+        .map(|(key, why)| {
+            columns! {
+                delivery_id: key.delivery,
+                subject_id: key.subject,
+                episode: key.episode,
+                reason: why.as_str(),
+            }
         })
         .collect();
     if list.is_empty() {
         return Ok(());
     }
-    exec!(tx, DROP_ITEMS, json(&list)).map(drop)
+    exec!(tx, DROP_ITEMS, json(list)).map(drop)
 }
 
 /// Moves items that must wait to a delivery of their own, so that the others can leave.
@@ -115,23 +108,15 @@ async fn split_off(
     due_at: Timestamp,
     why: Reason,
 ) -> Result<String, StoreError> {
-    #[derive(Serialize)]
-    struct Row {
-        delivery_id: Simple,
-        subject_id: Simple,
-        episode: i64,
-        into_id: Simple,
-    }
     let into = DeliveryId::new();
     exec!(tx, SPLIT_DELIVERY, from, into, due_at, why.as_str())?;
-    let list: Vec<_> = of
-        .iter()
-        .map(|key| Row {
-            delivery_id: from.0.simple(),
-            subject_id: key.subject.simple(),
+    let list = of.iter().map(|key| {
+        columns! {
+            delivery_id: from.0,
+            subject_id: key.subject,
             episode: key.episode,
-            into_id: into.0.simple(),
-        })
-        .collect();
-    Ok(json(&list))
+            into_id: into.0,
+        }
+    });
+    Ok(json(list))
 }

@@ -1,15 +1,13 @@
 //! The work that ingest leaves to planning: what comes next, and how far it has come.
 
-use super::parameter::json;
+use super::rows::json;
 use super::{StoreError, Tx};
 use crate::domain::class::Class;
 use crate::domain::id::{ComponentId, IncidentId, NoticeId, PlanId, SubscriberId};
 use crate::domain::incident::{Impact, Phase};
 use crate::domain::time::Timestamp;
-use serde::Serialize;
 use sqlx::{FromRow, Row};
 use uuid::Uuid;
-use uuid::fmt::Simple;
 
 /// Of one matter the oldest goes first: an end is never planned before the update it ends. The database's time says which:
 /// ids carry the time of the node that made them, and clocks differ.
@@ -170,15 +168,9 @@ pub async fn move_cursor(tx: &mut Tx, id: PlanId, list: i64, at: Option<Uuid>) -
 /// # Errors
 /// When the database fails.
 pub async fn finish(tx: &mut Tx, of: &[(PlanId, &str)]) -> Result<(), StoreError> {
-    #[derive(Serialize)]
-    struct Row<'a> {
-        id: Simple,
-        at: i64,
-        outcome: &'a str,
-    }
     let at = tx.now().0;
-    let list: Vec<_> = of.iter().map(|(id, outcome)| Row { id: id.0.simple(), at, outcome }).collect();
-    exec!(tx, FINISH, json(&list)).map(drop)
+    let list = of.iter().map(|(id, outcome)| columns! { id: id.0, at, outcome });
+    exec!(tx, FINISH, json(list)).map(drop)
 }
 
 /// Those of some subscribers for whom a cause has made a delivery already.
@@ -186,13 +178,8 @@ pub async fn finish(tx: &mut Tx, of: &[(PlanId, &str)]) -> Result<(), StoreError
 /// # Errors
 /// When the database fails.
 pub async fn planned_already(tx: &mut Tx, cause: Uuid, of: &[SubscriberId]) -> Result<Vec<SubscriberId>, StoreError> {
-    #[derive(Serialize)]
-    struct Row {
-        cause_id: Simple,
-        subscriber_id: Simple,
-    }
-    let list: Vec<_> = of.iter().map(|s| Row { cause_id: cause.simple(), subscriber_id: s.0.simple() }).collect();
-    Ok(rows!(tx, (SubscriberId,), PLANNED_ALREADY, json(&list))?.into_iter().map(|row| row.0).collect())
+    let list = of.iter().map(|s| columns! { cause_id: cause, subscriber_id: s.0 });
+    Ok(rows!(tx, (SubscriberId,), PLANNED_ALREADY, json(list))?.into_iter().map(|row| row.0).collect())
 }
 
 /// The unresolved incidents, maintenances apart, that have named a component: each with its revision and its newest update.

@@ -1,16 +1,16 @@
 //! The queue: its lanes, what holds them back, and what is due in them.
 
-use super::parameter::{ids, json};
+use super::parameter::ids;
+use super::rows::json;
 use super::streams::Probe;
 use super::{StoreError, Tx};
 use crate::domain::class::Class;
 use crate::domain::delivery::State;
 use crate::domain::id::{ComponentId, ConnectionId, DeliveryId, LaneId, PauseId, ThreadId};
 use crate::domain::time::{Span, Timestamp};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
-use uuid::fmt::Simple;
 
 /// The most that can be asked to be due at once; the statement has it in its text.
 pub const MOST_DUE: usize = 100;
@@ -147,11 +147,6 @@ pub struct Due {
 /// # Errors
 /// When the database fails.
 pub async fn open(tx: &mut Tx, floors: &HashMap<LaneId, Timestamp>, stream: &str) -> Result<Open, StoreError> {
-    #[derive(Serialize)]
-    struct Floor {
-        id: Simple,
-        floor: i64,
-    }
     #[derive(sqlx::FromRow)]
     struct Row {
         #[sqlx(flatten)]
@@ -160,9 +155,9 @@ pub async fn open(tx: &mut Tx, floors: &HashMap<LaneId, Timestamp>, stream: &str
         pause_id: Option<PauseId>,
         probe_at: Option<Timestamp>,
     }
-    let list: Vec<_> = floors.iter().map(|(id, floor)| Floor { id: id.0.simple(), floor: floor.0 }).collect();
+    let list = floors.iter().map(|(id, floor)| columns! { id: id.0, floor: floor.0 });
     let now = tx.now();
-    let found = rows!(tx, Row, LANES, json(&list), now, stream)?;
+    let found = rows!(tx, Row, LANES, json(list), now, stream)?;
     let Some(first) = found.first() else { return Ok(Open::default()) };
     let pause = first.pause_id.zip(first.probe_at).map(|(id, at)| Probe { id, at });
     let holds = holds(found.iter().map(|row| &row.holds))?;

@@ -2,14 +2,14 @@
 //! guard fails.
 
 use super::copies::{self, MailCopy};
-use super::parameter::{ids, json};
+use super::parameter::ids;
+use super::rows::json;
 use super::search::{self, REMEMBER_WORDS};
 use super::{StoreError, Tx};
 use crate::domain::delivery::{Outcome, Reason, State};
 use crate::domain::id::{AttemptId, DeliveryId};
 use crate::domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
-use uuid::fmt::Simple;
 
 // The parts of RECORD: the outcomes are in `$1`. Here and below a lease stands for the state `sending`, as the table's
 // CHECK says: planners that see the state would go through the small index of all that is on the wire, and through all
@@ -200,97 +200,55 @@ async fn record(tx: &mut Tx, owner: &str, of: &[&Settled]) -> Result<(usize, boo
 
 /// Threads remember which state of their components they were told.
 async fn tell(tx: &mut Tx, of: &[&Settled]) -> Result<(), StoreError> {
-    #[derive(Serialize)]
-    struct Row {
-        id: Simple,
-        token: i64,
-        at: i64,
-    }
     let at = tx.now().0;
     let tells = of.iter().filter(|s| s.tells && s.is_mailed());
-    let rows: Vec<_> = tells.map(|s| Row { id: s.id.0.simple(), token: s.token, at }).collect();
-    if rows.is_empty() { Ok(()) } else { exec!(tx, TOLD, json(&rows)).map(drop) }
+    let rows: Vec<_> = tells.map(|s| columns! { id: s.id, token: s.token, at }).collect();
+    if rows.is_empty() { Ok(()) } else { exec!(tx, TOLD, json(rows)).map(drop) }
 }
 
 async fn claim_again(tx: &mut Tx, owner: &str, of: &[&Settled]) -> Result<u64, StoreError> {
-    #[derive(Serialize)]
-    struct Row<'a> {
-        id: Simple,
-        token: i64,
-        owner: &'a str,
-        at: i64,
-    }
     if of.is_empty() {
         return Ok(0);
     }
     let at = tx.now().0;
-    let list: Vec<_> = of.iter().map(|s| Row { id: s.id.0.simple(), token: s.token, owner, at }).collect();
-    exec!(tx, CLAIM_AGAIN, json(&list))
+    let list = of.iter().map(|s| columns! { id: s.id, token: s.token, owner, at });
+    exec!(tx, CLAIM_AGAIN, json(list))
 }
 
 fn attempts(at: Timestamp, owner: &str, of: &[&Settled]) -> String {
-    #[derive(Serialize)]
-    struct Row<'a> {
-        id: Simple,
-        delivery_id: Simple,
-        token: i64,
-        owner: &'a str,
-        at: i64,
-        outcome: &'static str,
-        code: Option<u16>,
-        enhanced: Option<&'a str>,
-        kind: Option<&'static str>,
-        reply: &'a str,
-    }
-    let list: Vec<_> = of
-        .iter()
-        .filter_map(|s| s.outcome.as_ref().map(|outcome| (s, outcome)))
-        .map(|(s, outcome)| Row {
-            id: AttemptId::new().0.simple(),
-            delivery_id: s.id.0.simple(),
+    let list = of.iter().filter_map(|s| s.outcome.as_ref().map(|outcome| (s, outcome))).map(|(s, outcome)| {
+        columns! {
+            id: AttemptId::new().0,
+            delivery_id: s.id,
             token: s.token,
             owner,
             at: at.0,
             outcome: outcome.hand_over.as_str(),
-            code: outcome.code,
+            code: outcome.code.map(i64::from),
             enhanced: outcome.enhanced.as_deref(),
             kind: outcome.kind.map(|kind| kind.as_str()),
             reply: &outcome.words,
-        })
-        .collect();
-    json(&list)
+        }
+    });
+    json(list)
 }
 
 fn settled(at: Timestamp, of: &[&Settled]) -> String {
-    #[derive(Serialize)]
-    struct Row {
-        id: Simple,
-        token: i64,
-        at: i64,
-        state: &'static str,
-        reason: Option<&'static str>,
-        due_at: Option<i64>,
-        decided_at: Option<i64>,
-        quarantine_until: Option<i64>,
-        counts: i64,
-        mailed: i64,
-    }
-    let list: Vec<_> = of
-        .iter()
-        .map(|s| Row {
-            id: s.id.0.simple(),
+    let list = of.iter().map(|s| {
+        columns! {
+            id: s.id,
             token: s.token,
             at: at.0,
             state: s.state.as_str(),
             reason: s.reason.map(|r| r.as_str()),
-            due_at: s.due_at.map(|t| t.0),
+            due_at: s.due_at,
             decided_at: (s.state != State::Queued).then_some(at.0),
-            quarantine_until: s.quarantine_until.map(|t| t.0),
+            quarantine_until: s.quarantine_until,
             counts: i64::from(s.counts),
             mailed: i64::from(s.is_mailed()),
-        })
-        .collect();
-    json(&list)
+        }
+    });
+    json(list)
 }
 
 /// Replaces corrections that were written when the relay had already taken the newer mail: the sweep was late.
@@ -305,16 +263,11 @@ pub async fn replace_late_corrections(tx: &mut Tx, of: &[DeliveryId]) -> Result<
 }
 
 async fn replace_corrections(tx: &mut Tx, accepted: &[DeliveryId]) -> Result<(), StoreError> {
-    #[derive(Serialize)]
-    struct Row {
-        id: Simple,
-        at: i64,
-    }
     if accepted.is_empty() {
         return Ok(());
     }
     let at = tx.now().0;
-    let list = json(&accepted.iter().map(|id| Row { id: id.0.simple(), at }).collect::<Vec<_>>());
+    let list = json(accepted.iter().map(|id| columns! { id: id.0, at }));
     if exec!(tx, REPLACE_CORRECTED, &list)? > 0 {
         exec!(tx, FOLD_EMPTY, &list)?;
     }

@@ -1,14 +1,14 @@
 //! Recoveries: how far their sweep has come, what they withdraw and correct, and who has not confirmed.
 
-use super::parameter::{ids, json};
-use super::{StoreError, Tx, rows};
+use super::parameter::ids;
+use super::rows::json;
+use super::{StoreError, Tx};
 use crate::domain::connection::By;
 use crate::domain::delivery::State;
 use crate::domain::id::{ComponentId, ConnectionId, DeliveryId, RecoveryId, SubscriberId, ThreadId};
 use crate::domain::time::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
-use uuid::fmt::Simple;
 
 macro_rules! queued_corrections {
     ($lock:literal) => {
@@ -212,13 +212,13 @@ pub async fn of_connections(tx: &mut Tx, of: &[Recovery]) -> Result<Vec<(Recover
         touched: Touched,
     }
     let row = |r: &Recovery| {
-        [
-            ("recovery_id", r.id.0.into()),
-            ("connection_id", r.connection_id.map(|c| c.0).into()),
-            ("episode", r.episode.into()),
-        ]
+        columns! {
+            recovery_id: r.id,
+            connection_id: r.connection_id,
+            episode: r.episode,
+        }
     };
-    let found = rows!(tx, Row, OF_CONNECTIONS, rows::json(of.iter().map(row)))?;
+    let found = rows!(tx, Row, OF_CONNECTIONS, json(of.iter().map(row)))?;
     Ok(found.into_iter().map(|row| (row.recovery_id, row.touched)).collect())
 }
 
@@ -246,18 +246,12 @@ pub async fn withdraw_stale(
     of: &[DeliveryId],
     reason: crate::domain::delivery::Reason,
 ) -> Result<Vec<DeliveryId>, StoreError> {
-    #[derive(Serialize)]
-    struct Row {
-        id: Simple,
-        reason: &'static str,
-        at: i64,
-    }
     if of.is_empty() {
         return Ok(Vec::new());
     }
     let at = tx.now().0;
-    let list: Vec<_> = of.iter().map(|id| Row { id: id.0.simple(), reason: reason.as_str(), at }).collect();
-    Ok(rows!(tx, (DeliveryId,), WITHDRAW_STALE, json(&list))?.into_iter().map(|row| row.0).collect())
+    let list = of.iter().map(|id| columns! { id: id.0, reason: reason.as_str(), at });
+    Ok(rows!(tx, (DeliveryId,), WITHDRAW_STALE, json(list))?.into_iter().map(|row| row.0).collect())
 }
 
 /// What of some mails has been taken back already: mail, connection, outage.
@@ -298,9 +292,9 @@ pub async fn paged(
 pub async fn swept(tx: &mut Tx, of: &[(RecoveryId, i64, i64)]) -> Result<(), StoreError> {
     let at = tx.now().0;
     let row = |(id, withdrawn, corrected): &(RecoveryId, i64, i64)| {
-        [("id", id.0.into()), ("at", at.into()), ("withdrawn", (*withdrawn).into()), ("corrected", (*corrected).into())]
+        columns! { id: id.0, at: at, withdrawn: (*withdrawn), corrected: (*corrected) }
     };
-    exec!(tx, SWEPT, rows::json(of.iter().map(row))).map(drop)
+    exec!(tx, SWEPT, json(of.iter().map(row))).map(drop)
 }
 
 /// How far a recovery has come.

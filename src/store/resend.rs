@@ -1,16 +1,15 @@
 //! Resends: what is known of a delivery that a person wants sent again, what could go instead of it, and the new
 //! delivery.
 
-use super::parameter::{ids, json};
+use super::parameter::ids;
 use super::recover::Touched;
+use super::rows::json;
 use super::{StoreError, Tx, lanes};
 use crate::domain::class::Class;
 use crate::domain::delivery::{Reason, State};
 use crate::domain::id::{ComponentId, ConnectionId, DeliveryId, IncidentId, LaneId, NoticeId, SubscriberId, ThreadId};
 use crate::domain::time::Timestamp;
-use serde::Serialize;
 use uuid::Uuid;
-use uuid::fmt::Simple;
 
 /// A cause and a subscriber: a delivery and its resends have them in common.
 pub type Key = (Uuid, SubscriberId);
@@ -253,11 +252,6 @@ pub async fn known(tx: &mut Tx, of: &[DeliveryId]) -> Result<Vec<Known>, StoreEr
 /// # Errors
 /// When the database fails.
 pub async fn copies(tx: &mut Tx, of: &[Key]) -> Result<Vec<(Key, Copies)>, StoreError> {
-    #[derive(Serialize)]
-    struct Row {
-        cause_id: Simple,
-        subscriber_id: Simple,
-    }
     #[derive(sqlx::FromRow)]
     struct Found {
         cause_id: Uuid,
@@ -265,8 +259,8 @@ pub async fn copies(tx: &mut Tx, of: &[Key]) -> Result<Vec<(Key, Copies)>, Store
         #[sqlx(flatten)]
         copies: Copies,
     }
-    let list: Vec<_> = of.iter().map(|k| Row { cause_id: k.0.simple(), subscriber_id: k.1.0.simple() }).collect();
-    let found = rows!(tx, Found, COPIES_SENT, json(&list))?;
+    let list = of.iter().map(|k| columns! { cause_id: k.0, subscriber_id: k.1 });
+    let found = rows!(tx, Found, COPIES_SENT, json(list))?;
     Ok(found.into_iter().map(|f| ((f.cause_id, f.subscriber_id), f.copies)).collect())
 }
 
@@ -313,32 +307,22 @@ pub async fn newest(tx: &mut Tx, of: &[DeliveryId]) -> Result<Vec<Newest>, Store
 /// # Errors
 /// When the database fails.
 pub async fn add(tx: &mut Tx, of: &[NewResend], stream: impl Fn(Class) -> String) -> Result<(), StoreError> {
-    #[derive(Serialize)]
-    struct Row {
-        id: Simple,
-        resend_of: Simple,
-        class: Class,
-        stream: String,
-        lane_id: Simple,
-        cause_id: Simple,
-        notice_id: Option<Simple>,
-        resend_no: i64,
-        at: i64,
-    }
     lanes::open(tx, &of.iter().map(|r| r.lane).collect::<Vec<_>>()).await?;
     let at = tx.now().0;
-    let list = of.iter().map(|r| Row {
-        id: r.id.0.simple(),
-        resend_of: r.resend_of.0.simple(),
-        class: r.class,
-        stream: stream(r.class),
-        lane_id: r.lane.0.simple(),
-        cause_id: r.cause.simple(),
-        notice_id: r.notice.map(|n| n.0.simple()),
-        resend_no: r.resend_no,
-        at,
+    let list = of.iter().map(|r| {
+        columns! {
+            id: r.id,
+            resend_of: r.resend_of,
+            class: r.class,
+            stream: stream(r.class),
+            lane_id: r.lane,
+            cause_id: r.cause,
+            notice_id: r.notice,
+            resend_no: r.resend_no,
+            at,
+        }
     });
-    exec!(tx, ADD_RESENDS, json(&list.collect::<Vec<_>>())).map(drop)
+    exec!(tx, ADD_RESENDS, json(list)).map(drop)
 }
 
 /// Lets resends name what the mails they repeat named; `as_now` with the states of today.
@@ -346,18 +330,14 @@ pub async fn add(tx: &mut Tx, of: &[NewResend], stream: impl Fn(Class) -> String
 /// # Errors
 /// When the database fails.
 pub async fn copy_items(tx: &mut Tx, of: &[(DeliveryId, DeliveryId, bool)]) -> Result<(), StoreError> {
-    #[derive(Serialize)]
-    struct Row {
-        id: Simple,
-        resend_of: Simple,
-        as_now: i64,
-    }
-    let list = of.iter().map(|(id, old, as_now)| Row {
-        id: id.0.simple(),
-        resend_of: old.0.simple(),
-        as_now: i64::from(*as_now),
+    let list = of.iter().map(|(id, old, as_now)| {
+        columns! {
+            id: id.0,
+            resend_of: old.0,
+            as_now: i64::from(*as_now),
+        }
     });
-    exec!(tx, COPY_ITEMS, json(&list.collect::<Vec<_>>())).map(drop)
+    exec!(tx, COPY_ITEMS, json(list)).map(drop)
 }
 
 /// A page of undelivered mails after one and up to another, oldest first.

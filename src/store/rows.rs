@@ -17,6 +17,20 @@ pub(super) enum Cell<'a> {
     Id(Option<Uuid>),
     Number(Option<i64>),
     Text(Option<Cow<'a, str>>),
+    Flag(bool),
+}
+
+/// A row: the columns by name, each with its value; a variable of a column's name is its value.
+macro_rules! columns {
+    (@ $column:ident) => { columns!(@ $column: $column) };
+    (@ $column:ident: $value:expr) => { (stringify!($column), $crate::store::rows::Cell::from($value)) };
+    ($($column:ident $(: $value:expr)?),+ $(,)?) => { [$(columns!(@ $column $(: $value)?)),+] };
+}
+
+impl From<bool> for Cell<'_> {
+    fn from(flag: bool) -> Self {
+        Self::Flag(flag)
+    }
 }
 
 impl From<Uuid> for Cell<'_> {
@@ -28,6 +42,12 @@ impl From<Uuid> for Cell<'_> {
 impl From<Option<Uuid>> for Cell<'_> {
     fn from(id: Option<Uuid>) -> Self {
         Self::Id(id)
+    }
+}
+
+impl From<&Uuid> for Cell<'_> {
+    fn from(id: &Uuid) -> Self {
+        Self::Id(Some(*id))
     }
 }
 
@@ -45,6 +65,18 @@ impl From<Option<i64>> for Cell<'_> {
 
 impl<'a> From<&'a str> for Cell<'a> {
     fn from(text: &'a str) -> Self {
+        Self::Text(Some(Cow::Borrowed(text)))
+    }
+}
+
+impl<'a> From<&&'a str> for Cell<'a> {
+    fn from(text: &&'a str) -> Self {
+        Self::Text(Some(Cow::Borrowed(text)))
+    }
+}
+
+impl<'a> From<&'a String> for Cell<'a> {
+    fn from(text: &'a String) -> Self {
         Self::Text(Some(Cow::Borrowed(text)))
     }
 }
@@ -99,6 +131,7 @@ enum Column {
     Ids(Vec<Option<Uuid>>),
     Numbers(Vec<Option<i64>>),
     Texts(Vec<Option<String>>),
+    Flags(Vec<bool>),
 }
 
 impl Column {
@@ -108,6 +141,7 @@ impl Column {
             Cell::Id(id) => Self::Ids(vec![id]),
             Cell::Number(number) => Self::Numbers(vec![number]),
             Cell::Text(text) => Self::Texts(vec![text.map(Cow::into_owned)]),
+            Cell::Flag(flag) => Self::Flags(vec![flag]),
         }
     }
 
@@ -116,6 +150,7 @@ impl Column {
             (Self::Ids(all), Cell::Id(id)) => all.push(id),
             (Self::Numbers(all), Cell::Number(number)) => all.push(number),
             (Self::Texts(all), Cell::Text(text)) => all.push(text.map(Cow::into_owned)),
+            (Self::Flags(all), Cell::Flag(flag)) => all.push(flag),
             // Left out: a column that is too short is refused.
             _ => {}
         }
@@ -126,6 +161,7 @@ impl Column {
             Self::Ids(all) => all.len(),
             Self::Numbers(all) => all.len(),
             Self::Texts(all) => all.len(),
+            Self::Flags(all) => all.len(),
         }
     }
 
@@ -134,6 +170,7 @@ impl Column {
             Self::Ids(_) => "uuid[]",
             Self::Numbers(_) => "bigint[]",
             Self::Texts(_) => "text[]",
+            Self::Flags(_) => "boolean[]",
         }
     }
 }
@@ -174,6 +211,7 @@ async fn put(tx: &mut Tx, sql: Sql, new: New) -> Result<(), StoreError> {
                 Column::Ids(all) => query.bind(all),
                 Column::Numbers(all) => query.bind(all),
                 Column::Texts(all) => query.bind(all),
+                Column::Flags(all) => query.bind(all),
             });
             query.execute(conn).await.map_err(|e| StoreError::failed(sql.name, e)).map(drop)
         }
@@ -184,9 +222,9 @@ async fn put(tx: &mut Tx, sql: Sql, new: New) -> Result<(), StoreError> {
 }
 
 /// The rows as `over_rows!` reads them.
-pub(super) fn json<'a, const N: usize>(rows: impl Iterator<Item = Row<'a, N>>) -> String {
+pub(super) fn json<'a, const N: usize>(rows: impl IntoIterator<Item = Row<'a, N>>) -> String {
     let mut text = String::from("[");
-    for (n, row) in rows.enumerate() {
+    for (n, row) in rows.into_iter().enumerate() {
         text.push_str(if n == 0 { "{" } else { ",{" });
         for (n, (name, cell)) in row.iter().enumerate() {
             text.push_str(if n == 0 { "\"" } else { ",\"" });
@@ -200,6 +238,7 @@ pub(super) fn json<'a, const N: usize>(rows: impl Iterator<Item = Row<'a, N>>) -
                 }
                 Cell::Number(Some(number)) => text.push_str(&number.to_string()),
                 Cell::Text(Some(value)) => text.push_str(&serde_json::to_string(value).unwrap_or_default()),
+                Cell::Flag(value) => text.push_str(if *value { "true" } else { "false" }),
                 Cell::Id(None) | Cell::Number(None) | Cell::Text(None) => text.push_str("null"),
             }
         }

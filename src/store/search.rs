@@ -2,7 +2,7 @@
 //! list; the rest is compared row by row. A page looks at a bounded number of rows, so that it costs the same whatever
 //! there is: a filter that almost nothing fits may answer a short page with a cursor to go on from.
 
-use super::parameter::json;
+use super::rows::json;
 use super::{Sql, StoreError, Tx};
 use crate::domain::class::Class;
 use crate::domain::delivery::{HandOver, Outcome, State};
@@ -15,7 +15,6 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 use uuid::Uuid;
-use uuid::fmt::Simple;
 
 /// How many rows one page looks at, about.
 const MOST_LOOKED_AT: usize = 5_000;
@@ -314,15 +313,7 @@ pub(super) const REMEMBER_WORDS: Sql = over_few_rows!(
 
 /// The rows of [`REMEMBER_WORDS`]: of an acceptance only what may be an id at the relay, of all else every word and code.
 pub(super) fn said<'a>(of: impl Iterator<Item = (DeliveryId, &'a Outcome)>) -> String {
-    #[derive(Serialize)]
-    struct Row {
-        id: Simple,
-        word: String,
-    }
-    let rows: Vec<Row> = of
-        .flat_map(|(id, outcome)| kept(outcome).into_iter().map(move |word| Row { id: id.0.simple(), word }))
-        .collect();
-    json(&rows)
+    json(of.flat_map(|(id, outcome)| kept(outcome).into_iter().map(move |word| columns! { id, word })))
 }
 
 fn kept(outcome: &Outcome) -> BTreeSet<String> {

@@ -1,12 +1,11 @@
 //! Pauses of streams, and the token buckets of their rate caps: rows, so that all nodes see the same.
 
-use super::parameter::json;
+use super::rows::json;
 use super::{StoreError, Tx, journal};
 use crate::domain::id::{DeliveryId, PauseId};
 use crate::domain::reply::ReplyKind;
 use crate::domain::time::Timestamp;
 use serde::Serialize;
-use uuid::fmt::Simple;
 
 statements! {
     PAUSE = super::Sql::same(
@@ -213,15 +212,8 @@ pub struct Refused<'a> {
 /// # Errors
 /// When the database fails.
 pub async fn refused_alone(tx: &mut Tx, of: &[Refused<'_>], since: Timestamp) -> Result<Vec<DeliveryId>, StoreError> {
-    #[derive(Serialize)]
-    struct Row<'a> {
-        id: Simple,
-        domain: &'a str,
-        kind: &'static str,
-        since: i64,
-    }
-    let row = of.iter().map(|r| Row { id: r.id.0.simple(), domain: r.domain, kind: r.kind.as_str(), since: since.0 });
-    let rows = rows!(tx, (DeliveryId,), REFUSED_ALONE, json(&row.collect::<Vec<_>>()))?;
+    let row = of.iter().map(|r| columns! { id: r.id, domain: r.domain, kind: r.kind.as_str(), since: since.0 });
+    let rows = rows!(tx, (DeliveryId,), REFUSED_ALONE, json(row))?;
     Ok(rows.into_iter().map(|(id,)| id).collect())
 }
 
@@ -231,12 +223,8 @@ pub async fn refused_alone(tx: &mut Tx, of: &[Refused<'_>], since: Timestamp) ->
 /// # Errors
 /// When the database fails.
 pub async fn losses(tx: &mut Tx, of: &[DeliveryId]) -> Result<Vec<(DeliveryId, i64, i64)>, StoreError> {
-    #[derive(Serialize)]
-    struct Row {
-        id: Simple,
-    }
-    let of: Vec<_> = of.iter().map(|id| Row { id: id.0.simple() }).collect();
-    rows!(tx, (DeliveryId, i64, i64), LOSSES, json(&of))
+    let of = of.iter().map(|id| columns! { id: id.0 });
+    rows!(tx, (DeliveryId, i64, i64), LOSSES, json(of))
 }
 
 /// A token bucket.
@@ -275,13 +263,6 @@ pub async fn set_buckets(tx: &mut Tx, of: &[Bucket]) -> Result<(), StoreError> {
 }
 
 fn bucket_rows(of: &[Bucket]) -> String {
-    #[derive(Serialize)]
-    struct Row<'a> {
-        name: &'a str,
-        level: i64,
-        at: i64,
-        booked_until: i64,
-    }
-    let rows = of.iter().map(|b| Row { name: &b.name, level: b.level, at: b.at.0, booked_until: b.booked_until.0 });
-    json(&rows.collect::<Vec<_>>())
+    let rows = of.iter().map(|b| columns! { name: &b.name, level: b.level, at: b.at, booked_until: b.booked_until });
+    json(rows)
 }

@@ -1,6 +1,6 @@
 //! Suppressions: addresses that get no mail, with the evidence. Only a dead address is suppressed by itself.
 
-use super::parameter::json;
+use super::rows::json;
 use super::{StoreError, Tx, journal};
 use crate::domain::class::Class;
 use crate::domain::time::Timestamp;
@@ -46,20 +46,11 @@ pub struct Suppression {
 /// # Errors
 /// When the database fails.
 pub async fn suppress(tx: &mut Tx, of: &[(&str, String)], reason: &str, who: &str) -> Result<(), StoreError> {
-    #[derive(Serialize)]
-    struct Row<'a> {
-        address: &'a str,
-        class: &'static str,
-        reason: &'a str,
-        evidence: &'a str,
-        at: i64,
-        who: &'a str,
-    }
     let at = tx.now().0;
     let rows = of.iter().flat_map(|(address, evidence)| {
-        Class::ALL.iter().map(move |class| Row { address, class: class.as_str(), reason, evidence, at, who })
+        Class::ALL.iter().map(move |class| columns! { address, class: class.as_str(), reason, evidence, at, who })
     });
-    exec!(tx, SUPPRESS, json(&rows.collect::<Vec<_>>())).map(drop)
+    exec!(tx, SUPPRESS, json(rows)).map(drop)
 }
 
 /// What is suppressed of an address.

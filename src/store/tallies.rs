@@ -1,13 +1,11 @@
 //! The evidence of surges: what failed and recovered in each minute, and what of it is no evidence.
 
-use super::parameter::json;
+use super::rows::json;
 use super::{StoreError, Tx};
 use crate::domain::id::ComponentId;
 use crate::domain::surge::minute;
 use crate::domain::time::Timestamp;
-use serde::Serialize;
 use std::collections::BTreeMap;
-use uuid::fmt::Simple;
 
 statements! {
     ADD_TALLIES = over_rows!(
@@ -135,26 +133,19 @@ pub struct Totals {
 /// # Errors
 /// When the database fails.
 pub async fn count(tx: &mut Tx, of: &BTreeMap<ComponentId, Tally>) -> Result<(), StoreError> {
-    #[derive(Serialize)]
-    struct Row {
-        component_id: Simple,
-        minute: i64,
-        failed: i64,
-        failed_slow: i64,
-        recovered: i64,
-        first_at: Option<i64>,
-    }
     let this = minute(tx.now());
-    let counted = of.iter().filter(|(_, t)| **t != Tally::default()).map(|(id, t)| Row {
-        component_id: id.0.simple(),
-        minute: this,
-        failed: t.failed,
-        failed_slow: t.failed_slow,
-        recovered: t.recovered,
-        first_at: t.first_at.map(|at| at.0),
+    let counted = of.iter().filter(|(_, t)| **t != Tally::default()).map(|(id, t)| {
+        columns! {
+            component_id: id.0,
+            minute: this,
+            failed: t.failed,
+            failed_slow: t.failed_slow,
+            recovered: t.recovered,
+            first_at: t.first_at.map(|at| at.0),
+        }
     });
     let rows: Vec<_> = counted.collect();
-    if rows.is_empty() { Ok(()) } else { exec!(tx, ADD_TALLIES, json(&rows)).map(drop) }
+    if rows.is_empty() { Ok(()) } else { exec!(tx, ADD_TALLIES, json(rows)).map(drop) }
 }
 
 /// Components that are down, and of which nobody is deciding when to ask.
@@ -227,13 +218,8 @@ pub async fn totals(
     (from, until): (i64, i64),
     without: &[(i64, i64)],
 ) -> Result<Totals, StoreError> {
-    #[derive(Serialize)]
-    struct Row {
-        a: i64,
-        b: i64,
-    }
-    let spans: Vec<_> = without.iter().map(|(a, b)| Row { a: *a, b: *b }).collect();
-    first!(tx, Totals, TOTALS, of, from, until, json(&spans))
+    let spans = without.iter().map(|(a, b)| columns! { a: *a, b: *b });
+    first!(tx, Totals, TOTALS, of, from, until, json(spans))
         .map(|found| found.unwrap_or(Totals { failed: 0, failed_slow: 0, recovered: 0 }))
 }
 

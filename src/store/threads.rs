@@ -1,15 +1,14 @@
 //! What each subscriber was told about a matter, and the mails that are in it.
 
-use super::parameter::{ids, json};
-use super::{StoreError, Tx, rows};
+use super::parameter::ids;
+use super::rows::{self, json};
+use super::{StoreError, Tx};
 use crate::domain::class::Class;
 use crate::domain::delivery::State;
 use crate::domain::id::{DeliveryId, LaneId, SubscriberId, ThreadId};
 use crate::domain::incident::Phase;
 use crate::domain::time::Timestamp;
-use serde::Serialize;
 use uuid::Uuid;
-use uuid::fmt::Simple;
 
 statements! {
     THREADS_OF_MATTER = super::Sql::same(
@@ -115,13 +114,8 @@ pub async fn of_matter(tx: &mut Tx, matter: Uuid, after: Uuid, page: i64) -> Res
 /// # Errors
 /// When the database fails.
 pub async fn find(tx: &mut Tx, of: &[(Uuid, SubscriberId)]) -> Result<Vec<Thread>, StoreError> {
-    #[derive(Serialize)]
-    struct Row {
-        matter_id: Simple,
-        subscriber_id: Simple,
-    }
-    let list: Vec<_> = of.iter().map(|(m, s)| Row { matter_id: m.simple(), subscriber_id: s.0.simple() }).collect();
-    rows!(tx, Thread, THREADS, json(&list))
+    let list = of.iter().map(|(m, s)| columns! { matter_id: m, subscriber_id: s.0 });
+    rows!(tx, Thread, THREADS, json(list))
 }
 
 /// Makes threads.
@@ -131,17 +125,17 @@ pub async fn find(tx: &mut Tx, of: &[(Uuid, SubscriberId)]) -> Result<Vec<Thread
 pub async fn add(tx: &mut Tx, of: &[NewThread]) -> Result<(), StoreError> {
     let now = tx.now().0;
     let list = of.iter().map(|t| {
-        [
-            ("id", t.id.0.into()),
-            ("matter_kind", t.matter_kind.into()),
-            ("matter_id", t.matter_id.into()),
-            ("subscriber_id", t.subscriber.0.into()),
-            ("ordinal", t.ordinal.into()),
-            ("root", t.root.as_str().into()),
-            ("subject", t.subject.as_str().into()),
-            ("sender", t.sender.as_str().into()),
-            ("created_at", now.into()),
-        ]
+        columns! {
+            id: t.id,
+            matter_kind: t.matter_kind,
+            matter_id: t.matter_id,
+            subscriber_id: t.subscriber,
+            ordinal: t.ordinal,
+            root: t.root.as_str(),
+            subject: t.subject.as_str(),
+            sender: t.sender.as_str(),
+            created_at: now,
+        }
     });
     rows::add(tx, "thread", ADD_THREADS, list).await
 }

@@ -1,12 +1,11 @@
 //! What threads were told of an incident's components, and what other threads of the same subscribers say of them.
 
-use super::parameter::{ids, json};
+use super::parameter::ids;
+use super::rows::json;
 use super::{StoreError, Tx};
 use crate::domain::id::{ComponentId, DeliveryId, IncidentId, SubscriberId, ThreadId};
 use crate::domain::incident::{ComponentStatus, Phase};
 use crate::domain::time::Timestamp;
-use serde::Serialize;
-use uuid::fmt::Simple;
 
 statements! {
     TOLD = over_rows!(
@@ -119,13 +118,8 @@ pub async fn other_incidents(
     components: &[ComponentId],
     than: IncidentId,
 ) -> Result<Vec<IncidentId>, StoreError> {
-    #[derive(Serialize)]
-    struct Row {
-        id: Simple,
-        incident_id: Simple,
-    }
-    let list: Vec<_> = components.iter().map(|c| Row { id: c.0.simple(), incident_id: than.0.simple() }).collect();
-    Ok(rows!(tx, (IncidentId,), OTHER_INCIDENTS, json(&list))?.into_iter().map(|row| row.0).collect())
+    let list = components.iter().map(|c| columns! { id: c.0, incident_id: than.0 });
+    Ok(rows!(tx, (IncidentId,), OTHER_INCIDENTS, json(list))?.into_iter().map(|row| row.0).collect())
 }
 
 /// What these subscribers are told in the unended threads of these incidents, oldest first.
@@ -137,14 +131,9 @@ pub async fn elsewhere(
     incidents: &[IncidentId],
     of: &[SubscriberId],
 ) -> Result<Vec<ElsewhereRow>, StoreError> {
-    #[derive(Serialize)]
-    struct Row {
-        matter_id: Simple,
-        subscriber_id: Simple,
-    }
     let pairs = incidents.iter().flat_map(|i| of.iter().map(move |s| (i, s)));
-    let list: Vec<_> = pairs.map(|(i, s)| Row { matter_id: i.0.simple(), subscriber_id: s.0.simple() }).collect();
-    rows!(tx, ElsewhereRow, ELSEWHERE, json(&list))
+    let list = pairs.map(|(i, s)| columns! { matter_id: i.0, subscriber_id: s.0 });
+    rows!(tx, ElsewhereRow, ELSEWHERE, json(list))
 }
 
 /// Pairs of a component and one it cannot work without, directly or through others.
@@ -169,13 +158,7 @@ pub async fn release_refused(tx: &mut Tx, of: &[DeliveryId], due: Timestamp) -> 
 /// # Errors
 /// When the database fails.
 pub async fn release(tx: &mut Tx, of: &[ThreadId], due: Timestamp) -> Result<(), StoreError> {
-    #[derive(Serialize)]
-    struct Row {
-        id: Simple,
-        due_at: i64,
-        at: i64,
-    }
     let at = tx.now().0;
-    let list: Vec<_> = of.iter().map(|t| Row { id: t.0.simple(), due_at: due.0, at }).collect();
-    if list.is_empty() { Ok(()) } else { exec!(tx, RELEASE, json(&list)).map(drop) }
+    let list: Vec<_> = of.iter().map(|t| columns! { id: t.0, due_at: due.0, at }).collect();
+    if list.is_empty() { Ok(()) } else { exec!(tx, RELEASE, json(list)).map(drop) }
 }

@@ -1,5 +1,6 @@
 //! How the domain's types are stored: identifiers as 16 bytes, times as microseconds, names as text.
 
+use super::rows::Cell;
 use crate::domain::{class, connection, delivery, hold, id, incident, key, reply, subscription, surge, time};
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
@@ -26,8 +27,30 @@ macro_rules! stored_as {
     )+};
 }
 
+/// How they stand in rows.
+macro_rules! cells {
+    ($($name:ty),+ ; |$value:ident| $to:expr) => {$(
+        impl From<$name> for Cell<'_> {
+            fn from($value: $name) -> Self { Self::from($to) }
+        }
+        impl From<Option<$name>> for Cell<'_> {
+            fn from(value: Option<$name>) -> Self { Self::from(value.map(|$value| $to)) }
+        }
+    )+};
+}
+
 macro_rules! ids {
-    ($($name:ident),+ $(,)?) => { stored_as!(uuid::Uuid, $(id::$name),+ ; |value| value.0, |raw| Self(raw)); };
+    ($($name:ident),+ $(,)?) => {
+        stored_as!(uuid::Uuid, $(id::$name),+ ; |value| value.0, |raw| Self(raw));
+        cells!($(id::$name),+ ; |value| value.0);
+    };
+}
+
+macro_rules! names {
+    ($($name:ty),+ $(,)?) => {
+        stored_as!(String, $($name),+ ; |value| value.as_str().to_owned(), |raw| raw.parse::<Self>()?);
+        cells!($($name),+ ; |value| value.as_str());
+    };
 }
 
 ids!(
@@ -53,9 +76,9 @@ ids!(
 );
 
 stored_as!(i64, time::Timestamp ; |value| value.0, |raw| Self(raw));
+cells!(time::Timestamp ; |value| value.0);
 
-stored_as!(
-    String,
+names!(
     class::Class,
     delivery::State,
     delivery::Reason,
@@ -73,6 +96,5 @@ stored_as!(
     subscription::Events,
     surge::Kind,
     surge::Stage,
-    surge::Why ;
-    |value| value.as_str().to_owned(), |raw| raw.parse::<Self>()?
+    surge::Why,
 );
