@@ -7,6 +7,7 @@ use super::seam::Handle;
 use super::{Sql, StoreError, Tx};
 use sqlx::AssertSqlSafe;
 use std::borrow::Cow;
+use std::io::Write as _;
 use uuid::Uuid;
 
 /// Fewer rows go as JSON: the statement is there already.
@@ -223,27 +224,37 @@ async fn put(tx: &mut Tx, sql: Sql, new: New) -> Result<(), StoreError> {
 
 /// The rows as `over_rows!` reads them.
 pub(super) fn json<'a, const N: usize>(rows: impl IntoIterator<Item = Row<'a, N>>) -> String {
-    let mut text = String::from("[");
+    let mut text = Vec::new();
     for (n, row) in rows.into_iter().enumerate() {
-        text.push_str(if n == 0 { "{" } else { ",{" });
+        text.push(if n == 0 { b'[' } else { b',' });
         for (n, (name, cell)) in row.iter().enumerate() {
-            text.push_str(if n == 0 { "\"" } else { ",\"" });
-            text.push_str(name);
-            text.push_str("\":");
-            match cell {
-                Cell::Id(Some(id)) => {
-                    text.push('"');
-                    text.push_str(id.simple().encode_lower(&mut Uuid::encode_buffer()));
-                    text.push('"');
-                }
-                Cell::Number(Some(number)) => text.push_str(&number.to_string()),
-                Cell::Text(Some(value)) => text.push_str(&serde_json::to_string(value).unwrap_or_default()),
-                Cell::Flag(value) => text.push_str(if *value { "true" } else { "false" }),
-                Cell::Id(None) | Cell::Number(None) | Cell::Text(None) => text.push_str("null"),
-            }
+            text.extend_from_slice(if n == 0 { "{\"" } else { ",\"" }.as_bytes());
+            text.extend_from_slice(name.as_bytes());
+            text.extend_from_slice(b"\":");
+            cell.write(&mut text);
         }
-        text.push('}');
+        text.push(b'}');
     }
-    text.push(']');
-    text
+    if text.is_empty() {
+        text.push(b'[');
+    }
+    text.push(b']');
+    String::from_utf8(text).unwrap_or_default()
+}
+
+impl Cell<'_> {
+    /// Writing to memory does not fail.
+    fn write(&self, text: &mut Vec<u8>) {
+        match self {
+            Self::Id(Some(id)) => {
+                text.push(b'"');
+                text.extend_from_slice(id.simple().encode_lower(&mut Uuid::encode_buffer()).as_bytes());
+                text.push(b'"');
+            }
+            Self::Number(Some(number)) => write!(text, "{number}").unwrap_or_default(),
+            Self::Text(Some(value)) => serde_json::to_writer(text, value).unwrap_or_default(),
+            Self::Flag(flag) => write!(text, "{flag}").unwrap_or_default(),
+            Self::Id(None) | Self::Number(None) | Self::Text(None) => text.extend_from_slice(b"null"),
+        }
+    }
 }
