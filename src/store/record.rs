@@ -60,6 +60,18 @@ const CORRECTIONS: super::Sql = super::Sql::differs(
         WHERE value->>'state' = 'accepted')",
 );
 
+macro_rules! replace_corrected {
+    ($corrections:literal) => {
+        over_few_rows!(
+            "UPDATE delivery_item SET dropped = 'replaced_by_newer' FROM", [id uuid],
+            concat!("JOIN delivery n ON n.id = j.id AND n.class = 'action_required'
+             JOIN delivery_item ni ON ni.delivery_id = n.id AND ni.dropped IS NULL ", $corrections, "
+             WHERE delivery_item.delivery_id = c.id AND delivery_item.connection_id = ni.connection_id
+                AND delivery_item.episode < ni.episode AND delivery_item.dropped IS NULL")
+        )
+    };
+}
+
 statements! {
     // What became of tries, in one exchange: how many claims still held, and whether corrections may have to be replaced.
     // Each part reads of the others' tables only what was there before: PostgreSQL runs them as of one moment.
@@ -93,13 +105,10 @@ statements! {
     );
     // A "please reconnect" about a newer outage was taken by the relay: what took back an older one about the same
     // connections would now be untrue. A correction of this very mail, written while it was on the wire, stays.
-    REPLACE_CORRECTED = over_few_rows!(
-        "UPDATE delivery_item SET dropped = 'replaced_by_newer' FROM", [id uuid],
-        concat!("JOIN delivery n ON n.id = j.id AND n.class = 'action_required'
-         JOIN delivery_item ni ON ni.delivery_id = n.id AND ni.dropped IS NULL
-         JOIN delivery c ON c.thread_id = n.thread_id AND c.class = 'correction' AND ", waits!("c"), "
-         WHERE delivery_item.delivery_id = c.id AND delivery_item.connection_id = ni.connection_id
-            AND delivery_item.episode < ni.episode AND delivery_item.dropped IS NULL")
+    REPLACE_CORRECTED = super::Sql::differs(
+        replace_corrected!("JOIN delivery c ON c.thread_id = n.thread_id AND c.class = 'correction' AND c.state = 'queued'").sqlite,
+        replace_corrected!("CROSS JOIN LATERAL (SELECT d.id FROM delivery d
+            WHERE d.thread_id = n.thread_id AND d.class = 'correction' AND d.state = 'queued' OFFSET 0) AS c").postgres,
     );
     // All that an outcome changes, in the order in which others take rows: two of which each holds what the other wants
     // would have to begin anew. And only what is read after waiting for a sweep that joins a correction is the truth.

@@ -10,15 +10,6 @@ use crate::domain::time::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
 
-macro_rules! queued_corrections {
-    ($lock:literal) => {
-        over_rows!(
-            "SELECT d.thread_id, d.id FROM", [id uuid],
-            concat!("JOIN delivery d ON d.thread_id = j.id WHERE d.class = 'correction' AND NOT d.maybe_mailed AND ", waits!("d"), $lock)
-        )
-    };
-}
-
 statements! {
     // One look says whether there is anything to take back, to settle or to ask: mostly there is not.
     ANYTHING = super::Sql::same(
@@ -71,8 +62,16 @@ statements! {
     CORRECTED_ALREADY = over_rows!(
         "SELECT i.corrects_id, i.subject_id, i.episode FROM", [id uuid], "JOIN delivery_item i ON i.corrects_id = j.id"
     );
-    // Locked once more on PostgreSQL: see WAITING_MAILS.
-    QUEUED_CORRECTIONS = super::Sql::differs(queued_corrections!("").sqlite, queued_corrections!(" FOR NO KEY UPDATE OF d").postgres);
+    // Locked once more on PostgreSQL, and thread by thread: see WAITING_MAILS. A thread may have had thousands.
+    QUEUED_CORRECTIONS = super::Sql::differs(
+        over_rows!(
+            "SELECT d.thread_id, d.id FROM", [id uuid],
+            "JOIN delivery d ON d.thread_id = j.id AND d.state = 'queued' WHERE d.class = 'correction' AND NOT d.maybe_mailed"
+        ).sqlite,
+        "SELECT w.thread_id, w.id FROM json_to_recordset($1::json) AS j(id uuid)
+         CROSS JOIN LATERAL (SELECT d.thread_id, d.id FROM delivery d WHERE d.thread_id = j.id AND d.state = 'queued'
+            AND d.class = 'correction' AND NOT d.maybe_mailed OFFSET 0 FOR NO KEY UPDATE) AS w",
+    );
     SWEPT = over_rows!(
         "UPDATE recovery SET swept_at = j.at, withdrawn = recovery.withdrawn + j.withdrawn, corrected = recovery.corrected + j.corrected FROM",
         [id uuid, at bigint, withdrawn bigint, corrected bigint],
