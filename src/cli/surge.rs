@@ -91,7 +91,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
 impl From<Refused> for Failure {
     fn from(refused: Refused) -> Self {
         let code = match &refused {
-            Refused::Unknown | Refused::NoComponent => NOT_FOUND,
+            Refused::Unknown | Refused::NoComponent(_) => NOT_FOUND,
             Refused::Past => USAGE,
             Refused::Store(_) => FAILURE,
             _ => CONFLICT,
@@ -123,7 +123,7 @@ pub(super) fn text(surges: &[Surge]) -> String {
             s.stage_at.to_string(),
             s.why.to_string(),
             match s.until {
-                Some(Timestamp::END) => "released".to_owned(),
+                Some(Timestamp::END) => "it is released".to_owned(),
                 until => or_dash(until),
             },
         ]);

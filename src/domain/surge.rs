@@ -160,7 +160,7 @@ impl Why {
         match self {
             Self::Opened => "it has just begun",
             Self::StillFailing => "connections go on failing",
-            Self::HeldUntil => "an operator wants it held until then",
+            Self::HeldUntil => "an operator has it held",
             Self::MostlyBroken => "no more fail, but most have failed already: that is no sign of health",
             Self::ReporterSuspect => "our own reports are suspect",
             Self::Calm => "failures have been as rare as normal for a while",

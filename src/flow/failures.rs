@@ -79,13 +79,15 @@ impl Known {
         let old: Vec<ThreadId> = threads.values().map(|t| t.id).filter(|id| !new.contains(id)).collect();
         let waiting: HashMap<_, _> =
             failures::waiting(tx, &old).await?.into_iter().map(|(id, thread, lane)| ((thread, lane), id)).collect();
-        let mut named_by_waiting = HashSet::new();
-        if !waiting.is_empty() {
-            let of = |f: &Failure, s: &SubscriberId| Some((threads.get(&(f.component_id, *s))?.id, f.connection_id));
-            let pairs = page.iter().flat_map(|f| concerned.get(&f.id).into_iter().flatten().map(move |s| (f, s)));
-            let pairs: Vec<_> = pairs.filter_map(|(f, s)| of(f, s)).collect();
-            named_by_waiting.extend(failures::named_by_waiting(tx, &pairs).await?);
-        }
+        // Of two that wait in one thread and lane, one takes what fails: it alone is asked what it names.
+        let mails = |f: &Failure, s: &SubscriberId| {
+            let thread = threads.get(&(f.component_id, *s)).map(|t| t.id);
+            let lanes = [lanes.get(&f.component_id), Some(&own_fault_lane)].into_iter().flatten();
+            let mails = lanes.filter_map(|lane| waiting.get(&(thread?, *lane)));
+            mails.map(|mail| (*mail, f.connection_id)).collect::<Vec<_>>()
+        };
+        let pairs = page.iter().flat_map(|f| concerned.get(&f.id).into_iter().flatten().flat_map(move |s| mails(f, s)));
+        let named_by_waiting = failures::named_by_waiting(tx, &pairs.collect::<Vec<_>>()).await?.into_iter().collect();
         let named = failures::named(tx, page).await?;
         // The first found stays.
         let named = named.into_iter().rev().map(|n| ((n.connection_id, n.episode, n.subscriber_id), n)).collect();

@@ -95,7 +95,7 @@ impl From<Refused> for Problem {
     fn from(refused: Refused) -> Self {
         match refused {
             Refused::Store(e) => e.into(),
-            Refused::Unknown | Refused::NoComponent => Self::not_found(&refused.to_string()),
+            Refused::Unknown | Refused::NoComponent(_) => Self::not_found(&refused.to_string()),
             Refused::Past => Self::invalid(vec![FieldError::new("until", "is in the past")]),
             other => Self::conflict("surge_refused", &other.to_string(), other.hint()),
         }

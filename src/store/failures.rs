@@ -28,22 +28,17 @@ macro_rules! failures {
 statements! {
     // What fails while one of these waits can join it; one that may have left is sent again as it was, and a canary may be
     // called back.
-    WAITING_MAILS = super::Sql::differs(
-        over_rows!(
-            "SELECT d.id, d.thread_id, d.lane_id FROM", [id uuid],
-            "JOIN delivery d ON d.thread_id = j.id AND d.state = 'queued'
-             WHERE d.class = 'action_required' AND NOT d.maybe_mailed AND d.canary_id IS NULL ORDER BY d.id"
-        ).sqlite,
-        // As LOCK_QUEUED; what came back from the wire since then is locked here, or it would leave without what joins it.
-        "SELECT w.id, w.thread_id, w.lane_id FROM json_to_recordset($1::json) AS j(id uuid)
-         CROSS JOIN LATERAL (SELECT d.id, d.thread_id, d.lane_id FROM delivery d WHERE d.thread_id = j.id AND d.state = 'queued'
-            AND d.class = 'action_required' AND NOT d.maybe_mailed AND d.canary_id IS NULL OFFSET 0 FOR NO KEY UPDATE) AS w ORDER BY w.id",
+    // As LOCK_QUEUED; what came back from the wire since then is locked here, or it would leave without what joins it.
+    WAITING_MAILS = row_by_row!(
+        over_rows, "SELECT d.id, d.thread_id, d.lane_id FROM", [id uuid],
+        ["delivery" "d" on "d.thread_id = j.id AND d.state = 'queued' AND d.class = 'action_required' AND NOT d.maybe_mailed
+            AND d.canary_id IS NULL", lock "FOR NO KEY UPDATE"],
+        "ORDER BY d.id"
     );
     NAMED_BY_WAITING = over_rows!(
-        "SELECT d.id, i.connection_id FROM", [thread_id uuid, connection_id uuid],
-        concat!("JOIN delivery d ON d.thread_id = j.thread_id AND ", waits!("d"), "
-         JOIN delivery_item i ON i.delivery_id = d.id AND i.subject_id = j.connection_id AND i.connection_id IS NOT NULL
-            AND i.corrects_id IS NULL")
+        "SELECT i.delivery_id, i.connection_id FROM", [id uuid, connection_id uuid],
+        "JOIN delivery_item i ON i.delivery_id = j.id AND i.subject_id = j.connection_id AND i.connection_id IS NOT NULL
+            AND i.corrects_id IS NULL"
     );
     // What waits for its component, and is joined by what does not, leaves with it; the look parts them. Its reason stays: by
     // that it is found at its own time, while its component is down.
@@ -59,21 +54,14 @@ statements! {
     );
     // Where a connection's outage is already named, for whom: an old thread counts too. Its outages before, of which
     // there may be hundreds, are not read.
-    NAMED = super::Sql::differs(
-        over_rows!(
-            "SELECT i.delivery_id, d.subscriber_id, i.connection_id, i.episode, d.state, d.lane_id, d.maybe_mailed FROM",
-            [connection_id uuid, episode bigint],
-            "JOIN delivery_item i ON i.connection_id = j.connection_id AND i.episode = j.episode AND i.corrects_id IS NULL
-             JOIN delivery d ON d.id = i.delivery_id
-             WHERE i.dropped IS NULL AND d.class = 'action_required' AND d.state IN ('queued', 'sending', 'accepted', 'unknown')"
-        ).sqlite,
-        // Outage by outage: a table that has grown since its last ANALYZE is taken for empty, and compared as a whole.
-        "SELECT i.delivery_id, d.subscriber_id, i.connection_id, i.episode, d.state, d.lane_id, d.maybe_mailed
-         FROM json_to_recordset($1::json) AS j(connection_id uuid, episode bigint)
-         CROSS JOIN LATERAL (SELECT x.delivery_id, x.connection_id, x.episode FROM delivery_item x
-            WHERE x.connection_id = j.connection_id AND x.episode = j.episode AND x.corrects_id IS NULL AND x.dropped IS NULL OFFSET 0) AS i
-         CROSS JOIN LATERAL (SELECT x.subscriber_id, x.state, x.lane_id, x.maybe_mailed FROM delivery x WHERE x.id = i.delivery_id
-            AND x.class = 'action_required' AND x.state IN ('queued', 'sending', 'accepted', 'unknown') OFFSET 0) AS d",
+    NAMED = row_by_row!(
+        over_rows, "SELECT i.delivery_id, d.subscriber_id, i.connection_id, i.episode, d.state, d.lane_id, d.maybe_mailed FROM",
+        [connection_id uuid, episode bigint],
+        ["delivery_item" "i" on "i.connection_id = j.connection_id AND i.episode = j.episode AND i.corrects_id IS NULL
+            AND i.dropped IS NULL";
+         "delivery" "d" on "d.id = i.delivery_id AND d.class = 'action_required'
+            AND d.state IN ('queued', 'sending', 'accepted', 'unknown')"],
+        ""
     );
     // What fails next must not leave with what is left of a mail: it would have no time to heal.
     WITHDRAW_EMPTIED = over_rows!(
@@ -173,15 +161,18 @@ pub async fn waiting(tx: &mut Tx, of: &[ThreadId]) -> Result<Vec<(DeliveryId, Th
     rows!(tx, (DeliveryId, ThreadId, LaneId), WAITING_MAILS, ids(of))
 }
 
-/// Which of some connections the mails that wait in some threads name, in whatever outage.
+/// Which of some connections are named in some mails, in whatever outage.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn named_by_waiting(
     tx: &mut Tx,
-    of: &[(ThreadId, ConnectionId)],
+    of: &[(DeliveryId, ConnectionId)],
 ) -> Result<Vec<(DeliveryId, ConnectionId)>, StoreError> {
-    let row = |(t, c): &(ThreadId, ConnectionId)| columns! { thread_id: t.0, connection_id: c.0 };
+    if of.is_empty() {
+        return Ok(Vec::new());
+    }
+    let row = |(d, c): &(DeliveryId, ConnectionId)| columns! { id: d.0, connection_id: c.0 };
     rows!(tx, (DeliveryId, ConnectionId), NAMED_BY_WAITING, json(of.iter().map(row)))
 }
 

@@ -46,31 +46,21 @@ const OUTCOMES: super::Sql = over_few_rows!(
      mailed bigint],
     "WHERE delivery.id = j.id AND delivery.token = j.token AND delivery.lease_until IS NOT NULL"
 );
-// Whether corrections wait in the threads of what was accepted: mostly there is none, and PostgreSQL is asked thread by
-// thread (see LOCK_QUEUED).
-const CORRECTIONS: super::Sql = super::Sql::differs(
-    "EXISTS (SELECT 1 FROM jsonb_each($1) JOIN delivery n ON n.id = unhex(value->>'id') AND n.class = 'action_required'
-        JOIN delivery c ON c.thread_id = n.thread_id AND c.class = 'correction' AND c.state = 'queued'
-        WHERE value->>'state' = 'accepted')",
-    "EXISTS (SELECT 1 FROM unnest(ARRAY(SELECT jsonb_array_elements($1::jsonb))) AS u(value)
-        CROSS JOIN LATERAL (SELECT d.thread_id FROM delivery d
-            WHERE d.id = (value->>'id')::uuid AND d.class = 'action_required' OFFSET 0) AS n
-        CROSS JOIN LATERAL (SELECT d.id FROM delivery d
-            WHERE d.thread_id = n.thread_id AND d.class = 'correction' AND d.state = 'queued' OFFSET 0) AS c
-        WHERE value->>'state' = 'accepted')",
-);
-
-macro_rules! replace_corrected {
-    ($corrections:literal) => {
-        over_few_rows!(
-            "UPDATE delivery_item SET dropped = 'replaced_by_newer' FROM", [id uuid],
-            concat!("JOIN delivery n ON n.id = j.id AND n.class = 'action_required'
-             JOIN delivery_item ni ON ni.delivery_id = n.id AND ni.dropped IS NULL ", $corrections, "
-             WHERE delivery_item.delivery_id = c.id AND delivery_item.connection_id = ni.connection_id
-                AND delivery_item.episode < ni.episode AND delivery_item.dropped IS NULL")
+/// The mails `n` that ask, of those in `j`, and the corrections `c` that wait in their threads.
+macro_rules! over_waiting_corrections {
+    ($head:expr, $columns:tt, $tail:expr) => {
+        row_by_row!(
+            over_few_rows, $head, $columns,
+            ["delivery" "n" on "n.id = j.id AND n.class = 'action_required'";
+             "delivery" "c" on "c.thread_id = n.thread_id AND c.class = 'correction' AND c.state = 'queued'"],
+            $tail
         )
     };
 }
+// Whether corrections wait in the threads of what was accepted: mostly there is none.
+const CORRECTIONS: super::Sql =
+    over_waiting_corrections!("EXISTS (SELECT 1 FROM", [id uuid, state text], "WHERE j.state = 'accepted')");
+const WAITING_CORRECTIONS: super::Sql = over_waiting_corrections!("SELECT c.id FROM", [id uuid], "");
 
 statements! {
     // What became of tries, in one exchange: how many claims still held, and whether corrections may have to be replaced.
@@ -105,28 +95,24 @@ statements! {
     );
     // A "please reconnect" about a newer outage was taken by the relay: what took back an older one about the same
     // connections would now be untrue. A correction of this very mail, written while it was on the wire, stays.
-    REPLACE_CORRECTED = super::Sql::differs(
-        replace_corrected!("JOIN delivery c ON c.thread_id = n.thread_id AND c.class = 'correction' AND c.state = 'queued'").sqlite,
-        replace_corrected!("CROSS JOIN LATERAL (SELECT d.id FROM delivery d
-            WHERE d.thread_id = n.thread_id AND d.class = 'correction' AND d.state = 'queued' OFFSET 0) AS c").postgres,
+    REPLACE_CORRECTED = over_waiting_corrections!(
+        "UPDATE delivery_item SET dropped = 'replaced_by_newer' FROM", [id uuid],
+        "JOIN delivery_item ni ON ni.delivery_id = n.id AND ni.dropped IS NULL
+         WHERE delivery_item.delivery_id = c.id AND delivery_item.connection_id = ni.connection_id
+            AND delivery_item.episode < ni.episode AND delivery_item.dropped IS NULL"
     );
     // All that an outcome changes, in the order in which others take rows: two of which each holds what the other wants
     // would have to begin anew. And only what is read after waiting for a sweep that joins a correction is the truth.
     LOCK = super::Sql::differs(
         "SELECT 1 WHERE $1 IS NULL",
-        "WITH j AS (SELECT (value->>'id')::uuid AS id FROM unnest(ARRAY(SELECT jsonb_array_elements($1::jsonb))) AS u(value))
-         SELECT 1 FROM delivery WHERE id = ANY(ARRAY(SELECT j.id FROM j UNION ALL SELECT c.id FROM j
-            CROSS JOIN LATERAL (SELECT d.thread_id FROM delivery d WHERE d.id = j.id AND d.class = 'action_required' OFFSET 0) AS n
-            CROSS JOIN LATERAL (SELECT d.id FROM delivery d
-                WHERE d.thread_id = n.thread_id AND d.class = 'correction' AND d.state = 'queued' OFFSET 0) AS c))
-         ORDER BY id FOR NO KEY UPDATE",
+        joined!("SELECT 1 FROM delivery WHERE id = ANY(ARRAY(SELECT (value->>'id')::uuid FROM jsonb_array_elements($1::jsonb)
+            UNION ALL ", WAITING_CORRECTIONS.postgres, ")) ORDER BY id FOR NO KEY UPDATE"),
     );
-    FOLD_EMPTY = over_rows!(
+    FOLD_EMPTY = over_waiting_corrections!(
         "UPDATE delivery SET state = 'folded', reason = 'replaced_by_newer', folded_into = n.id, decided_at = j.at FROM",
         [id uuid, at bigint],
-        concat!("JOIN delivery n ON n.id = j.id AND n.class = 'action_required'
-         WHERE delivery.thread_id = n.thread_id AND delivery.class = 'correction' AND ", waits!("delivery"), "
-            AND NOT EXISTS (SELECT 1 FROM delivery_item i WHERE i.delivery_id = delivery.id AND i.dropped IS NULL)")
+        concat!("WHERE delivery.id = c.id AND ", waits!("delivery"), "
+            AND NOT EXISTS (SELECT 1 FROM delivery_item i WHERE i.delivery_id = c.id AND i.dropped IS NULL)")
     );
     ASKED_SINCE = over_rows!(
         "SELECT DISTINCT n.id FROM", [id uuid],

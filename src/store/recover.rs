@@ -27,17 +27,17 @@ statements! {
     // What the recovery of an outage before has swept and corrected is not read again: there may be hundreds. Ids may be out
     // of order, for clocks differ; that bounds less, never more. Nor is what its customer has ended: who reconnected by hand
     // is not told afterwards that it was not needed.
-    OF_CONNECTIONS = over_rows!(
-        "SELECT j.recovery_id, i.delivery_id, i.component_id, i.connection_id, i.episode, i.component_episode, i.failed_at, d.state,
-                d.maybe_mailed, d.thread_id, d.subscriber_id FROM",
+    OF_CONNECTIONS = row_by_row!(
+        over_rows, "SELECT j.recovery_id, i.delivery_id, i.component_id, i.connection_id, i.episode, i.component_episode,
+            i.failed_at, d.state, d.maybe_mailed, d.thread_id, d.subscriber_id FROM",
         [recovery_id uuid, connection_id uuid, episode bigint],
-        "JOIN delivery_item i ON i.connection_id = j.connection_id AND i.episode <= j.episode
+        ["delivery_item" "i" on "i.connection_id = j.connection_id AND i.episode <= j.episode
             AND i.episode > COALESCE((SELECT r.episode FROM recovery r WHERE r.connection_id = j.connection_id AND r.id < j.recovery_id
                 AND r.episode < j.episode AND r.recovered_by <> 'customer' AND r.swept_at IS NOT NULL ORDER BY r.id DESC LIMIT 1), 0)
-         JOIN delivery d ON d.id = i.delivery_id
-         WHERE i.corrects_id IS NULL AND i.dropped IS NULL
-            AND d.class = 'action_required' AND (d.state IN ('queued', 'sending', 'accepted', 'unknown') OR d.maybe_mailed)
-            AND COALESCE((SELECT r.recovered_by FROM recovery r WHERE r.connection_id = j.connection_id AND r.episode >= i.episode
+            AND i.corrects_id IS NULL AND i.dropped IS NULL";
+         "delivery" "d" on "d.id = i.delivery_id AND d.class = 'action_required'
+            AND (d.state IN ('queued', 'sending', 'accepted', 'unknown') OR d.maybe_mailed)"],
+        "WHERE COALESCE((SELECT r.recovered_by FROM recovery r WHERE r.connection_id = j.connection_id AND r.episode >= i.episode
                 AND r.episode < j.episode ORDER BY r.episode, r.id LIMIT 1), '') <> 'customer'"
     );
     OF_COMPONENT = super::Sql::same(
@@ -62,15 +62,12 @@ statements! {
     CORRECTED_ALREADY = over_rows!(
         "SELECT i.corrects_id, i.subject_id, i.episode FROM", [id uuid], "JOIN delivery_item i ON i.corrects_id = j.id"
     );
-    // Locked once more on PostgreSQL, and thread by thread: see WAITING_MAILS. A thread may have had thousands.
-    QUEUED_CORRECTIONS = super::Sql::differs(
-        over_rows!(
-            "SELECT d.thread_id, d.id FROM", [id uuid],
-            "JOIN delivery d ON d.thread_id = j.id AND d.state = 'queued' WHERE d.class = 'correction' AND NOT d.maybe_mailed"
-        ).sqlite,
-        "SELECT w.thread_id, w.id FROM json_to_recordset($1::json) AS j(id uuid)
-         CROSS JOIN LATERAL (SELECT d.thread_id, d.id FROM delivery d WHERE d.thread_id = j.id AND d.state = 'queued'
-            AND d.class = 'correction' AND NOT d.maybe_mailed OFFSET 0 FOR NO KEY UPDATE) AS w",
+    // Locked once more on PostgreSQL: see WAITING_MAILS.
+    QUEUED_CORRECTIONS = row_by_row!(
+        over_rows, "SELECT d.thread_id, d.id FROM", [id uuid],
+        ["delivery" "d" on "d.thread_id = j.id AND d.state = 'queued' AND d.class = 'correction' AND NOT d.maybe_mailed",
+            lock "FOR NO KEY UPDATE"],
+        ""
     );
     SWEPT = over_rows!(
         "UPDATE recovery SET swept_at = j.at, withdrawn = recovery.withdrawn + j.withdrawn, corrected = recovery.corrected + j.corrected FROM",

@@ -145,6 +145,21 @@ macro_rules! over_few_rows {
     };
 }
 
+/// The same with tables that are joined row by row, by an index. A table that has grown since its last ANALYZE PostgreSQL's
+/// planner takes for small, and what a connection or a thread went through before it counts on the average: it would compare
+/// the table as a whole. What is read so can be locked.
+macro_rules! row_by_row {
+    ($over:ident, $head:expr, $columns:tt,
+        [$($table:literal $name:literal on $condition:expr $(, lock $lock:literal)?);+ $(;)?], $tail:expr) => {
+        $crate::store::Sql::differs(
+            $over!($head, $columns, concat!($("JOIN ", $table, " ", $name, " ON ", $condition, " ",)+ $tail)).sqlite,
+            $over!($head, $columns, concat!(
+                $("CROSS JOIN LATERAL (SELECT * FROM ", $table, " ", $name, " WHERE ", $condition, " OFFSET 0", $(" ", $lock,)?
+                    ") AS ", $name, " ",)+ $tail)).postgres,
+        )
+    };
+}
+
 /// That a delivery waits, in a statement that is told which, or of which thread. The state is hidden from PostgreSQL's planner:
 /// while its statistics know of no queue, and a flood comes faster than they do, it would go through all of it, by an index
 /// of what waits, rather than look up what it is told.

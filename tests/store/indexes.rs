@@ -151,17 +151,21 @@ fn cases() -> Vec<(&'static str, Vec<Value>, Option<&'static str>)> {
         ("JOIN", vec![rows(DELIVERY)], None),
         ("WITHDRAW_EMPTIED", vec![rows(DELIVERY)], None),
         ("REPLACE_CORRECTED", vec![rows(DELIVERY)], Some("delivery_waiting")),
-        ("FOLD_EMPTY", vec![rows(DELIVERY)], Some("delivery_by_thread")),
+        ("FOLD_EMPTY", vec![rows(DELIVERY)], Some("delivery_waiting")),
         ("VIEW", vec![rows(DELIVERY), Number(1)], Some("delivery_item_once")),
         ("LOOK", vec![rows(DELIVERY), Number(1)], Some("delivery_item_once")),
         ("RECORD", vec![rows(DELIVERY), rows(DELIVERY), rows(DELIVERY), rows(DELIVERY)], Some("delivery_waiting")),
         ("LOCK", vec![rows(DELIVERY)], None),
         ("LOCK_QUEUED", vec![rows(THREAD)], None),
         ("SIBLINGS", vec![rows(THREAD)], Some("delivery_by_thread")),
-        ("OF_CONNECTIONS", vec![rows(CONNECTION)], Some("delivery_item_by_connection")),
+        (
+            "OF_CONNECTIONS",
+            vec![Text(made_up(CONNECTION).replace("\"episode\":1,", "\"episode\":100000,"))],
+            Some("delivery_item_by_connection"),
+        ),
         ("NAMED", vec![rows(DELIVERY)], Some("delivery_item_by_connection")),
         ("WAITING_MAILS", vec![rows(THREAD)], Some("delivery_waiting")),
-        ("NAMED_BY_WAITING", vec![rows(THREAD)], Some("delivery_by_thread")),
+        ("NAMED_BY_WAITING", vec![rows(DELIVERY)], Some("delivery_item_once")),
         ("MAILED_LATELY", vec![rows(SUBSCRIBER)], Some("delivery_by_subscriber")),
         (
             "OF_COMPONENT",
@@ -318,8 +322,37 @@ async fn a_page_costs_a_page_where_statistics_are_old() {
     for sql in made.chain(flood.map(str::to_owned)) {
         sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut conn).await.unwrap();
     }
+    let wrong = reading_more_than(5_001, NOT_IN_A_FLOOD, &mut conn).await;
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+/// Whoever breaks again and again has a history, and it is not read anew with each mail: ten threads of 5,000 mails that
+/// are over, about five connections with 20,000 outages each.
+#[tokio::test]
+async fn what_went_before_costs_nothing() {
+    let (_store, _folder, url) = support::store(On::Postgres, Clock::Database).await;
+    let mut conn = PgConnection::connect(&url).await.unwrap();
+    let history = [
+        "UPDATE delivery SET thread_id = {4 (created_at % 10 + 1) * 9000} WHERE state IN ('accepted', 'withdrawn')",
+        "UPDATE delivery_item SET connection_id = {3 (failed_at % 5 + 1) * 9000}, subject_id = {3 (failed_at % 5 + 1) * 9000},
+            episode = failed_at",
+        "INSERT INTO recovery (id, component_id, connection_id, episode, recovered_by, committed_at, swept_at)
+         SELECT {2 failed_at}, component_id, connection_id, episode, 'automatic', 1, 1 FROM delivery_item WHERE failed_at <= 99900",
+        "VACUUM ANALYZE delivery, delivery_item, recovery",
+    ];
+    for sql in FILL.iter().chain(&history).map(|sql| filled(On::Postgres, sql)) {
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut conn).await.unwrap();
+    }
+    // An incident's thread is not one of thousands; the archive asks of a whole thread whether it is over.
+    let but: Vec<_> = NOT_IN_A_FLOOD.iter().copied().chain(["SIBLINGS", "OVER"]).collect();
+    let wrong = reading_more_than(5_001, &but, &mut conn).await;
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+/// The cases that read more rows than that on PostgreSQL, or throw away more of the queue, each with its plan.
+async fn reading_more_than(most: usize, but: &[&str], conn: &mut PgConnection) -> Vec<String> {
     let mut wrong = Vec::new();
-    for (case, values, _) in cases().into_iter().filter(|(case, ..)| !NOT_IN_A_FLOOD.contains(case)) {
+    for (case, values, _) in cases().into_iter().filter(|(case, ..)| !but.contains(case)) {
         let sql = statement(case).postgres;
         let mut tx = conn.begin().await.unwrap();
         let plan = explain!(&mut *tx, format!("EXPLAIN (ANALYZE, TIMING OFF) {sql}"), values, 0);
@@ -343,12 +376,12 @@ async fn a_page_costs_a_page_where_statistics_are_old() {
             .windows(2)
             .filter(|pair| of_queue(pair[0]))
             .filter_map(|pair| number(pair[1], "Rows Removed by Filter: "));
-        let most = plan.iter().filter_map(cost).chain(thrown).max().unwrap();
-        if most > 5_001 {
-            wrong.push(format!("{case} reads {most} rows:\n{}", plan.join("\n")));
+        let read = plan.iter().filter_map(cost).chain(thrown).max().unwrap();
+        if read > most {
+            wrong.push(format!("{case} reads {read} rows:\n{}", plan.join("\n")));
         }
     }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+    wrong
 }
 
 /// An ANALYZE of an empty database must not let its tables be read as a whole once they are full.

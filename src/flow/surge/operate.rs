@@ -48,8 +48,8 @@ pub enum Refused {
     #[error("the time is in the past")]
     Past,
     /// There is no such component.
-    #[error("no component has this key")]
-    NoComponent,
+    #[error("no component has the key {0:?}")]
+    NoComponent(String),
     /// There is nothing to open.
     #[error("this component is known to be down, or has a surge: its customers are not asked")]
     HeldAlready,
@@ -67,7 +67,7 @@ impl Refused {
             Self::HoldsNothing => "`allclear surge hold --component KEY` holds its component's mails".to_owned(),
             Self::Released => "`allclear surge hold` stops the release".to_owned(),
             Self::Past => "name a later time".to_owned(),
-            Self::NoComponent => "check the key".to_owned(),
+            Self::NoComponent(_) => "check the key".to_owned(),
             Self::Store(e) => e.hint(),
         }
     }
@@ -131,7 +131,7 @@ pub async fn hold(
     let rules = setting.surge.unwrap_or_default();
     let mut tx = store.read().await?;
     let now = tx.now();
-    let component = tallies::suspect(&mut tx, key).await?.ok_or(Refused::NoComponent)?;
+    let component = tallies::suspect(&mut tx, key).await?.ok_or_else(|| Refused::NoComponent(key.to_owned()))?;
     let id = component.id;
     let until = minute(now) - rules.flood.minutes + 1;
     let (totals, seen) = baseline(&mut tx, &rules, &component, until).await?;
