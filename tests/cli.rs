@@ -403,7 +403,7 @@ fn a_surge_is_held_and_released_and_shown() {
     assert!(shell.run("show imap").out.contains(&id));
     let released = shell.run(&format!("surge release {word} --reason it_works"));
     assert!(released.code == 0 && released.out.contains("canary"), "{}{}", released.out, released.err);
-    let rest = shell.run(&format!("surge release {word} --reason it_works --json")).json();
+    let rest = shell.run(&format!("surge release {word} --rest --reason it_works --json")).json();
     assert_eq!(rest["stage"], "releasing");
     let twice = shell.run(&format!("surge release {word} --reason x"));
     assert!(twice.code == 4 && twice.err.contains("being released already"), "{}", twice.err);

@@ -30,10 +30,13 @@ pub(super) struct Args {
 
 #[derive(clap::Subcommand, Debug)]
 enum Command {
-    /// Ask a few customers; five minutes later, or when said again, the rest of those still broken
+    /// Ask a few customers, and five minutes later the rest of those still broken
     Release {
         /// The surge, by id
         id: SurgeId,
+        /// Ask all at once, or those that are left, without waiting for what comes of the first few
+        #[arg(long)]
+        rest: bool,
         /// Why; goes to the journal
         #[arg(long)]
         reason: String,
@@ -71,9 +74,10 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
             context.answer(&found, || text(&found))?;
             return Ok(0);
         }
-        Some(Command::Release { id, reason: why }) => {
+        Some(Command::Release { id, rest, reason: why }) => {
             let asked = Asked { who: &by, reason: reason(&why)? };
-            surge::act(&store, &setting, id, Act::Release, asked).await?
+            let act = if rest { Act::ReleaseRest } else { Act::Release };
+            surge::act(&store, &setting, id, act, asked).await?
         }
         Some(Command::Hold { id: Some(id), until, reason: why, .. }) => {
             let asked = Asked { who: &by, reason: reason(&why)? };
@@ -92,7 +96,7 @@ impl From<Refused> for Failure {
     fn from(refused: Refused) -> Self {
         let code = match &refused {
             Refused::Unknown | Refused::NoComponent(_) => NOT_FOUND,
-            Refused::Past => USAGE,
+            Refused::Past | Refused::Future => USAGE,
             Refused::Store(_) => FAILURE,
             _ => CONFLICT,
         };

@@ -170,7 +170,9 @@ impl Connection {
 
     fn recover(&mut self, said: Said) -> Effect {
         self.recovering = false;
-        let ends = self.failed_at.is_none_or(|at| at <= said.observed_at) || said.newest_in_sequence;
+        // Of an outage that a deadline opened: since when it was truly broken, for a confirmation may be late.
+        let began = self.broken_since.or(self.failed_at);
+        let ends = began.is_none_or(|at| at <= said.observed_at) || said.newest_in_sequence;
         self.well_as_of = self.well_as_of.max(Some(said.observed_at));
         if self.cleared >= self.episode {
             return Effect::Repeated;

@@ -208,6 +208,8 @@ pub struct View {
     pub broken_percent: i64,
     /// Mails that wait for it.
     pub waiting: i64,
+    /// Of those that waited when the release began, some have not left.
+    pub rest_leaves: bool,
     /// Mails of the canary that have not left.
     pub canaries_left: i64,
     /// Those that have left, or need not any more.
@@ -251,7 +253,7 @@ pub fn next(view: &View, rules: &Rules, now: Timestamp) -> Next {
         (Kind::Flood, _) if view.recovered_by_source => Next::End(Why::ComponentRecovered),
         (Kind::Flood, Stage::Holding) => holding(view, rules, now),
         (Kind::Flood, Stage::Canary) => canary(view, rules, now),
-        (Kind::Flood, Stage::Releasing) => releasing(view, rules),
+        (Kind::Flood, Stage::Releasing) => releasing(view, rules, now),
     }
 }
 
@@ -282,7 +284,7 @@ fn holding(view: &View, rules: &Rules, now: Timestamp) -> Next {
     // The canary's own time is part of the longest hold.
     let why = if waited(view, rules.canary_wait, now) { Why::LongestHold } else { Why::Calm };
     match why {
-        _ if rises(view, rules) => Next::Stay(Why::RecoveriesRise),
+        _ if rises(view, rules, now) => Next::Stay(Why::RecoveriesRise),
         Why::Calm if !view.calm => Next::Stay(Why::StillFailing),
         Why::Calm if view.reported => Next::Stay(Why::ComponentDown),
         why if view.waiting == 0 => {
@@ -300,27 +302,29 @@ fn holding(view: &View, rules: &Rules, now: Timestamp) -> Next {
 fn canary(view: &View, rules: &Rules, now: Timestamp) -> Next {
     // A relay may put off some of them for days, and nobody's silence may depend on another's mailbox.
     let mostly_left = view.canaries_left <= view.canaries_gone || waited(view, Span::ZERO, now);
-    match goes_wrong(view, rules) {
+    // An operator may know better than the source.
+    let by_hand = view.why == Why::ByHand;
+    match goes_wrong(view, rules, now) {
         Some(why) => Next::Stop(why),
-        None if view.reported && !waited(view, rules.canary_wait, now) => Next::Stop(Why::ComponentDown),
+        None if view.reported && !by_hand && !waited(view, rules.canary_wait, now) => Next::Stop(Why::ComponentDown),
         None if now - view.stage_at < rules.canary_wait => Next::Stay(Why::CanaryWaits),
         None if !mostly_left => Next::Stay(Why::CanaryOnItsWay),
-        None => Next::Release(Why::CanaryWell),
+        None => Next::Release(if by_hand { Why::ByHand } else { Why::CanaryWell }),
     }
 }
 
-fn releasing(view: &View, rules: &Rules) -> Next {
-    match goes_wrong(view, rules) {
-        _ if view.waiting == 0 => Next::End(Why::NobodyWaits),
+fn releasing(view: &View, rules: &Rules, now: Timestamp) -> Next {
+    match goes_wrong(view, rules, now) {
+        _ if !view.rest_leaves => Next::End(Why::NobodyWaits),
         Some(why) => Next::Stop(why),
         None => Next::Stay(Why::RestLeaves),
     }
 }
 
 /// What stops a release: its customers would be asked in vain.
-fn goes_wrong(view: &View, rules: &Rules) -> Option<Why> {
+fn goes_wrong(view: &View, rules: &Rules, now: Timestamp) -> Option<Why> {
     let floods = rules.flood.judge(view.failed.counted, view.failed.normal) == Finding::Flood;
-    if rises(view, rules) {
+    if rises(view, rules, now) {
         Some(Why::RecoveriesRise)
     } else if view.reporter_suspect {
         Some(Why::ReporterSuspect)
@@ -329,10 +333,12 @@ fn goes_wrong(view: &View, rules: &Rules) -> Option<Why> {
     }
 }
 
-/// More recover by themselves than is normal, and not so few of those that wait that it would take days.
-fn rises(view: &View, rules: &Rules) -> bool {
+/// More recover by themselves than is normal, and not so few of those that wait that it would take days; once the longest
+/// hold is over, not so few that it would take a night.
+fn rises(view: &View, rules: &Rules, now: Timestamp) -> bool {
     let Evidence { counted, normal, .. } = view.recovered;
-    rules.recoveries.judge(counted, normal) == Finding::Flood && counted.saturating_mul(1_000) >= view.waiting
+    let windows = if waited(view, rules.canary_wait, now) { 100 } else { 1_000 };
+    rules.recoveries.judge(counted, normal) == Finding::Flood && counted.saturating_mul(windows) >= view.waiting
 }
 
 #[cfg(test)]

@@ -129,7 +129,8 @@ async fn sort_and_arm(
                 };
                 let frozen = caught::about_a_mail(freeze);
                 let paced = one.row.reason == Some(Reason::Paced);
-                match frozen.map(|frozen| (frozen, paces.draw(&one.row.address, paced))) {
+                let urgent = one.row.class == Class::Correction || one.gate.is_own_fault();
+                match frozen.map(|frozen| (frozen, paces.draw(&one.row.address, paced, urgent))) {
                     Ok((frozen, Ok(()))) => sorted.send.push((one, split, frozen)),
                     Ok((_, Err(turn))) => sorted.put_off.push((id, turn, Reason::Paced)),
                     Err(e) => {

@@ -163,8 +163,9 @@ fn plan(page: &[Failure], known: &Known, dwell: Span) -> Planned {
         let subscribers = known.concerned.get(&failure.id).map_or(&[][..], Vec::as_slice);
         let stands = |subscriber: &SubscriberId| {
             let named = known.named(failure, *subscriber);
-            let place =
-                place(named.map(|n| (n.state, n.lane_id != known.own_fault_lane && !n.maybe_mailed)), own_fault);
+            // A canary that waits may be called back to the others.
+            let waits = |n: &Named| (n.lane_id != known.own_fault_lane || n.canary) && !n.maybe_mailed;
+            let place = place(named.map(|n| (n.state, waits(n))), own_fault);
             (*subscriber, place, named.map(|n| n.delivery_id))
         };
         let places: Vec<_> = subscribers.iter().map(stands).collect();

@@ -190,14 +190,21 @@ fn is_urgent(view: &View, split: &Split, impact: Option<Impact>) -> bool {
     }
 }
 
+impl View {
+    /// Whether all that it names is proven to be the fault of the connections themselves.
+    #[must_use]
+    pub fn is_own_fault(&self) -> bool {
+        let is_own = |item: &Item| matches!(item, Item::Connection(claim) if claim.is_own_fault());
+        !self.items.is_empty() && self.items.iter().all(is_own)
+    }
+}
+
 fn held(view: &View) -> Option<Reason> {
     if view.holds.stopped {
         return Some(Reason::Stopped);
     }
-    let own_fault = !view.items.is_empty()
-        && view.items.iter().all(|item| matches!(item, Item::Connection(claim) if claim.is_own_fault()));
     let exempt = view.class == Class::Correction;
-    ((view.holds.operator && !exempt) || (view.holds.surge && !exempt && !own_fault && !view.canary))
+    ((view.holds.operator && !exempt) || (view.holds.surge && !exempt && !view.is_own_fault() && !view.canary))
         .then_some(Reason::Held)
 }
 

@@ -14,7 +14,7 @@ use crate::domain::time::{Span, Timestamp};
 use crate::store::incidents::IncidentNow;
 use crate::store::ingest::{ComponentNow, PlanRow};
 use crate::store::notices::{NoticeRow, Same};
-use crate::store::{Tx, incidents, ingest as db, notices, surge};
+use crate::store::{Tx, incidents, ingest as db, notices, surge, tallies};
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
 
@@ -405,8 +405,10 @@ async fn hear(
     match state.hear(heard) {
         Effect::Opened { since } => {
             db::save_episode(tx, component.id, state.episode, since, None, None, Some(incident)).await?;
+            surge::reported(tx, component.id, state.episode).await?;
         }
         Effect::Ended { n, since, at, .. } => {
+            tallies::begin_anew(tx, component.id).await?;
             db::save_episode(tx, component.id, n, since, Some(at), None, None).await?;
             ended = true;
         }

@@ -6,14 +6,23 @@ use super::setting::Stream;
 use crate::domain::time::{Span, Timestamp};
 use crate::store::streams::{self, Bucket};
 use crate::store::{StoreError, Tx};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// The buckets of a stream, locked until the claim's transaction ends.
 pub struct Paces<'a> {
     stream: &'a Stream,
     now: Timestamp,
     whole: Vec<(Rate, Bucket)>,
-    domains: HashMap<String, (Rate, Bucket)>,
+    domains: HashMap<String, Domain>,
+}
+
+/// A capped recipient domain.
+struct Domain {
+    rate: Rate,
+    /// What all draw from, and until when turns are given away.
+    bucket: Bucket,
+    /// Until when those are given away of what must not stand behind a backlog; nobody draws from it.
+    urgent: Bucket,
 }
 
 impl<'a> Paces<'a> {
@@ -54,38 +63,46 @@ impl<'a> Paces<'a> {
         if !caps.by_domain() {
             return Ok(());
         }
-        let mut new: Vec<(String, Rate)> = addresses
+        let new: BTreeMap<&str, Rate> = addresses
             .map(domain)
             .filter(|domain| !self.domains.contains_key(*domain))
-            .filter_map(|domain| Some((format!("domain {} {domain}", self.stream.name), caps.of_domain(domain)?)))
+            .filter_map(|domain| Some((domain, caps.of_domain(domain)?)))
             .collect();
-        new.sort_by(|a, b| a.0.cmp(&b.0));
-        new.dedup_by(|a, b| a.0 == b.0);
         if new.is_empty() {
             return Ok(());
         }
-        for (rate, bucket) in read(tx, &new).await? {
-            let domain = bucket.name.rsplit(' ').next().unwrap_or_default().to_owned();
-            self.domains.insert(domain, (rate, bucket));
+        let name = |what: &str, domain: &str| format!("{what} {} {domain}", self.stream.name);
+        let names =
+            ["domain", "urgent"].into_iter().flat_map(|what| new.iter().map(move |(of, rate)| (what, *of, *rate)));
+        let names: Vec<_> = names.map(|(what, of, rate)| (name(what, of), rate)).collect();
+        let found = read(tx, &names).await?.into_iter();
+        let mut found: HashMap<String, Bucket> = found.map(|(_, bucket)| (bucket.name.clone(), bucket)).collect();
+        for (domain, rate) in new {
+            let mut bucket = |what: &str| found.remove(&name(what, domain));
+            if let (Some(bucket), Some(urgent)) = (bucket("domain"), bucket("urgent")) {
+                self.domains.insert(domain.to_owned(), Domain { rate, bucket, urgent });
+            }
         }
         Ok(())
     }
 
     /// Draws for one mail, or says when it is to come back. Each that comes back later is given a time of its own, so
-    /// that a long queue to one domain is put off once, not again and again; `paced` was, and lost its turn.
+    /// that a long queue to one domain is put off once, not again and again; `paced` was, and lost its turn. What is
+    /// `urgent` does not stand behind that queue, some of which may never leave.
     ///
     /// # Errors
     /// The time at which it is its turn.
-    pub fn draw(&mut self, address: &str, paced: bool) -> Result<(), Timestamp> {
+    pub fn draw(&mut self, address: &str, paced: bool, urgent: bool) -> Result<(), Timestamp> {
         let now = self.now;
-        if let Some((rate, bucket)) = self.domains.get_mut(domain(address)) {
-            if bucket.level < MAIL {
-                let from = if paced { now } else { bucket.booked_until.max(now) };
-                let turn = from + Span(rate.spacing());
-                bucket.booked_until = bucket.booked_until.max(turn);
+        if let Some(of) = self.domains.get_mut(domain(address)) {
+            if of.bucket.level < MAIL {
+                let booked = if urgent { &mut of.urgent.booked_until } else { &mut of.bucket.booked_until };
+                let from = if paced { now } else { (*booked).max(now) };
+                let turn = from + Span(of.rate.spacing());
+                *booked = turn.max(*booked);
                 return Err(turn);
             }
-            bucket.level -= MAIL;
+            of.bucket.level -= MAIL;
         }
         for (_, bucket) in &mut self.whole {
             bucket.level -= MAIL;
@@ -98,8 +115,8 @@ impl<'a> Paces<'a> {
     /// # Errors
     /// When the database fails.
     pub async fn store(self, tx: &mut Tx) -> Result<(), StoreError> {
-        let left: Vec<Bucket> =
-            self.whole.into_iter().chain(self.domains.into_values()).map(|(_, bucket)| bucket).collect();
+        let domains = self.domains.into_values().flat_map(|of| [of.bucket, of.urgent]);
+        let left: Vec<Bucket> = self.whole.into_iter().map(|(_, bucket)| bucket).chain(domains).collect();
         if left.is_empty() { Ok(()) } else { streams::set_buckets(tx, &left).await }
     }
 }

@@ -279,8 +279,10 @@ impl Batch {
             }
             component::Effect::Opened { since } => {
                 db::save_episode(tx, now.id, state.episode, since, None, None, None).await?;
+                surge::reported(tx, now.id, state.episode).await?;
             }
             component::Effect::Ended { n, since, at, covering, was_open } => {
+                tallies::begin_anew(tx, now.id).await?;
                 db::save_episode(tx, now.id, n, since, Some(at), covering, None).await?;
                 let recovery = RecoveryId::new();
                 let within = one.confirm_span()?.unwrap_or(settings.confirm_within);

@@ -147,7 +147,9 @@ pub async fn plan_some(shared: &Shared, sure: bool) -> Result<bool, StoreError> 
 /// When the database fails.
 pub async fn recover_all(shared: &Shared) -> Result<bool, StoreError> {
     let (store, setting) = (&shared.store, &*shared.setting);
-    let mut progress = surge::watch(shared).await?;
+    // Where it fails, corrections are owed all the same.
+    let watched = surge::watch(shared).await;
+    let mut progress = matches!(watched, Ok(true));
     // A loop that always has something to send never begins anew: what it spilled must not be taken for lost meanwhile.
     // Where it cannot be recorded, leases are left alone, and corrections are owed all the same.
     let merged = shared.spill.merge(store, &shared.owner).await;
@@ -157,7 +159,7 @@ pub async fn recover_all(shared: &Shared) -> Result<bool, StoreError> {
     }
     progress |= shared.archive.page(store, setting).await;
     if !recover::anything(&mut store.read().await?).await? {
-        return merged.map(|_| progress);
+        return watched.and(merged).map(|_| progress);
     }
     while sweep::sweep(store, setting).await? {
         progress = true;
@@ -172,5 +174,5 @@ pub async fn recover_all(shared: &Shared) -> Result<bool, StoreError> {
     while deadline::confirm(store, setting).await? {
         progress = true;
     }
-    Ok(progress)
+    watched.map(|_| progress)
 }

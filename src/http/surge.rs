@@ -26,6 +26,8 @@ struct Said {
     reason: String,
     #[serde(default)]
     until: Option<Timestamp>,
+    #[serde(default)]
+    rest: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -61,9 +63,9 @@ pub(super) async fn open(State(api): State<Api>, headers: HeaderMap, body: Body)
     Ok((StatusCode::CREATED, Json(surge)).into_response())
 }
 
-/// `POST /v1/surges/{id}/release`: asks a few; said again meanwhile, the rest.
+/// `POST /v1/surges/{id}/release`: asks a few, and after their time the rest; with `rest` it does not wait for them.
 pub(super) async fn release(State(api): State<Api>, id: Segment, headers: HeaderMap, body: Body) -> Answered {
-    act(&api, id, &headers, body, |_| Act::Release).await
+    act(&api, id, &headers, body, |said| if said.rest == Some(true) { Act::ReleaseRest } else { Act::Release }).await
 }
 
 /// `POST /v1/surges/{id}/hold`: asks nobody, `until` a time or until it is released.
@@ -80,8 +82,14 @@ async fn act(
 ) -> Answered {
     let (caller, said): (_, Said) = managed(api, headers, Scope::Operate, body).await?;
     let (who, why, act) = (format!("api:{}", caller.source), reason(&said.reason)?, what(&said));
-    if act == Act::Release && said.until.is_some() {
-        return Err(Problem::invalid(vec![FieldError::new("until", "is for holds")]));
+    match act {
+        Act::Hold(_) if said.rest.is_some() => {
+            return Err(Problem::invalid(vec![FieldError::new("rest", "is for releases")]));
+        }
+        Act::Release | Act::ReleaseRest if said.until.is_some() => {
+            return Err(Problem::invalid(vec![FieldError::new("until", "is for holds")]));
+        }
+        _ => {}
     }
     let surge = surge::act(&api.store, &api.setting, parsed(&id)?, act, Asked { who: &who, reason: &why }).await?;
     Ok(Json(surge).into_response())
@@ -97,6 +105,7 @@ impl From<Refused> for Problem {
             Refused::Store(e) => e.into(),
             Refused::Unknown | Refused::NoComponent(_) => Self::not_found(&refused.to_string()),
             Refused::Past => Self::invalid(vec![FieldError::new("until", "is in the past")]),
+            Refused::Future => Self::invalid(vec![FieldError::new("since", "is in the future")]),
             other => Self::conflict("surge_refused", &other.to_string(), other.hint()),
         }
     }

@@ -55,7 +55,8 @@ statements! {
     // Where a connection's outage is already named, for whom: an old thread counts too. Its outages before, of which
     // there may be hundreds, are not read.
     NAMED = row_by_row!(
-        over_rows, "SELECT i.delivery_id, d.subscriber_id, i.connection_id, i.episode, d.state, d.lane_id, d.maybe_mailed FROM",
+        over_rows, "SELECT i.delivery_id, d.subscriber_id, i.connection_id, i.episode, d.state, d.lane_id, d.maybe_mailed,
+            d.canary_id IS NOT NULL AS canary FROM",
         [connection_id uuid, episode bigint],
         ["delivery_item" "i" on "i.connection_id = j.connection_id AND i.episode = j.episode AND i.corrects_id IS NULL
             AND i.dropped IS NULL";
@@ -121,6 +122,8 @@ pub struct Named {
     pub lane_id: LaneId,
     /// It left, or may have left.
     pub maybe_mailed: bool,
+    /// It is one of a surge's canaries.
+    pub canary: bool,
 }
 
 /// A page of failures to plan after a cursor, locked.

@@ -3,28 +3,51 @@
 use super::{StoreError, Tx};
 use crate::domain::id::{ComponentId, HoldId, LaneId, SurgeId};
 use crate::domain::surge::{Evidence, Kind, Stage, Why, of_thousandths};
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Span, Timestamp};
 use serde::Serialize;
 
+/// Surges, as [`Surge`] reads them.
+macro_rules! surges {
+    ($rest:literal) => {
+        concat!(
+            "SELECT s.id, s.kind, s.component_id, k.key AS component, k.name, s.opened_at, s.opened_by, s.because, s.since, s.counted,
+                s.normal, s.minutes, s.normal_recovered, s.connections, s.episode, s.hold_id, s.stage, s.stage_at, s.why, s.until,
+                s.flooding, s.reported, s.ended_at
+             FROM surge s LEFT JOIN component k ON k.id = s.component_id WHERE ",
+            $rest
+        )
+    };
+}
+
+/// What waits for the component in `$1`, with what else it must be.
+macro_rules! waits_for {
+    ($head:literal, $rest:literal) => {
+        concat!(
+            $head,
+            " WHERE state = 'queued' AND lane_id =
+                (SELECT id FROM lane WHERE class = 'action_required' AND fence_kind = 'component' AND fence_id = $1) ",
+            $rest
+        )
+    };
+}
+
+/// The next of a canary: of those that are so, the first `$5`, in the order in which their time comes.
+macro_rules! send_ahead {
+    ($so:literal) => {
+        super::Sql::differs(send_ahead!(@ $so, ""), send_ahead!(@ $so, " FOR NO KEY UPDATE SKIP LOCKED"))
+    };
+    (@ $so:literal, $lock:literal) => {
+        concat!("UPDATE delivery SET lane_id = $2, canary_id = $3, due_at = $4, reason = NULL WHERE id IN (",
+            waits_for!("SELECT id FROM delivery", ""), $so, " ORDER BY due_at, id LIMIT $5", $lock, ")")
+    };
+}
+
 statements! {
-    OPEN_SURGES = super::Sql::same(
-        "SELECT s.id, s.kind, s.component_id, k.key AS component, k.name, s.opened_at, s.opened_by, s.because, s.since, s.counted, s.normal,
-            s.minutes, s.normal_recovered, s.connections, s.episode, s.hold_id, s.stage, s.stage_at, s.why, s.until, s.flooding, s.reported, s.ended_at
-         FROM surge s LEFT JOIN component k ON k.id = s.component_id
-         WHERE s.ended_at IS NULL ORDER BY s.opened_at, s.id",
-    );
-    SURGE = locking!(
-        "SELECT s.id, s.kind, s.component_id, k.key AS component, k.name, s.opened_at, s.opened_by, s.because, s.since, s.counted, s.normal,
-            s.minutes, s.normal_recovered, s.connections, s.episode, s.hold_id, s.stage, s.stage_at, s.why, s.until, s.flooding, s.reported, s.ended_at
-         FROM surge s LEFT JOIN component k ON k.id = s.component_id WHERE s.id = $1",
-        "FOR NO KEY UPDATE OF s"
-    );
-    SURGES = super::Sql::same(
-        "SELECT s.id, s.kind, s.component_id, k.key AS component, k.name, s.opened_at, s.opened_by, s.because, s.since, s.counted, s.normal,
-            s.minutes, s.normal_recovered, s.connections, s.episode, s.hold_id, s.stage, s.stage_at, s.why, s.until, s.flooding, s.reported, s.ended_at
-         FROM surge s LEFT JOIN component k ON k.id = s.component_id
-         WHERE s.opened_at < $1 AND (CAST($2 AS UUID) IS NULL OR s.component_id = $2) ORDER BY s.opened_at DESC, s.id DESC LIMIT $3",
-    );
+    OPEN_SURGES = super::Sql::same(surges!("s.ended_at IS NULL ORDER BY s.opened_at, s.id"));
+    SURGE = super::Sql::differs(surges!("s.id = $1"), surges!("s.id = $1 FOR NO KEY UPDATE OF s"));
+    SURGES = super::Sql::same(surges!(
+        "s.opened_at < $1 AND (CAST($2 AS UUID) IS NULL OR s.component_id = $2) ORDER BY s.opened_at DESC, s.id DESC LIMIT $3"
+    ));
     REPORTER_SUSPECT_SINCE = super::Sql::same(
         "SELECT COUNT(*) FROM surge WHERE component_id IS NULL AND (ended_at IS NULL OR ended_at >= $1)",
     );
@@ -41,31 +64,20 @@ statements! {
     BROKEN_SINCE = super::Sql::same(
         "SELECT COUNT(*) FROM connection WHERE component_id = $1 AND failed_at >= $2 AND cleared < episode",
     );
-    WAITING_FOR = super::Sql::same(
-        "SELECT COUNT(*) FROM delivery WHERE state = 'queued' AND lane_id =
-            (SELECT id FROM lane WHERE class = 'action_required' AND fence_kind = 'component' AND fence_id = $1)",
-    );
-    OLDEST_PUT_OFF = super::Sql::same(
-        "SELECT MIN(created_at) FROM delivery WHERE state = 'queued' AND reason <> 'dwell' AND due_at <= $2
-            AND lane_id = (SELECT id FROM lane WHERE class = 'action_required' AND fence_kind = 'component' AND fence_id = $1)",
-    );
-    FIRST_DUE_FOR = super::Sql::same(
-        "SELECT MIN(due_at) FROM delivery WHERE state = 'queued' AND lane_id =
-            (SELECT id FROM lane WHERE class = 'action_required' AND fence_kind = 'component' AND fence_id = $1)",
-    );
-    // What has waited longest, and nobody is deciding about at this moment.
-    SEND_AHEAD = super::Sql::differs(
-        "UPDATE delivery SET lane_id = $2, canary_id = $3, due_at = $4, reason = NULL WHERE id IN (SELECT id FROM delivery
-            WHERE state = 'queued' AND lane_id =
-                (SELECT id FROM lane WHERE class = 'action_required' AND fence_kind = 'component' AND fence_id = $1)
-            ORDER BY due_at, id LIMIT $5)",
-        "UPDATE delivery SET lane_id = $2, canary_id = $3, due_at = $4, reason = NULL WHERE id IN (SELECT id FROM delivery
-            WHERE state = 'queued' AND lane_id =
-                (SELECT id FROM lane WHERE class = 'action_required' AND fence_kind = 'component' AND fence_id = $1)
-            ORDER BY due_at, id LIMIT $5 FOR NO KEY UPDATE SKIP LOCKED)",
-    );
+    WAITING_FOR = super::Sql::same(waits_for!("SELECT COUNT(*) FROM delivery", ""));
+    OLDEST_PUT_OFF = super::Sql::same(waits_for!("SELECT MIN(created_at) FROM delivery", "AND reason <> 'dwell' AND due_at <= $2"));
+    FIRST_DUE_FOR = super::Sql::same(waits_for!("SELECT MIN(due_at) FROM delivery", ""));
+    // What was planned after a release began is due later than the dwell after it; what a cap put off has a later turn.
+    LEAVES_OF = super::Sql::same(waits_for!(
+        "SELECT COUNT(*) FROM (SELECT 1 FROM delivery",
+        "AND (due_at <= $2 OR (reason = 'paced' AND created_at <= $3)) LIMIT 1) AS w"
+    ));
+    // What has waited longest, and nobody is deciding about at this moment: it was put off to the end of the longest hold.
+    SEND_AHEAD_HELD = send_ahead!("AND reason IN ('awaiting_reconnection', 'component_down', 'daily_cap')");
+    SEND_AHEAD = send_ahead!("AND due_at <= $4");
     CANARIES = super::Sql::same(
-        "SELECT COUNT(CASE WHEN state IN ('queued', 'sending') THEN 1 END), COUNT(CASE WHEN state NOT IN ('queued', 'sending') THEN 1 END)
+        "SELECT COUNT(CASE WHEN state IN ('queued', 'sending') THEN 1 END),
+            COUNT(CASE WHEN state NOT IN ('queued', 'sending') AND COALESCE(decided_at, $2) >= $2 THEN 1 END)
          FROM delivery WHERE canary_id = $1",
     );
     // Each has waited for its own time, and is found by that while the component is down.
@@ -74,12 +86,12 @@ statements! {
             (SELECT id FROM lane WHERE class = 'action_required' AND fence_kind = 'component' AND fence_id = $2)
          WHERE canary_id = $1 AND state = 'queued'",
     );
-    HASTEN_HELD = super::Sql::same(
-        "UPDATE delivery SET due_at = $2 WHERE state = 'queued' AND reason IN ('awaiting_reconnection', 'component_down') AND due_at > $2
-            AND lane_id = (SELECT id FROM lane WHERE class = 'action_required' AND fence_kind = 'component' AND fence_id = $1)",
-    );
+    HASTEN_HELD = super::Sql::same(waits_for!(
+        "UPDATE delivery SET due_at = $2", "AND reason IN ('awaiting_reconnection', 'component_down') AND due_at > $2"
+    ));
     REPORTED = super::Sql::same(
-        "UPDATE surge SET reported = TRUE WHERE component_id = $1 AND episode = $2 AND ended_at IS NULL AND NOT reported",
+        "UPDATE surge SET reported = TRUE, episode = $2 WHERE component_id = $1 AND kind = 'flood' AND ended_at IS NULL
+            AND NOT reported AND (episode = $2 OR episode IS NULL)",
     );
     IS_DOWN = super::Sql::same("SELECT COUNT(*) FROM component WHERE id = $1 AND down_since IS NOT NULL");
     ENDED_ELSEHOW = super::Sql::same("SELECT COUNT(*) FROM component WHERE id = $1 AND (episode > $2 OR down_since IS NULL)");
@@ -265,31 +277,36 @@ pub async fn oldest_put_off(tx: &mut Tx, of: ComponentId, due_by: Timestamp) -> 
     value!(tx, Option<Timestamp>, OLDEST_PUT_OFF, of, due_by)
 }
 
-/// Moves mails that have waited longest for a component into a lane that nothing holds, as the canary of a surge; how
-/// many.
+/// Whether some that waited for a component when its release began, at this time, have not left: their dwell ended by then,
+/// or a cap gave them a turn of their own.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn send_ahead(
-    tx: &mut Tx,
-    of: ComponentId,
-    to: LaneId,
-    surge: SurgeId,
-    most: i64,
-) -> Result<u64, StoreError> {
+pub async fn leaves_of(tx: &mut Tx, of: ComponentId, began: Timestamp, dwell: Span) -> Result<bool, StoreError> {
+    Ok(value!(tx, i64, LEAVES_OF, of, began + dwell, began)? > 0)
+}
+
+/// Moves mails that have waited longest for a component into a lane that nothing holds, as the canary of a surge. None
+/// leaves before its dwell has ended.
+///
+/// # Errors
+/// When the database fails.
+pub async fn send_ahead(tx: &mut Tx, of: ComponentId, to: LaneId, surge: SurgeId, most: i64) -> Result<(), StoreError> {
     let now = tx.now();
-    exec!(tx, SEND_AHEAD, of, to, surge, now, most)
+    let held = exec!(tx, SEND_AHEAD_HELD, of, to, surge, now, most)?;
+    let rest = most - i64::try_from(held).unwrap_or(most);
+    exec!(tx, SEND_AHEAD, of, to, surge, now, rest).map(drop)
 }
 
-/// How many of a surge's canaries have not left, and how many have or need not any more.
+/// How many of a surge's canaries have not left, and how many have or need not any more since it began to send them.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn canaries(tx: &mut Tx, surge: SurgeId) -> Result<(i64, i64), StoreError> {
-    on_db!(tx, CANARIES, query_as::<(i64, i64)>, fetch_one, surge)
+pub async fn canaries(tx: &mut Tx, surge: SurgeId, since: Timestamp) -> Result<(i64, i64), StoreError> {
+    on_db!(tx, CANARIES, query_as::<(i64, i64)>, fetch_one, surge, since)
 }
 
-/// A source reports an outage that a surge has opened: that surge does not end it by itself any more.
+/// A source reports an outage: the surge that has opened it, or would, does not end it by itself.
 ///
 /// # Errors
 /// When the database fails.

@@ -27,7 +27,7 @@ statements! {
     SUSPECT = super::Sql::same("SELECT id, key, name, created_at FROM component WHERE key = $1");
     DOWN = super::Sql::same(
         "SELECT k.id, k.key, k.name, k.created_at FROM component k WHERE k.down_since IS NOT NULL AND NOT EXISTS (SELECT 1 FROM surge s
-            WHERE s.component_id = k.id AND s.ended_at IS NULL) ORDER BY k.id",
+            WHERE s.component_id = k.id AND s.kind <> 'slow' AND s.ended_at IS NULL) ORDER BY k.id",
     );
     COUNTS_SINCE = super::Sql::same(
         "SELECT minute, failed, failed_slow, recovered, first_at FROM failure_tally WHERE component_id = $1 AND minute > $2 ORDER BY minute",
@@ -44,12 +44,15 @@ statements! {
             UNION ALL SELECT MAX(committed_at) FROM recovery WHERE component_id = $1 AND connection_id IS NULL
             UNION ALL SELECT MAX(ended_at) FROM surge WHERE component_id = $1 AND kind <> 'slow') AS x",
     );
-    // Outages, surges and holds: the baseline must not learn them. `$2` the first time that is of interest.
+    // Outages, surges and holds: the baseline must not learn them. But a surge that was given up while as many failed as ever,
+    // with the outage and the hold that were its own, has shown what is normal. `$2` the first time that is of interest.
     SUSPECT_SPANS = super::Sql::same(
-        "SELECT since, ended_at AS until FROM episode WHERE component_id = $1 AND (ended_at IS NULL OR ended_at >= $2)
-         UNION ALL SELECT since, ended_at FROM surge WHERE (component_id = $1 OR component_id IS NULL) AND (ended_at IS NULL OR ended_at >= $2)
+        "SELECT since, ended_at AS until FROM episode WHERE component_id = $1 AND released_at IS NULL
+            AND (ended_at IS NULL OR ended_at >= $2)
+         UNION ALL SELECT since, ended_at FROM surge WHERE (component_id = $1 OR component_id IS NULL)
+            AND (ended_at IS NULL OR (ended_at >= $2 AND NOT flooding))
          UNION ALL SELECT since, CASE WHEN released_at < until OR until IS NULL THEN released_at ELSE until END FROM hold
-            WHERE (component_id = $1 OR (component_id IS NULL AND (class IS NULL OR class = 'action_required')))
+            WHERE (component_id = $1 OR (component_id IS NULL AND (class IS NULL OR class = 'action_required'))) AND cause <> 'surge'
                 AND (released_at IS NULL OR released_at >= $2)",
     );
     TOTALS = super::Sql::differs(
@@ -60,6 +63,9 @@ statements! {
             CAST(COALESCE(SUM(recovered), 0) AS BIGINT) AS recovered
          FROM failure_tally t WHERE component_id = $1 AND minute >= $2 AND minute < $3 AND NOT EXISTS (SELECT 1 FROM
             json_to_recordset($4::json) AS j(a bigint, b bigint) WHERE t.minute BETWEEN j.a AND j.b)",
+    );
+    BEGIN_ANEW = super::Sql::same(
+        "UPDATE failure_tally SET failed = 0, failed_slow = 0, first_at = NULL WHERE component_id = $1 AND minute = $2",
     );
     FORGET_TALLIES = super::Sql::same("DELETE FROM failure_tally WHERE minute < $1");
 }
@@ -197,6 +203,15 @@ pub async fn counting_since(tx: &mut Tx) -> Result<Option<i64>, StoreError> {
 /// When the database fails.
 pub async fn quiet_since(tx: &mut Tx, of: ComponentId) -> Result<Option<Timestamp>, StoreError> {
     value!(tx, Option<Timestamp>, QUIET_SINCE, of)
+}
+
+/// A component's outage is over: what failed in this minute is no evidence of another, what fails in the rest of it is.
+///
+/// # Errors
+/// When the database fails.
+pub async fn begin_anew(tx: &mut Tx, of: ComponentId) -> Result<(), StoreError> {
+    let this = minute(tx.now());
+    exec!(tx, BEGIN_ANEW, of, this).map(drop)
 }
 
 /// The minutes from and up to which something was wrong with a component or its mail, since a time.

@@ -21,6 +21,7 @@ on_both! {
     a_failed_recovery_is_told_at_once_while_the_others_wait;
     a_covering_recovery_is_one_row_and_corrects_and_must_be_confirmed;
     who_is_heard_of_only_after_a_covering_recovery_must_confirm_too;
+    a_confirmation_that_comes_after_the_deadline_counts;
     a_covering_recovery_is_swept_a_page_at_a_time_and_counts_what_it_took_back;
     a_recovery_of_one_connection_counts_what_it_took_back;
     a_late_failure_is_stale_at_birth;
@@ -196,6 +197,32 @@ async fn who_is_heard_of_only_after_a_covering_recovery_must_confirm_too(on: On)
     assert!(w.pass(4).await.is_empty());
     let got = w.pass(4).await;
     assert!(got.len() == 1 && got[0].text().contains("Inbox ann-2"), "{:?}", w.deliveries().await);
+}
+
+/// A reporter that lags: it saw them well before the deadline, and says so after it.
+async fn a_confirmation_that_comes_after_the_deadline_counts(on: On) {
+    let mut w = world(on).await;
+    w.down("outlook").await;
+    for key in ["ann-1", "bob-1"] {
+        w.broken(key).await;
+    }
+    w.pass(10).await;
+    w.signal(json!({"component": "outlook", "what": "recovered", "connections": "all", "confirm_within": "1h"})).await;
+    assert!(w.pass(62).await.is_empty());
+    let seen_well = async |w: &World, key: &str| {
+        w.signal(
+            json!({"connection": key, "what": "recovered", "by": "automatic", "observed_at": "2025-03-01T21:49:00Z"}),
+        )
+        .await
+    };
+    assert_eq!(seen_well(&w, "ann-1").await.outcome.as_str(), "recovering");
+    let got = w.pass(10).await;
+    let to: Vec<_> = got.iter().map(|got| got.to.as_str()).collect();
+    assert_eq!(to, ["bob@example.net"], "{:?}", w.deliveries().await);
+    seen_well(&w, "bob-1").await;
+    let got = w.pass(1).await;
+    assert!(got.len() == 1 && got[0].to == "bob@example.net", "{:?}", w.deliveries().await);
+    assert_eq!(w.deliveries().await[4..], ["correction accepted"]);
 }
 
 async fn taken_back(w: &World, by: &Answer) -> (i64, i64, bool) {

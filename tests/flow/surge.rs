@@ -4,8 +4,10 @@
 use super::table::until;
 use crate::on_both;
 use crate::support::{On, World, t};
+use allclear::domain::class::Class;
 use allclear::domain::surge::Rules;
 use allclear::domain::time::{Span, Timestamp};
+use allclear::flow::pace::{Caps, Rate};
 use allclear::flow::surge::{self, Act, Asked};
 use allclear::mail::sink::{Answer, Envelope, Phase, Script};
 use allclear::store::surge as rows;
@@ -22,6 +24,12 @@ on_both! {
     after_a_calm_time_a_few_are_asked_and_then_the_rest;
     a_release_that_was_wrong_stops_itself_and_corrections_leave_at_once;
     who_cannot_be_recovered_is_told_also_where_a_release_is_stopped;
+    a_canary_that_waits_is_told_what_is_proven_of_itself;
+    what_a_source_reports_while_a_release_runs_is_not_given_up_with_it;
+    a_source_that_reports_late_is_heard_after_a_release;
+    a_canary_is_of_those_whose_time_has_come;
+    of_a_second_canary_most_must_have_left_too;
+    a_cap_of_a_domain_keeps_a_release_watched_and_no_correction_waiting;
     when_most_are_broken_only_the_longest_hold_asks;
     one_mailbox_that_is_full_keeps_nobody_waiting;
     what_a_source_says_is_down_as_well_is_not_released_because_it_is_calm;
@@ -31,8 +39,13 @@ on_both! {
     whom_a_relay_put_off_before_an_outage_waits_no_longer_than_the_longest_hold;
     asking_during_an_outage_stops_when_connections_recover;
     a_second_dip_is_a_new_outage;
+    a_dip_in_the_minute_of_the_recovery_is_seen_too;
+    what_an_operator_stops_is_ended_by_its_component_s_recovery;
     a_dip_during_the_release_stops_it;
     when_our_own_reports_are_suspect_nobody_is_asked_and_incidents_are_still_told;
+    suspicion_of_our_reports_ends_though_others_fail_as_they_always_do;
+    a_slow_surge_spares_nobody_the_canary_of_an_outage_that_lasts;
+    what_is_normal_for_a_component_without_a_past_is_learnt_from_the_hold;
     a_slow_burn_is_told_and_held_nowhere;
     two_nodes_open_it_once;
     one_that_fails_again_and_again_is_no_flood;
@@ -226,15 +239,18 @@ async fn a_release_that_was_wrong_stops_itself_and_corrections_leave_at_once(on:
     assert_eq!(late, expected);
 }
 
+/// A relay that puts off those to one mailbox while it is full.
+fn full_for(mailbox: &'static str, full: &Arc<AtomicBool>) -> Script {
+    let full = Arc::clone(full);
+    let refused =
+        move |at, to: &Envelope| at == Phase::Rcpt && to.to.starts_with(mailbox) && full.load(Ordering::Relaxed);
+    Script::default().answering(move |at, to, _| refused(at, to).then(|| Answer::reply(at, "452 4.2.2 full")))
+}
+
 /// A mail of the canary that its relay has put off is called back without what is proven meanwhile.
 async fn who_cannot_be_recovered_is_told_also_where_a_release_is_stopped(on: On) {
     let full = Arc::new(AtomicBool::new(true));
-    let still = Arc::clone(&full);
-    let refused =
-        move |at, to: &Envelope| at == Phase::Rcpt && to.to.starts_with("k3@") && still.load(Ordering::Relaxed);
-    let script =
-        Script::default().answering(move |at, to, _| refused(at, to).then(|| Answer::reply(at, "452 4.2.2 full")));
-    let mut w = world_said(on, 100, Some(Rules::default()), script).await;
+    let mut w = world_said(on, 100, Some(Rules::default()), full_for("k3@", &full)).await;
     w.connection("second", "outlook", "k3").await;
     flood(&mut w).await;
     until(&mut w, "2025-06-02T08:29:00Z").await;
@@ -248,6 +264,106 @@ async fn who_cannot_be_recovered_is_told_also_where_a_release_is_stopped(on: On)
     let told: Vec<_> = w.all().iter().filter(|got| got.to == "k3@example.net").map(|got| got.text()).collect();
     assert_eq!(told.len(), 1, "{:?}", w.deliveries().await);
     assert!(told[0].contains("Inbox second") && !told[0].contains("Inbox k3"), "{}", told[0]);
+}
+
+async fn a_canary_that_waits_is_told_what_is_proven_of_itself(on: On) {
+    let full = Arc::new(AtomicBool::new(true));
+    let mut w = world_said(on, 100, Some(Rules::default()), full_for("k3@", &full)).await;
+    flood(&mut w).await;
+    until(&mut w, "2025-06-02T08:29:00Z").await;
+    assert_eq!((asked(&w).len(), surges(&w).await), (19, vec!["flood canary calm".to_owned()]));
+    full.store(false, Ordering::Relaxed);
+    w.signal(json!({"connection": "k3", "what": "recovery_failed"})).await;
+    recover(&w, 18..25).await;
+    w.pass(1).await;
+    assert_eq!(surges(&w).await, ["flood holding recoveries_rise"]);
+    until(&mut w, "2025-06-02T08:42:00Z").await;
+    assert_eq!(asked(&w).iter().filter(|to| *to == "k3").count(), 1, "{:?}", w.deliveries().await);
+}
+
+/// What waits takes its time to leave.
+async fn slow_world(on: On, connections: usize, cap: impl FnOnce(&mut Caps, Rate)) -> World {
+    let w = World::with(on, START, Script::default(), |s| {
+        s.surge = Some(Rules::default());
+        s.operators.address = Some(ONCALL.to_owned());
+        cap(&mut s.streams[0].caps, Rate::per_minute(4));
+    })
+    .await;
+    fill(&w, "outlook", "k", connections).await;
+    w
+}
+
+async fn what_a_source_reports_while_a_release_runs_is_not_given_up_with_it(on: On) {
+    let mut w = slow_world(on, 250, |caps, rate| caps.overall = Some(rate)).await;
+    flood(&mut w).await;
+    fail(&w, "k", 25..60).await;
+    until(&mut w, "2025-06-02T08:40:00Z").await;
+    assert_eq!(surges(&w).await, ["flood releasing canary_well"]);
+    w.down("outlook").await;
+    fail(&w, "k", 60..90).await;
+    w.pass(1).await;
+    assert_eq!(surges(&w).await, ["flood holding surge_returns"]);
+    let before = asked(&w).len();
+    assert!(before < 60, "{before}");
+    until(&mut w, "2025-06-02T10:00:00Z").await;
+    assert_eq!((asked(&w).len(), surges(&w).await), (before, vec!["flood holding component_down".to_owned()]));
+    let down = w.query("SELECT key FROM component WHERE down_since IS NOT NULL").await;
+    assert_eq!(down, [[Some("outlook".to_owned())]]);
+}
+
+async fn a_source_that_reports_late_is_heard_after_a_release(on: On) {
+    let mut w = world(on, 100).await;
+    flood(&mut w).await;
+    until(&mut w, "2025-06-02T08:40:00Z").await;
+    assert_eq!(surges(&w).await, ["flood over nobody_waits"]);
+    let late = json!({"component": "outlook", "what": "failed", "observed_at": "2025-06-02T08:30:00Z"});
+    assert_eq!(w.signal(late).await.outcome.as_str(), "recorded");
+    w.broken("k50").await;
+    let before = asked(&w).len();
+    until(&mut w, "2025-06-02T10:00:00Z").await;
+    assert_eq!(asked(&w).len(), before);
+}
+
+async fn a_canary_is_of_those_whose_time_has_come(on: On) {
+    let mut w = world(on, 100).await;
+    flood(&mut w).await;
+    recover(&w, 0..10).await;
+    until(&mut w, "2025-06-02T08:25:00Z").await;
+    w.broken("k90").await;
+    until(&mut w, "2025-06-02T08:28:00Z").await;
+    assert_eq!(surges(&w).await, ["flood canary calm"]);
+    assert!(asked(&w).len() == 15 && !asked(&w).contains(&"k90".to_owned()), "{:?}", asked(&w));
+}
+
+async fn of_a_second_canary_most_must_have_left_too(on: On) {
+    let full = Arc::new(AtomicBool::new(false));
+    let mut w = world_said(on, 250, Some(Rules::default()), full_for("k", &full)).await;
+    flood(&mut w).await;
+    fail(&w, "k", 25..60).await;
+    until(&mut w, "2025-06-02T08:28:00Z").await;
+    assert_eq!(asked(&w).len(), 20);
+    recover(&w, 50..57).await;
+    w.pass(1).await;
+    assert_eq!(surges(&w).await, ["flood holding recoveries_rise"]);
+    full.store(true, Ordering::Relaxed);
+    until(&mut w, "2025-06-02T09:10:00Z").await;
+    assert_eq!((asked(&w).len(), surges(&w).await), (20, vec!["flood canary calm".to_owned()]));
+}
+
+async fn a_cap_of_a_domain_keeps_a_release_watched_and_no_correction_waiting(on: On) {
+    let mut w = slow_world(on, 250, |caps, rate| caps.domain = Some(rate)).await;
+    flood(&mut w).await;
+    fail(&w, "k", 25..60).await;
+    until(&mut w, "2025-06-02T08:40:00Z").await;
+    assert_eq!(surges(&w).await, ["flood releasing canary_well"]);
+    let before = asked(&w);
+    recover(&w, 0..60).await;
+    w.pass(1).await;
+    assert_eq!(surges(&w).await, ["flood holding recoveries_rise"]);
+    until(&mut w, "2025-06-02T08:44:00Z").await;
+    let corrected = asked(&w).len() - before.len();
+    // The clock leaps from minute to minute.
+    assert!(corrected >= 4, "{corrected}");
 }
 
 async fn when_most_are_broken_only_the_longest_hold_asks(on: On) {
@@ -265,10 +381,8 @@ async fn when_most_are_broken_only_the_longest_hold_asks(on: On) {
 
 /// 25 connections fail while a source says that their component is down.
 async fn one_mailbox_that_is_full_keeps_nobody_waiting(on: On) {
-    let full = |at, to: &Envelope| at == Phase::Rcpt && to.to.starts_with("k3@");
-    let script =
-        Script::default().answering(move |at, to, _| full(at, to).then(|| Answer::reply(at, "452 4.2.2 full")));
-    let mut w = world_said(on, 100, Some(Rules::default()), script).await;
+    let full = Arc::new(AtomicBool::new(true));
+    let mut w = world_said(on, 100, Some(Rules::default()), full_for("k3@", &full)).await;
     flood(&mut w).await;
     until(&mut w, "2025-06-02T08:30:00Z").await;
     assert_eq!((asked(&w).len(), surges(&w).await), (19, vec!["flood canary calm".to_owned()]));
@@ -411,6 +525,34 @@ async fn a_second_dip_is_a_new_outage(on: On) {
     assert_eq!((asked(&w).len(), told(&w).len()), (30, 3));
 }
 
+async fn a_dip_in_the_minute_of_the_recovery_is_seen_too(on: On) {
+    let mut w = world(on, 120).await;
+    flood(&mut w).await;
+    until(&mut w, "2025-06-02T08:10:00Z").await;
+    w.signal(json!({"component": "outlook", "what": "recovered", "connections": "all"})).await;
+    w.move_to(t("2025-06-02T08:10:10Z")).await;
+    fail(&w, "k", 30..60).await;
+    until(&mut w, "2025-06-02T08:30:00Z").await;
+    assert_eq!((asked(&w).len(), surges(&w).await.len()), (0, 2));
+}
+
+async fn what_an_operator_stops_is_ended_by_its_component_s_recovery(on: On) {
+    let mut w = slow_world(on, 250, |caps, rate| caps.overall = Some(rate)).await;
+    flood(&mut w).await;
+    fail(&w, "k", 25..60).await;
+    until(&mut w, "2025-06-02T08:40:00Z").await;
+    let surge = open(&w).await;
+    assert_eq!(surge.stage.as_str(), "releasing");
+    act(&w, &surge, Act::Hold(None)).await.unwrap();
+    w.signal(json!({"component": "outlook", "what": "recovered", "connections": "all"})).await;
+    w.pass(1).await;
+    assert_eq!(surges(&w).await, ["flood over component_recovered"]);
+    let waits = w
+        .query("SELECT CAST(COUNT(*) AS TEXT) FROM delivery WHERE class = 'action_required' AND state = 'queued'")
+        .await;
+    assert_eq!(waits, [[Some("0".to_owned())]]);
+}
+
 async fn a_dip_during_the_release_stops_it(on: On) {
     let mut w = world(on, 120).await;
     flood(&mut w).await;
@@ -453,6 +595,58 @@ async fn when_our_own_reports_are_suspect_nobody_is_asked_and_incidents_are_stil
     act(&w, &suspicion, Act::Release).await.unwrap();
     w.pass(2).await;
     assert_eq!(asked(&w), ["reader", "c0"]);
+}
+
+async fn suspicion_of_our_reports_ends_though_others_fail_as_they_always_do(on: On) {
+    let mut w = world(on, 60).await;
+    for (component, prefix) in [("gmail", "g"), ("yahoo", "y"), ("busy", "b")] {
+        fill(&w, component, prefix, 60).await;
+    }
+    for prefix in ["k", "g", "y"] {
+        fail(&w, prefix, 0..25).await;
+    }
+    until(&mut w, "2025-06-02T08:02:00Z").await;
+    assert!(surges(&w).await.contains(&"reporter holding opened".to_owned()), "{:?}", surges(&w).await);
+    // Of another component fifteen fail in ten minutes, and nobody calls that a flood.
+    for n in 0..20 {
+        fail(&w, "b", 3 * n..3 * n + 3).await;
+        w.pass(2).await;
+    }
+    assert!(surges(&w).await.contains(&"reporter over calm".to_owned()), "{:?}", surges(&w).await);
+}
+
+async fn a_slow_surge_spares_nobody_the_canary_of_an_outage_that_lasts(on: On) {
+    let mut w = world(on, 410).await;
+    for n in 0..50 {
+        w.broken(&format!("k{n}")).await;
+        w.pass(2).await;
+    }
+    assert_eq!(surges(&w).await, ["slow holding still_failing"]);
+    w.down("outlook").await;
+    let before = asked(&w).len();
+    for n in 50..406 {
+        w.broken(&format!("k{n}")).await;
+        w.pass(2).await;
+    }
+    let newly = asked(&w).len() - before;
+    assert_eq!((newly, surges(&w).await.last().unwrap().as_str()), (20, "flood canary longest_hold"));
+}
+
+/// Nothing is known of it, and thirty connections fail in every ten minutes, as they always have.
+async fn what_is_normal_for_a_component_without_a_past_is_learnt_from_the_hold(on: On) {
+    let mut w = World::with(on, START, Script::default(), |s| {
+        s.surge = Some(Rules::default());
+        s.operators.address = Some(ONCALL.to_owned());
+        s.limits.get_mut(&Class::ActionRequired).unwrap().longest_hold = Some(Span::hours(1));
+    })
+    .await;
+    fill(&w, "outlook", "k", 400).await;
+    for n in 0..130 {
+        fail(&w, "k", 3 * n..3 * n + 3).await;
+        w.pass(1).await;
+    }
+    let floods: Vec<_> = surges(&w).await.into_iter().filter(|surge| surge.starts_with("flood")).collect();
+    assert_eq!(floods, ["flood over nobody_waits"]);
 }
 
 async fn a_slow_burn_is_told_and_held_nowhere(on: On) {
@@ -543,6 +737,8 @@ async fn operators_hold_extend_and_release(on: On) {
         assert!(mail.contains(words), "{mail}");
     }
     assert!(surge::hold(&w.store, &setting, "none", None, why).await.is_err());
+    let later = Some(t("2025-06-02T22:00:00Z"));
+    assert!(matches!(surge::hold(&w.store, &setting, "outlook", later, why).await, Err(surge::Refused::Future)));
     assert!(act(&w, &held, Act::Hold(Some(Timestamp(5)))).await.is_err());
     act(&w, &held, Act::Hold(Some(t("2025-06-02T22:00:00Z")))).await.unwrap();
     until(&mut w, "2025-06-02T21:59:00Z").await;
@@ -551,7 +747,9 @@ async fn operators_hold_extend_and_release(on: On) {
     act(&w, &held, Act::Release).await.unwrap();
     w.pass(1).await;
     assert_eq!(asked(&w), ["k0"]);
-    let released = act(&w, &held, Act::Release).await.unwrap();
+    // Said twice, or by two: the few are asked all the same before the rest.
+    assert!(matches!(act(&w, &held, Act::Release).await, Err(surge::Refused::Asking)));
+    let released = act(&w, &held, Act::ReleaseRest).await.unwrap();
     assert_eq!(released.stage.as_str(), "releasing");
     w.pass(2).await;
     assert!(matches!(act(&w, &held, Act::Release).await, Err(surge::Refused::Over)));

@@ -102,6 +102,7 @@ fn held() -> View {
         recovered_by_source: false,
         broken_percent: 10,
         waiting: 500,
+        rest_leaves: true,
         canaries_left: 0,
         canaries_gone: 0,
         reported: false,
@@ -155,6 +156,26 @@ fn no_release_begins_while_the_reports_are_suspect_or_connections_recover_by_the
 }
 
 #[test]
+fn a_trickle_stops_no_release_and_keeps_nobody_beyond_the_longest_hold() {
+    let trickle = View { recovered: many(30), waiting: 1_000_000, ..held() };
+    for stage in [Stage::Canary, Stage::Releasing] {
+        assert!(!matches!(after(&View { stage, ..trickle.clone() }, 1), Next::Stop(_)), "{stage}");
+    }
+    // 0.5 % in five minutes: it would be over in a working day, and by then whoever is truly broken has waited for twelve hours.
+    let slow = View { waiting: 6_000, ..trickle };
+    assert_eq!(after(&View { calm: true, ..slow.clone() }, 60), Next::Stay(Why::RecoveriesRise));
+    assert_eq!(after(&slow, 12 * 60 - 6), Next::Canary(Why::LongestHold));
+    assert_eq!(after(&View { waiting: 3_000, ..slow }, 12 * 60 - 6), Next::Stay(Why::RecoveriesRise));
+}
+
+#[test]
+fn an_operator_who_releases_knows_better_than_the_source() {
+    let canary = View { stage: Stage::Canary, why: Why::ByHand, reported: true, ..held() };
+    assert_eq!(after(&canary, 1), Next::Stay(Why::CanaryWaits));
+    assert_eq!(after(&canary, 5), Next::Release(Why::ByHand));
+}
+
+#[test]
 fn the_canary_must_have_left_and_nothing_speak_against_it() {
     let canary = View { stage: Stage::Canary, ..held() };
     assert_eq!(after(&canary, 4), Next::Stay(Why::CanaryWaits));
@@ -196,7 +217,7 @@ fn a_release_stops_itself_when_the_surge_returns_but_not_for_one_that_never_ende
     let releasing = View { stage: Stage::Releasing, ..held() };
     assert_eq!(after(&releasing, 60), Next::Stay(Why::RestLeaves));
     assert_eq!(after(&View { recovered: many(30), ..releasing.clone() }, 60), Next::Stop(Why::RecoveriesRise));
-    assert_eq!(after(&View { waiting: 0, ..releasing }, 60), Next::End(Why::NobodyWaits));
+    assert_eq!(after(&View { rest_leaves: false, ..releasing }, 60), Next::End(Why::NobodyWaits));
 }
 
 #[test]

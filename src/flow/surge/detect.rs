@@ -49,7 +49,7 @@ pub(super) async fn look(tx: &mut Tx, rules: &Rules, open: &[Surge]) -> Result<V
             continue;
         }
         // What came in while it was known to be down is no evidence that it is down again.
-        let quiet = tallies::quiet_since(tx, component.id).await?.map_or(i64::MIN, minute);
+        let quiet = tallies::quiet_since(tx, component.id).await?.map_or(i64::MIN, |at| minute(at) - 1);
         let counts = tallies::counts(tx, Some(component.id), after.1.max(quiet)).await?;
         let mut judged = judge(tx, rules, &component, &counts, flood, Kind::Flood).await?;
         if judged.is_none() && known.is_none() {
@@ -141,14 +141,8 @@ pub(super) async fn begin(
     journal::lock(tx).await?;
     let now = tx.now();
     let id = flood.component.id;
-    let known = db::open(tx).await?.into_iter().find(|s| s.component_id == Some(id));
-    let is_slow = known.as_ref().is_some_and(|s| s.kind == Kind::Slow);
-    if db::is_down(tx, id).await? || known.is_some() && !(is_slow && flood.kind == Kind::Flood) {
+    if db::is_down(tx, id).await? || !make_way(tx, flood).await? {
         return Ok(None);
-    }
-    if let Some(slow) = known {
-        let over = Surge { stage: Stage::Over, stage_at: now, ended_at: Some(now), why: Why::SurgeReturns, ..slow };
-        db::save(tx, &over).await?;
     }
     let because = reason.map_or_else(|| flood.evidence.to_string(), str::to_owned);
     let mut surge = row(flood, now, who, because);
@@ -159,6 +153,19 @@ pub(super) async fn begin(
     db::save(tx, &surge).await?;
     alert::tell(tx, setting, &surge, None).await?;
     Ok(Some(surge))
+}
+
+/// Whether no surge of its component is open; a slow one that only watches ends where a flood begins. The journal is locked.
+pub(super) async fn make_way(tx: &mut Tx, flood: &Flood) -> Result<bool, StoreError> {
+    let now = tx.now();
+    let known = db::open(tx).await?.into_iter().find(|s| s.component_id == Some(flood.component.id));
+    let Some(known) = known else { return Ok(true) };
+    let gives_way = known.kind == Kind::Slow && flood.kind == Kind::Flood;
+    if gives_way {
+        let over = Surge { stage: Stage::Over, stage_at: now, ended_at: Some(now), why: Why::SurgeReturns, ..known };
+        db::save(tx, &over).await?;
+    }
+    Ok(gives_way)
 }
 
 /// Opens the outage of a surge that has just begun, dated back to its first failure; one that a source has reported
@@ -249,10 +256,10 @@ pub(super) async fn reporter(
     open: &[Surge],
     found: &[Flood],
 ) -> Result<Option<Suspicion>, StoreError> {
-    let new = i64::try_from(found.iter().filter(|f| f.kind == Kind::Flood).count()).unwrap_or(i64::MAX);
     let at = tx.now() - Span::minutes(rules.flood.minutes);
-    let lately = open.iter().filter(|s| s.kind == Kind::Flood && !s.reported && s.opened_at >= at);
-    let flooded = new + i64::try_from(lately.count()).unwrap_or(i64::MAX);
+    let lately = open.iter().filter(|s| s.kind == Kind::Flood && !s.reported && s.opened_at >= at).map(Surge::evidence);
+    let floods: Vec<_> = lately.chain(found.iter().filter(|f| f.kind == Kind::Flood).map(|f| f.evidence)).collect();
+    let flooded = i64::try_from(floods.len()).unwrap_or(i64::MAX);
     // What an operator has just cleared of suspicion stays so.
     if flooded < 2 || db::reporter_suspect_since(tx, at).await? {
         return Ok(None);
@@ -261,10 +268,7 @@ pub(super) async fn reporter(
     let counts = tallies::counts(tx, None, now - rules.flood.minutes).await?;
     let counted = within(&column(&counts, |c| c.failed), now, rules.flood.minutes);
     let connections = db::connections(tx, None).await?;
-    let usual =
-        open.iter().filter(|s| s.kind == Kind::Flood && !s.reported && s.opened_at >= at).map(|s| s.evidence().normal);
-    let usual: f64 = usual.chain(found.iter().filter(|f| f.kind == Kind::Flood).map(|f| f.evidence.normal)).sum();
-    let evidence = rules.flood.evidence(counted, usual);
+    let evidence = rules.flood.evidence(floods.iter().map(|f| f.counted).sum(), floods.iter().map(|f| f.normal).sum());
     let suspect = surge::suspects_reporter(rules, flooded, counted, connections);
     Ok(suspect.then_some(Suspicion { flooded, evidence, connections }))
 }

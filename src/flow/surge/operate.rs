@@ -14,8 +14,10 @@ use crate::store::{Store, StoreError, journal, surge as db, tallies};
 /// An operator's act on a surge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
-    /// Ask a few; said again meanwhile: ask the rest.
+    /// Ask a few, and after their time the rest.
     Release,
+    /// Ask the rest without waiting for what comes of the few.
+    ReleaseRest,
     /// Ask nobody, whatever the rules say, until this time or until it is released.
     Hold(Option<Timestamp>),
 }
@@ -44,9 +46,15 @@ pub enum Refused {
     /// All are being asked already.
     #[error("this surge is being released already")]
     Released,
+    /// A few are being asked: it was said twice, or by two.
+    #[error("this surge is being released already: the first few are asked, and the rest after them")]
+    Asking,
     /// The time has passed.
     #[error("the time is in the past")]
     Past,
+    /// The time has not come.
+    #[error("the time is in the future")]
+    Future,
     /// There is no such component.
     #[error("no component has the key {0:?}")]
     NoComponent(String),
@@ -66,7 +74,9 @@ impl Refused {
             Self::Unknown | Self::Over | Self::HeldAlready => "`allclear surge` lists those that are open".to_owned(),
             Self::HoldsNothing => "`allclear surge hold --component KEY` holds its component's mails".to_owned(),
             Self::Released => "`allclear surge hold` stops the release".to_owned(),
+            Self::Asking => "`allclear surge release --rest` does not wait; `allclear surge hold` stops it".to_owned(),
             Self::Past => "name a later time".to_owned(),
+            Self::Future => "name an earlier time, in UTC or with its offset".to_owned(),
             Self::NoComponent(_) => "check the key".to_owned(),
             Self::Store(e) => e.hint(),
         }
@@ -93,12 +103,13 @@ pub async fn act(store: &Store, setting: &Setting, id: SurgeId, act: Act, asked:
             surge.until = Some(until.unwrap_or(Timestamp::END));
             (stage != Stage::Holding).then_some(Change::Stop(Why::ByHand))
         }
-        (Act::Release, Kind::Slow | Kind::Reporter, _) => Some(Change::End(Why::ByHand)),
+        (Act::Release | Act::ReleaseRest, Kind::Slow | Kind::Reporter, _) => Some(Change::End(Why::ByHand)),
         (Act::Release, Kind::Flood, Stage::Holding) => Some(Change::Canary(Why::ByHand)),
-        (Act::Release, Kind::Flood, Stage::Canary) => Some(Change::Release(Why::ByHand)),
-        (Act::Release, Kind::Flood, _) => return Err(Refused::Released),
+        (Act::Release, Kind::Flood, Stage::Canary) => return Err(Refused::Asking),
+        (Act::ReleaseRest, Kind::Flood, Stage::Holding | Stage::Canary) => Some(Change::Release(Why::ByHand)),
+        (Act::Release | Act::ReleaseRest, Kind::Flood, _) => return Err(Refused::Released),
     };
-    if act == Act::Release {
+    if !matches!(act, Act::Hold(_)) {
         surge.until = None;
     }
     match change {
@@ -109,7 +120,9 @@ pub async fn act(store: &Store, setting: &Setting, id: SurgeId, act: Act, asked:
         None => {
             surge.why = Why::HeldUntil;
             db::save(&mut tx, &surge).await?;
-            journal::append(&mut tx, asked.who, "surge hold", &surge.id.to_string(), asked.reason).await?;
+            let until = surge.until.filter(|until| *until < Timestamp::END).map(|until| format!("until {until}: "));
+            let reason = until.unwrap_or_default() + asked.reason;
+            journal::append(&mut tx, asked.who, "surge hold", &surge.id.to_string(), &reason).await?;
         }
     }
     tx.commit().await?;
@@ -131,6 +144,9 @@ pub async fn hold(
     let rules = setting.surge.unwrap_or_default();
     let mut tx = store.read().await?;
     let now = tx.now();
+    if since.is_some_and(|since| since > now) {
+        return Err(Refused::Future);
+    }
     let component = tallies::suspect(&mut tx, key).await?.ok_or_else(|| Refused::NoComponent(key.to_owned()))?;
     let id = component.id;
     let until = minute(now) - rules.flood.minutes + 1;
@@ -139,11 +155,13 @@ pub async fn hold(
     let counted: Vec<_> = counts.iter().map(|c| (c.minute, c.failed)).collect();
     let counted = within(&counted, minute(now), rules.flood.minutes);
     let dwell = setting.limits(Class::ActionRequired).dwell.max(Span::minutes(rules.flood.minutes));
+    // One that only watches has seen when it began.
+    let slow = db::open(&mut tx).await?.into_iter().find(|s| s.component_id == Some(id)).map(|s| s.since);
     let flood = Flood {
         kind: Kind::Flood,
         evidence: rules.flood.evidence(counted, normal(totals.failed, seen, rules.flood.minutes)),
         normal_recovered: normal(totals.recovered, seen, rules.recoveries.minutes),
-        since: since.unwrap_or(now - dwell).min(now),
+        since: since.or(slow).unwrap_or(now - dwell),
         connections: db::connections(&mut tx, Some(id)).await?,
         component,
     };

@@ -2,7 +2,7 @@
 //! a few first, as in a surge.
 
 use super::WHO;
-use super::detect::{Flood, baseline, row};
+use super::detect::{Flood, baseline, make_way, row};
 use crate::domain::class::Class;
 use crate::domain::hold::{HoldCause, HoldScope};
 use crate::domain::surge::{Kind, Rules, Why, minute, normal};
@@ -64,7 +64,7 @@ async fn begin(store: &Store, flood: &Flood, waiting: i64) -> Result<bool, Store
     let Some(component) = found.map(|found| found.domain()).filter(|c| c.down_since.is_some()) else {
         return Ok(false);
     };
-    if db::open(&mut tx).await?.iter().any(|s| s.component_id == Some(flood.component.id)) {
+    if !make_way(&mut tx, flood).await? {
         return Ok(false);
     }
     let because =

@@ -55,6 +55,8 @@ pub(super) async fn carry_out(
     };
     let reason = reason.unwrap_or_else(|| why.explained());
     if let (Some(component), Some(key)) = (surge.component_id, surge.component.clone()) {
+        // What has not left of the few that were asked before waits with the others.
+        db::call_back(tx, surge.id, component).await?;
         match change {
             Change::Canary(_) => {
                 surge.flooding = flooding;
@@ -69,17 +71,21 @@ pub(super) async fn carry_out(
                 db::hasten(tx, component).await?;
             }
             Change::Stop(why) => {
-                db::call_back(tx, surge.id, component).await?;
                 if surge.hold_id.is_none() {
                     let scope = HoldScope::Component(component);
                     surge.hold_id = Some(holds::put(tx, scope, HoldCause::Surge, why.explained(), None, who).await?);
                 }
-                if why == Why::SurgeReturns && surge.episode.is_none() {
-                    let since = first_failure(tx, rules, component).await?;
+                // What was given up goes on: then its component's recovery ends it.
+                let since = match why {
+                    Why::SurgeReturns => Some(first_failure(tx, rules, component).await?),
+                    Why::RecoveriesRise | Why::ByHand => Some(surge.since),
+                    _ => None,
+                };
+                if let Some(since) = since.filter(|_| surge.episode.is_none()) {
                     surge.episode = open_episode(tx, &key, since).await?;
                 }
             }
-            Change::End(_) => db::call_back(tx, surge.id, component).await?,
+            Change::End(_) => tallies::begin_anew(tx, component).await?,
         }
     }
     let holds_on = matches!(stage, Stage::Holding | Stage::Canary);
@@ -108,7 +114,6 @@ async fn end_episode(tx: &mut Tx, surge: &mut Surge, key: &str) -> Result<(), St
     if state.episode == n && state.down_since.is_some() {
         db::release_episode(tx, component.id, n).await?;
         state.down_since = None;
-        state.up_since = Some(tx.now());
         ingest::save_component(tx, component.id, &state).await?;
     }
     Ok(())

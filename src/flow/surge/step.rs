@@ -51,7 +51,8 @@ pub(super) async fn step(
 
 /// A surge, locked, unless another node was first, or an operator.
 async fn unchanged(tx: &mut Tx, seen: &Surge) -> Result<Option<Surge>, StoreError> {
-    let same = |s: &Surge| (s.stage, s.stage_at, s.until) == (seen.stage, seen.stage_at, seen.until);
+    let told = |s: &Surge| (s.stage, s.stage_at, s.until, s.reported);
+    let same = |s: &Surge| told(s) == told(seen);
     Ok(release::locked(tx, seen).await?.filter(same))
 }
 
@@ -84,7 +85,8 @@ pub(super) async fn view(
     let usual = surge.evidence().normal;
     let calm = match surge.kind {
         Kind::Slow => has_been_unsuspicious(rules, &counts, minute(now), usual),
-        Kind::Flood | Kind::Reporter => rules.has_been_calm(&failed, minute(now), usual),
+        Kind::Flood => rules.has_been_calm(&failed, minute(now), usual),
+        Kind::Reporter => now - surge.opened_at >= Span::minutes(rules.calm_minutes),
     };
     let longest_hold = setting.limits(Class::ActionRequired).longest_hold;
     let window = &rules.recoveries;
@@ -103,16 +105,26 @@ pub(super) async fn view(
         recovered_by_source: false,
         broken_percent: 0,
         waiting: 0,
+        rest_leaves: false,
         canaries_left: 0,
         canaries_gone: 0,
         reported: surge.reported,
         reporter_suspect: false,
         longest_hold,
     };
+    let open = db::open(tx).await?;
+    if surge.kind == Kind::Reporter {
+        // Each component that was flooded is to be calm by its own measure: others never were, and fail as they always do.
+        for flood in open.iter().filter(|s| s.kind == Kind::Flood) {
+            let counts = tallies::counts(tx, flood.component_id, minute(now) - rules.look_back()).await?;
+            let failed = column(&counts, |c| c.failed);
+            view.calm &= rules.has_been_calm(&failed, minute(now), flood.evidence().normal);
+        }
+    }
     let (Some(component), Kind::Flood) = (surge.component_id, surge.kind) else {
         return Ok(view);
     };
-    view.reporter_suspect = db::reporter_suspect_since(tx, now + Span(1)).await?;
+    view.reporter_suspect = open.iter().any(|s| s.kind == Kind::Reporter);
     if let Some(n) = surge.episode {
         view.recovered_by_source = db::ended_elsehow(tx, component, n).await?;
     }
@@ -124,13 +136,18 @@ pub(super) async fn view(
             let broken = db::broken_since(tx, component, surge.since).await?;
             view.broken_percent = broken.saturating_mul(100) / surge.connections.max(1);
         }
-        Stage::Canary => (view.canaries_left, view.canaries_gone) = db::canaries(tx, surge.id).await?,
+        Stage::Canary => {
+            (view.canaries_left, view.canaries_gone) = db::canaries(tx, surge.id, surge.stage_at).await?;
+        }
         Stage::Releasing => {
-            // What was planned after it began is due later than that.
-            let last = surge.stage_at + setting.limits(Class::ActionRequired).dwell;
-            view.waiting = i64::from(db::first_due(tx, component).await?.is_some_and(|due| due <= last));
+            let dwell = setting.limits(Class::ActionRequired).dwell;
+            view.rest_leaves = db::leaves_of(tx, component, surge.stage_at, dwell).await?;
         }
         _ => {}
+    }
+    let rises = rules.recoveries.judge(view.recovered.counted, view.recovered.normal) == Finding::Flood;
+    if rises && matches!(surge.stage, Stage::Canary | Stage::Releasing) {
+        view.waiting = db::waiting(tx, component).await?;
     }
     Ok(view)
 }
