@@ -119,7 +119,7 @@ pub(super) async fn release(context: &Context, args: &ReleaseArgs) -> Result<u8,
     let released = holds::release(&mut tx, picked, why, &who()).await?;
     tx.commit().await?;
     if released.is_empty() {
-        let hint = "see `allclear hold`; a stop is ended with `allclear resume`, a surge with `allclear surge release`";
+        let hint = "see `allclear hold`; a stop is ended with `allclear resume --reason …`, a surge with `allclear surge release`";
         return Err(Failure::new(NOT_FOUND, "no such hold is in force", hint));
     }
     list(context, &released)
@@ -132,11 +132,12 @@ pub(super) async fn stop(context: &Context, why: &Why) -> Result<u8, Failure> {
     if let Some(stop) = holds::in_force(&mut tx).await?.iter().find(|h| h.cause == HoldCause::Stop) {
         let what =
             format!("everything is stopped already, since {} by {}: {}", stop.since, stop.created_by, stop.reason);
-        return Err(Failure::new(CONFLICT, what, "nothing to do; `allclear resume` ends it"));
+        return Err(Failure::new(CONFLICT, what, "nothing to do; `allclear resume --reason …` ends it"));
     }
     let id = holds::put(&mut tx, HoldScope::Everything, HoldCause::Stop, why, None, &who()).await?;
     tx.commit().await?;
-    let text = || format!("stopped {id}: nothing leaves but what is on the wire now, until `allclear resume`\n");
+    let text =
+        || format!("stopped {id}: nothing leaves but what is on the wire now, until `allclear resume --reason …`\n");
     context.answer(&serde_json::json!({ "id": id }), text)?;
     Ok(0)
 }

@@ -52,7 +52,7 @@ Examples:
   allclear put connection inbox-1 --component imap --name jo@example.com --subscriber jo
   allclear signal --connection inbox-1 --what failed --fault permanent
   allclear show jo@example.com                    what was sent to a customer, what not, and why
-  allclear stop --reason 'wrong wave'             nothing leaves until `allclear resume`
+  allclear stop --reason 'wrong wave'             nothing leaves until `allclear resume --reason '...'`
   allclear serve                                  take in over HTTP, and dispatch
 
 {usage-heading} {usage}

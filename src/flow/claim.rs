@@ -187,10 +187,11 @@ async fn still_open(
     tx: &mut Tx,
     seen: &HashMap<DeliveryId, Seen>,
 ) -> Result<HashMap<DeliveryId, Vec<String>>, StoreError> {
-    let corrections: Vec<_> = seen.values().filter(|s| s.row.class == Class::Correction).map(|s| s.row.id).collect();
+    let calls_well = |s: &&Seen| matches!(s.row.class, Class::Correction | Class::AllClear);
+    let calling_well: Vec<_> = seen.values().filter(calls_well).map(|s| s.row.id).collect();
     let mut open: HashMap<DeliveryId, Vec<String>> = HashMap::new();
-    if !corrections.is_empty() {
-        for (id, name) in view::still_open(tx, &corrections).await? {
+    if !calling_well.is_empty() {
+        for (id, name) in view::still_open(tx, &calling_well).await? {
             open.entry(id).or_default().push(name);
         }
     }

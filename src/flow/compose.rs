@@ -195,7 +195,7 @@ fn content(
         Class::Correction => Ok(Mail::Correction(correction(seen, keep, still_open, setting))),
         Class::IncidentUpdate | Class::IncidentEnd => Ok(Mail::Incident(incident(seen, read(payload)?, setting, now)?)),
         Class::PostMortem => Ok(Mail::PostMortem(post_mortem(seen, read(payload)?, setting)?)),
-        Class::AllClear => Ok(Mail::AllClear(all_clear(seen, setting)?)),
+        Class::AllClear => Ok(Mail::AllClear(all_clear(seen, still_open, setting)?)),
         Class::Free => Ok(match read(payload)? {
             Own::Surge(mail) => Mail::Surge(mail),
             Own::Free(said) => Mail::Free(FreeMail {
@@ -240,7 +240,7 @@ fn action_required(seen: &Seen, keep: &[usize], said: Option<ActionIn>, setting:
         None => (None, None, None),
     };
     ActionRequiredMail {
-        again: seen.row.last_class == Some(Class::Correction),
+        again: !keep.is_empty() && kept(seen, keep).all(|item| item.corrected_before),
         what_happened: happened.unwrap_or_else(|| {
             format!("{component} no longer accepts the saved sign-in, so nothing is being synchronised.")
         }),
@@ -319,7 +319,8 @@ fn incident(seen: &Seen, said: IncidentIn, setting: &Setting, now: Timestamp) ->
         late_by: (late >= LATE).then(|| late.as_seconds()),
         consequences: said.consequences,
         not_affected: said.not_affected,
-        next_update_at: said.next_update_at,
+        // A mail that waited promises nothing that is past.
+        next_update_at: said.next_update_at.filter(|at| *at > now),
         link: said.link,
         support_link: said.support_link.or_else(|| setting.support_url.clone()),
     })
@@ -345,13 +346,16 @@ fn post_mortem(seen: &Seen, said: IncidentIn, setting: &Setting) -> Result<PostM
     })
 }
 
-fn all_clear(seen: &Seen, setting: &Setting) -> Result<AllClearMail, ComposeError> {
+fn all_clear(seen: &Seen, still_open: &[String], setting: &Setting) -> Result<AllClearMail, ComposeError> {
+    let started_at = needed(seen.row.started_at, "beginning")?;
+    let worked_again = seen.items.iter().filter_map(|i| i.worked_again(started_at)).max();
     Ok(AllClearMail {
         title: needed(seen.row.title.clone(), "title")?,
         reference: needed(seen.row.incident_key.clone(), "key")?,
         components: seen.items.iter().map(|i| i.component_name.clone()).collect(),
-        started_at: needed(seen.row.started_at, "beginning")?,
-        recovered_at: seen.items.iter().filter_map(|i| i.component_up_since()).max().unwrap_or(seen.row.created_at),
+        started_at,
+        recovered_at: worked_again.unwrap_or(seen.row.created_at),
+        still_open: still_open.to_vec(),
         link: None,
         support_link: setting.support_url.clone(),
     })

@@ -162,9 +162,14 @@ async fn said_before(
     let Some(before) = notices::said_before(tx, incident.id, same, said.observed_at, said.phase).await? else {
         return Ok(None);
     };
-    let is_dated = said.update.is_some() || said.observed_at.is_some();
     let is_recent = before.revision == incident.revision || tx.now() - before.received_at < SAME_WORDS;
-    if is_dated || (is_recent && !reports_worse(tx, incident, said).await?) { Ok(Some(before.id)) } else { Ok(None) }
+    let is_same = match said.observed_at {
+        _ if said.update.is_some() => true,
+        // Of one moment and phase, and yet of a component that was not named: no edit.
+        Some(_) => before.content_hash.as_deref() == same.content_hash || !names_more(tx, incident, said).await?,
+        None => is_recent && !reports_worse(tx, incident, said).await?,
+    };
+    Ok(is_same.then_some(before.id))
 }
 
 /// An update after *resolved* reopens nothing unless it reports a component down, in whatever order the two come in.
@@ -180,6 +185,12 @@ async fn ends_all_the_same(
     let newer = notices::payloads_after(tx, known.id, observed_at).await?;
     let newer = newer.iter().filter_map(|payload| serde_json::from_str::<IncidentIn>(payload).ok());
     Ok(!newer.into_iter().any(|newer| reopens(&newer)))
+}
+
+/// It reports a component that is in no update so far.
+async fn names_more(tx: &mut Tx, incident: &IncidentNow, said: &IncidentIn) -> Result<bool, IngestError> {
+    let known = incidents::components(tx, incident.id).await?;
+    Ok(said.components.iter().any(|c| known.iter().all(|known| known.key != c.key)))
 }
 
 /// It says in the old words that a component is down which works again: that is a relapse, not a repeat.
@@ -325,9 +336,10 @@ fn next_revision(
     }
 }
 
-/// An update after *resolved* reopens nothing unless it reports a component down.
+/// An update after *resolved* reopens nothing unless it reports a component down, or says that the cause is sought again.
 fn reopens(said: &IncidentIn) -> bool {
-    said.components.iter().any(|c| c.status.is_some_and(ComponentStatus::is_down))
+    let sought = matches!(said.phase, Phase::Investigating | Phase::Identified);
+    sought || said.components.iter().any(|c| c.status.is_some_and(ComponentStatus::is_down))
 }
 
 /// The state of a component that is named without one: as bad as the phase says.
@@ -362,7 +374,7 @@ async fn move_components(
         }
         let named = said.components.iter().find(|c| c.key == component.key);
         let status = named.and_then(|c| c.status).unwrap_or_else(|| implied(said.phase, known));
-        incidents::save_component(tx, incident.id, component.id, status).await?;
+        incidents::save_component(tx, incident, component.id, status).await?;
         let what = match status {
             // Over, though not well: that is said in the end, and is no new outage.
             _ if status.is_down() && over => continue,
@@ -380,7 +392,7 @@ async fn move_components(
     }
     if over && standing != Standing::Late {
         for component in before.iter().filter(|b| !found.iter().any(|f| f.id == b.id)) {
-            incidents::save_component(tx, incident.id, component.id, ComponentStatus::Operational).await?;
+            incidents::save_component(tx, incident, component.id, ComponentStatus::Operational).await?;
         }
     }
     Ok(())

@@ -197,9 +197,15 @@ impl Page<'_> {
     }
 }
 
-async fn components_of(tx: &mut Tx, incident: IncidentId) -> Result<Vec<(ComponentId, ComponentStatus)>, StoreError> {
+/// The components of an incident as they are doing now: those that were named by an update, or all.
+async fn components_of(
+    tx: &mut Tx,
+    incident: IncidentId,
+    by: Option<i64>,
+) -> Result<Vec<(ComponentId, ComponentStatus)>, StoreError> {
     let found = crate::store::incidents::components(tx, incident).await?;
-    Ok(found.into_iter().map(|c| (c.id, c.status)).collect())
+    let named = found.into_iter().filter(|c| by.is_none_or(|by| c.since_revision <= by));
+    Ok(named.map(|c| (c.id, c.status)).collect())
 }
 
 fn read_back<T: serde::de::DeserializeOwned>(notice: &Notice) -> Result<T, StoreError> {

@@ -238,7 +238,7 @@ pub async fn subscriber(tx: &mut Tx, asked: Asked<'_>, what: &str) -> Seen {
     Ok((!customers.is_empty()).then_some(Sight::Customer { customers }))
 }
 
-/// Subscribers by id, key or address; several may share an address.
+/// Subscribers by id, key or address, whatever its case, else by one they had before; several may share an address.
 ///
 /// # Errors
 /// When the database fails.
@@ -250,7 +250,10 @@ pub async fn people(tx: &mut Tx, what: &str) -> Result<Vec<Subscriber>, StoreErr
         }
     }
     if let Ok(address) = parse_address(what) {
-        let found = subjects::subscribers(tx, Name::Address(address.as_str())).await?;
+        let mut found = subjects::subscribers(tx, Name::Address(address.as_str())).await?;
+        if found.is_empty() {
+            found = subjects::formerly(tx, address.as_str()).await?;
+        }
         if !found.is_empty() {
             return Ok(found);
         }

@@ -19,11 +19,11 @@ statements! {
             resolved_at = excluded.resolved_at",
     );
     INCIDENT_COMPONENTS = super::Sql::same(
-        "SELECT c.id, c.key, c.name, ic.status FROM incident_component ic JOIN component c ON c.id = ic.component_id
+        "SELECT c.id, c.key, c.name, ic.status, ic.since_revision FROM incident_component ic JOIN component c ON c.id = ic.component_id
          WHERE ic.incident_id = $1 ORDER BY c.id",
     );
     SAVE_INCIDENT_COMPONENT = super::Sql::same(
-        "INSERT INTO incident_component (incident_id, component_id, status, changed_at) VALUES ($1, $2, $3, $4)
+        "INSERT INTO incident_component (incident_id, component_id, status, changed_at, since_revision) VALUES ($1, $2, $3, $4, $5)
          ON CONFLICT (incident_id, component_id) DO UPDATE SET status = excluded.status,
             changed_at = CASE WHEN incident_component.status = excluded.status THEN incident_component.changed_at ELSE excluded.changed_at END",
     );
@@ -75,6 +75,8 @@ pub struct IncidentComponent {
     pub name: String,
     /// How it is doing.
     pub status: ComponentStatus,
+    /// The update that named it first.
+    pub since_revision: i64,
 }
 
 /// An incident by its key, locked against change.
@@ -116,18 +118,18 @@ pub async fn components(tx: &mut Tx, id: IncidentId) -> Result<Vec<IncidentCompo
     rows!(tx, IncidentComponent, INCIDENT_COMPONENTS, id)
 }
 
-/// Stores how a component of an incident is doing.
+/// Stores how a component of an incident is doing, as its newest update says.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn save_component(
     tx: &mut Tx,
-    incident: IncidentId,
+    incident: &IncidentNow,
     component: ComponentId,
     status: ComponentStatus,
 ) -> Result<(), StoreError> {
     let now = tx.now();
-    exec!(tx, SAVE_INCIDENT_COMPONENT, incident, component, status, now).map(drop)
+    exec!(tx, SAVE_INCIDENT_COMPONENT, incident.id, component, status, now, incident.revision).map(drop)
 }
 
 /// Open incidents show a component as working: a signal said so.

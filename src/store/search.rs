@@ -34,7 +34,8 @@ macro_rules! candidates {
                 d.subscriber_id = COALESCE($6, d.subscriber_id) AND d.class = COALESCE($7, d.class) AND d.state = COALESCE($8, d.state)
                 AND COALESCE(d.incident_id = $9, $9 IS NULL) AND COALESCE(d.notice_id = $10, $10 IS NULL)
                 AND (COALESCE($11, d.id) = d.id OR EXISTS (SELECT 1 FROM ", $items, " i WHERE i.delivery_id = d.id AND i.connection_id = $11))
-                AND (COALESCE($12, '') = '' OR COALESCE(d.address, (SELECT s.address FROM subscriber s WHERE s.id = d.subscriber_id)) = $12)
+                AND (COALESCE($12, '') = ''
+                    OR lower(COALESCE(d.address, (SELECT s.address FROM subscriber s WHERE s.id = d.subscriber_id))) = lower($12))
                 AND (COALESCE($13, '') = '' OR EXISTS (SELECT 1 FROM reply_word w WHERE w.word = $13 AND w.created_at = d.created_at AND w.delivery_id = d.id))
                 AND (COALESCE($14, '') = '' OR EXISTS (SELECT 1 FROM reply_word w WHERE w.word = $14 AND w.created_at = d.created_at AND w.delivery_id = d.id))
                 AND (COALESCE($15, '') = '' OR EXISTS (SELECT 1 FROM reply_word w WHERE w.word = $15 AND w.created_at = d.created_at AND w.delivery_id = d.id))
@@ -58,10 +59,10 @@ statements! {
     ARCHIVED_BY_ID = archived!("d.id = $1");
     // Whose the address is or was; whether the mail went there, or would go there now, the filter says.
     BY_ADDRESS = candidates!(
-        "d.subscriber_id IN (SELECT s.id FROM subscriber s WHERE s.address = $1 UNION ALL
-            SELECT f.subscriber_id FROM former_address f WHERE f.address = $1)"
+        "d.subscriber_id IN (SELECT s.id FROM subscriber s WHERE lower(s.address) = lower($1) UNION ALL
+            SELECT f.subscriber_id FROM former_address f WHERE lower(f.address) = lower($1))"
     );
-    ARCHIVED_BY_ADDRESS = archived!("d.address = $1");
+    ARCHIVED_BY_ADDRESS = archived!("lower(d.address) = lower($1)");
     BY_CONNECTION = candidates!("d.id IN (SELECT n.delivery_id FROM delivery_item n WHERE n.connection_id = $1)");
     ARCHIVED_BY_CONNECTION = archived!("d.id IN (SELECT n.delivery_id FROM archived_item n WHERE n.connection_id = $1)");
     BY_SUBSCRIBER = candidates!("d.subscriber_id = $1");

@@ -32,7 +32,12 @@ macro_rules! connections {
 statements! {
     SUBSCRIBERS = super::Sql::same(
         "SELECT id, key, address, name, locale, zone, created_at FROM subscriber
-         WHERE id = $1 OR key = $2 OR address = $3 ORDER BY id",
+         WHERE id = $1 OR key = $2 OR lower(address) = lower($3) ORDER BY id",
+    );
+    // Who had an address before.
+    FORMERLY = super::Sql::same(
+        "SELECT id, key, address, name, locale, zone, created_at FROM subscriber
+         WHERE id IN (SELECT subscriber_id FROM former_address WHERE lower(address) = lower($1)) ORDER BY id",
     );
     SUBSCRIPTIONS_OF = super::Sql::same(
         "SELECT s.id, c.key AS component, s.group_key, s.events, s.least_impact, s.created_at, s.ended_at
@@ -261,6 +266,14 @@ impl<'a> Name<'a> {
 pub async fn subscribers(tx: &mut Tx, name: Name<'_>) -> Result<Vec<Subscriber>, StoreError> {
     let (id, key, address) = name.parts();
     rows!(tx, Subscriber, SUBSCRIBERS, id, key, address)
+}
+
+/// Subscribers who once had an address.
+///
+/// # Errors
+/// When the database fails.
+pub async fn formerly(tx: &mut Tx, address: &str) -> Result<Vec<Subscriber>, StoreError> {
+    rows!(tx, Subscriber, FORMERLY, address)
 }
 
 /// A connection by name.

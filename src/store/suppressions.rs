@@ -15,13 +15,13 @@ statements! {
     );
     SUPPRESSIONS = super::Sql::same(
         "SELECT address, COUNT(*) AS classes, MIN(reason) AS reason, MIN(evidence) AS evidence, MIN(created_at) AS created_at,
-            MIN(created_by) AS created_by FROM suppression WHERE address = $1 GROUP BY address",
+            MIN(created_by) AS created_by FROM suppression WHERE lower(address) = lower($1) GROUP BY address",
     );
     ALL_SUPPRESSIONS = super::Sql::same(
         "SELECT address, COUNT(*) AS classes, MIN(reason) AS reason, MIN(evidence) AS evidence, MIN(created_at) AS created_at,
             MIN(created_by) AS created_by FROM suppression WHERE address > $1 GROUP BY address ORDER BY address LIMIT $2",
     );
-    LIFT = super::Sql::same("DELETE FROM suppression WHERE address = $1");
+    LIFT = super::Sql::same("DELETE FROM suppression WHERE lower(address) = lower($1)");
 }
 
 /// An address that gets no mail.
@@ -53,7 +53,7 @@ pub async fn suppress(tx: &mut Tx, of: &[(&str, String)], reason: &str, who: &st
     exec!(tx, SUPPRESS, json(rows)).map(drop)
 }
 
-/// What is suppressed of an address.
+/// What is suppressed of an address, whatever its case.
 ///
 /// # Errors
 /// When the database fails.

@@ -82,21 +82,25 @@ statements! {
                 i.key AS incident_key, i.title, i.impact, i.started_at"),
         "LEFT JOIN notice n ON n.id = d.notice_id",
         concat!(item_truth!(), ", i.component_episode, i.corrects_id, k.key AS component_key, k.name AS component_name,
-                c.name AS connection_name, c.link, c.broken_since, c.well_as_of, c.cleared_by, o.claimed_at AS original_claimed_at")
+                c.name AS connection_name, c.link, c.broken_since, c.well_as_of, c.cleared_by, o.claimed_at AS original_claimed_at,
+                CASE WHEN v.last_class = 'correction' THEN EXISTS (SELECT 1 FROM delivery_item y JOIN delivery z ON z.id = y.delivery_id
+                    WHERE y.connection_id = i.connection_id AND y.episode < i.episode AND y.corrects_id IS NOT NULL
+                        AND y.dropped IS NULL AND z.maybe_mailed) ELSE FALSE END AS corrected_before")
     );
     // The last look: only what the gate asks for. It is read for every mail, and each column costs.
     LOOK = with_items!(truth!(), "", item_truth!());
-    // Other connections of the mails being taken back: those still broken must be named, or the correction
-    // would call them well by its silence.
+    // Other connections to what a correction or an all-clear speaks of, about which its subscriber was asked: those still
+    // broken must be named, or it would call them well by its silence.
     STILL_OPEN = over_few_rows!(
         "SELECT DISTINCT j.id, c.name FROM", [id uuid],
-        // Said so that no planner takes the index of all corrections for the way there.
-        "JOIN delivery_item x ON x.delivery_id = j.id AND COALESCE(x.corrects_id, x.delivery_id) <> x.delivery_id
-         JOIN delivery_item i ON i.delivery_id = COALESCE(x.corrects_id, x.delivery_id) AND i.connection_id IS NOT NULL AND i.dropped IS NULL
-         JOIN connection c ON c.id = i.connection_id AND c.cleared < i.episode
-         WHERE (c.own_fault_episode = i.episode OR NOT EXISTS (SELECT 1 FROM episode e WHERE e.component_id = i.component_id
+        "JOIN delivery x ON x.id = j.id JOIN connection_subscriber s ON s.subscriber_id = x.subscriber_id
+         JOIN connection c ON c.id = s.connection_id AND c.cleared < c.episode
+         JOIN delivery_item i ON i.connection_id = c.id AND i.episode > c.cleared AND i.corrects_id IS NULL AND i.dropped IS NULL
+         JOIN delivery d ON d.id = i.delivery_id AND d.class = 'action_required' AND d.maybe_mailed AND d.subscriber_id = x.subscriber_id
+         WHERE c.component_id IN (SELECT y.component_id FROM delivery_item y WHERE y.delivery_id = j.id)
+            AND (c.own_fault_episode = i.episode OR NOT EXISTS (SELECT 1 FROM episode e WHERE e.component_id = i.component_id
                 AND e.covers_from <= i.failed_at AND e.covers_until >= i.failed_at))
-            AND NOT EXISTS (SELECT 1 FROM delivery_item y WHERE y.delivery_id = j.id AND y.connection_id = i.connection_id)
+            AND NOT EXISTS (SELECT 1 FROM delivery_item y WHERE y.delivery_id = j.id AND y.connection_id = c.id)
          ORDER BY c.name"
     );
     // Not a column of VIEW: it names all items, and would stand beside each.
@@ -271,6 +275,8 @@ pub struct ItemView {
     pub cleared_by: Option<crate::domain::connection::By>,
     /// When the mail it takes back was sent.
     pub original_claimed_at: Option<Timestamp>,
+    /// An outage of it before this one was taken back, and the thread's last word was such a correction.
+    pub corrected_before: bool,
 }
 
 impl Deref for ItemView {
@@ -291,6 +297,12 @@ impl ItemTruth {
     #[must_use]
     pub fn component_up_since(&self) -> Option<Timestamp> {
         self.up_since.max(self.status_since)
+    }
+
+    /// When its component truly worked again after a time, whenever that was heard of.
+    #[must_use]
+    pub fn worked_again(&self, after: Timestamp) -> Option<Timestamp> {
+        self.up_since.filter(|at| self.down_since.is_none() && *at >= after).or(self.status_since)
     }
 
     /// The claim about a connection.

@@ -182,6 +182,9 @@ pub struct AllClearMail {
     pub started_at: Timestamp,
     /// When they recovered.
     pub recovered_at: Timestamp,
+    /// The reader's own connections to them that we asked about and that are still broken.
+    #[serde(default)]
+    pub still_open: Vec<String>,
     /// The incident's live page.
     pub link: Option<String>,
     /// Where help is found; the page's own when absent.

@@ -191,7 +191,7 @@ impl CorrectionMail {
 }
 
 impl AllClearMail {
-    /// With everything, and with nothing but the times.
+    /// With everything, with nothing but the times, and where something was asked that still needs the reader.
     #[must_use]
     pub fn samples() -> Vec<Self> {
         let full = Self {
@@ -200,6 +200,7 @@ impl AllClearMail {
             components: vec!["Mail delivery".to_owned(), "Contact API".to_owned()],
             started_at: at("2026-02-23T14:05:00Z"),
             recovered_at: at("2026-02-23T16:45:00Z"),
+            still_open: Vec::new(),
             link: some("https://status.example.com/incidents/INC-1987"),
             support_link: some("https://help.example.com/tickets/new"),
         };
@@ -211,7 +212,8 @@ impl AllClearMail {
             support_link: None,
             ..full.clone()
         };
-        vec![full, bare]
+        let asked = Self { still_open: vec!["desk@studio.example".to_owned()], ..full.clone() };
+        vec![full, bare, asked]
     }
 }
 

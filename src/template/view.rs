@@ -138,6 +138,7 @@ fn all_clear(mail: &AllClearMail, clock: &Clock, page: &Page) -> Value {
         "started": clock.show(mail.started_at),
         "recovered": clock.show(mail.recovered_at),
         "lasted": words(mail.recovered_at - mail.started_at),
+        "still_open": all_of(&mail.still_open),
         "link": link(mail.link.as_ref()),
         "why": follows(&mail.components, page),
     })

@@ -18,7 +18,8 @@ fn config(url: &str, sink: &Sink) -> String {
     format!(
         "[database]\nurl = \"{url}\"\nconnections = 2\n[page]\npublic_url = \"https://status.example\"\n\
          [relays.main]\ntransport = \"smtp\"\nhost = \"127.0.0.1\"\nport = {}\ntls = \"none\"\n\
-         [streams.account]\nfrom = \"Acme <care@acme.example>\"\n[streams.incidents]\nfrom = \"status@acme.example\"\n",
+         [streams.account]\nfrom = \"Acme <care@acme.example>\"\n[streams.incidents]\nfrom = \"status@acme.example\"\n\
+         [operators]\naddress = \"oncall@acme.example\"\n",
         sink.port()
     )
 }
@@ -172,6 +173,7 @@ fn settings_that_production_does_not_want_are_warnings() {
     assert_eq!(shell.run(&["migrate"]).code, 0);
     let done = shell.run(&["doctor", "--offline"]);
     assert_eq!(done.code, 0, "{}", done.out);
+    done.found("warn", "nobody is told of surges", "operators.address");
     done.found("warn", "HTTP on 0.0.0.0:8025, without TLS", "127.0.0.1");
     done.found("warn", "each reader's own machine", "page.public_url");
     done.found("warn", "<status@localhost>", "set streams.account.from");

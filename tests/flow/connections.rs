@@ -30,6 +30,8 @@ on_both! {
     what_breaks_again_while_its_mail_waits_is_told_and_does_not_wait_with_it;
     a_proven_own_fault_is_told_beside_a_mail_that_named_its_outage_before;
     a_correction_does_not_list_an_outage_that_its_mail_did_not_speak_of;
+    a_correction_lists_what_another_mail_asked_about;
+    only_what_was_corrected_has_broken_again;
     after_a_proven_own_fault_the_next_outage_has_its_time_to_heal;
     of_lines_without_times_the_later_is_newer;
     what_is_said_now_and_then_is_taken_in_before_the_input_ends;
@@ -368,6 +370,36 @@ async fn a_correction_does_not_list_an_outage_that_its_mail_did_not_speak_of(on:
     let got = w.pass(1).await;
     assert_eq!(got.len(), 1);
     assert!(!got[0].text().contains("Inbox ann-1"), "{}", got[0].raw);
+}
+
+/// Both are asked about in mails of their own, in one thread: "it works again" would be taken for both.
+async fn a_correction_lists_what_another_mail_asked_about(on: On) {
+    let mut w = world(on).await;
+    for key in ["ann-1", "ann-2"] {
+        w.broken(key).await;
+        assert_eq!(w.pass(6).await.len(), 1);
+    }
+    w.recovered("ann-2", "automatic").await;
+    let got = w.pass(1).await;
+    let text = got[0].text();
+    assert!(
+        text.contains("No action needed for Inbox ann-2. One other connection to Outlook is not back yet."),
+        "{text}"
+    );
+    assert!(text.contains("Not back yet: - Inbox ann-1"), "{text}");
+}
+
+async fn only_what_was_corrected_has_broken_again(on: On) {
+    let mut w = world(on).await;
+    let mut asked = Vec::new();
+    for key in ["ann-1", "ann-2", "ann-2"] {
+        w.broken(key).await;
+        asked.push(w.pass(6).await[0].text());
+        w.recovered(key, "automatic").await;
+        assert_eq!(w.pass(1).await.len(), 1);
+    }
+    let again: Vec<_> = asked.iter().map(|text| text.contains("broke again after we wrote")).collect();
+    assert_eq!(again, [false, false, true], "{asked:#?}");
 }
 
 async fn after_a_proven_own_fault_the_next_outage_has_its_time_to_heal(on: On) {

@@ -54,7 +54,7 @@ async fn a_correction_names_what_broke_again_before_it_left(on: On) {
         "
         Mon 2 Jun 08:05 ann please reconnect: Inbox a1, Inbox a2
         Mon 2 Jun 08:22 ann no action needed: Inbox a1; still: Inbox a2
-        Mon 2 Jun 08:25 ann please reconnect after all: Inbox a2
+        Mon 2 Jun 08:25 ann please reconnect: Inbox a2
         Mon 2 Jun 08:40 ann no action needed: Inbox a2
         ",
     );

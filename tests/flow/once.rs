@@ -18,6 +18,11 @@ on_both! {
     the_end_comes_once_and_then_only_a_relapse;
     an_update_after_resolved_reopens_nothing_unless_a_component_is_down;
     an_update_that_reopens_does_not_say_that_it_is_over;
+    what_is_sought_again_after_its_end_is_a_relapse;
+    of_one_moment_another_component_is_no_edit;
+    an_update_does_not_tell_what_the_next_one_names;
+    an_update_s_id_with_another_phase_is_another_update;
+    an_all_clear_tells_the_true_time_and_what_still_needs_its_reader;
     an_end_that_comes_late_ends_unless_something_newer_is_down;
     an_end_reaches_those_told_though_its_update_notifies_nobody;
     what_is_backdated_or_notifies_nobody_is_recorded;
@@ -272,6 +277,73 @@ async fn an_update_that_reopens_does_not_say_that_it_is_over(on: On) {
     w.pass(10).await;
     let last = plain(w.all().last().unwrap());
     assert!(last.starts_with("Investigating: Alpha has a major outage."), "{last}");
+}
+
+async fn what_is_sought_again_after_its_end_is_a_relapse(on: On) {
+    let mut w = world(on, &[("ann", &["a"])]).await;
+    for phase in ["investigating", "resolved", "investigating"] {
+        let status = if phase == "resolved" { "operational" } else { "degraded_performance" };
+        let body = json!({"body": format!("{phase} at {}.", w.now())});
+        assert_eq!(reason(&w.notice(said(phase, &[("a", status)], body)).await), "planned -");
+        w.pass(20).await;
+    }
+    let told: Vec<_> = w.all().iter().map(plain).collect();
+    assert!(told.len() == 3 && told[2].starts_with("Investigating: Alpha has degraded performance."), "{told:#?}");
+    assert_eq!(rules(&w).await.last().unwrap(), "incident_update accepted - relapse");
+}
+
+async fn of_one_moment_another_component_is_no_edit(on: On) {
+    let mut w = world(on, &[("ann", &["a"]), ("bob", &["b"])]).await;
+    for component in ["a", "b"] {
+        let of = json!({"observed_at": "2025-06-02T08:00:00Z", "body": format!("It is {component}.")});
+        let answer = w.notice(said("investigating", &[(component, "major_outage")], of)).await;
+        assert_eq!(reason(&answer), "planned -", "{component}");
+        w.pass(2).await;
+    }
+    let to: Vec<_> = w.all().iter().map(|m| m.to.as_str()).collect();
+    assert_eq!(to, ["ann@example.net", "bob@example.net"]);
+}
+
+/// Both came in before the first was planned.
+async fn an_update_does_not_tell_what_the_next_one_names(on: On) {
+    let mut w = world(on, &[("ann", &["a"]), ("bob", &["b"])]).await;
+    w.notice(said("investigating", &[("a", "major_outage")], json!({"body": "It is Alpha."}))).await;
+    w.notice(said("identified", &[("b", "major_outage")], json!({"body": "And Beta."}))).await;
+    w.pass(20).await;
+    let bob: Vec<_> = w.all().iter().filter(|m| m.to.starts_with("bob")).map(|m| m.text()).collect();
+    assert!(bob.len() == 1 && bob[0].contains("And Beta.") && !bob[0].contains("It is Alpha."), "{bob:#?}");
+}
+
+async fn an_update_s_id_with_another_phase_is_another_update(on: On) {
+    let mut w = world(on, &[("ann", &["a"])]).await;
+    w.notice(said("investigating", &[("a", "major_outage")], json!({"update": "inc-1"}))).await;
+    w.pass(20).await;
+    assert_eq!(reason(&w.notice(said("resolved", &[], json!({"update": "inc-1"}))).await), "planned -");
+    w.pass(20).await;
+    assert!(plain(w.all().last().unwrap()).starts_with("Resolved: Alpha works normally again."));
+}
+
+async fn an_all_clear_tells_the_true_time_and_what_still_needs_its_reader(on: On) {
+    let mut w = world(on, &[("ann", &["a"]), ("bob", &["a"])]).await;
+    w.connection("box", "a", "ann").await;
+    w.broken("box").await;
+    w.pass(10).await;
+    w.notice(said("investigating", &[("a", "major_outage")], json!({}))).await;
+    w.pass(60).await;
+    let late = json!({"component": "a", "what": "recovered", "observed_at": "2025-06-02T08:40:00Z"});
+    w.signal(late).await;
+    let got = w.pass(40).await;
+    for mail in &got {
+        let text = mail.text();
+        assert!(
+            text.contains("All clear: Alpha works normally again.") && text.contains("Lasted: 30 minutes"),
+            "{text}"
+        );
+        let is_asked = mail.to.starts_with("ann");
+        assert_eq!(text.contains("still needs you: - Inbox box"), is_asked, "{text}");
+        assert_eq!(text.contains("You do not need to do anything."), !is_asked, "{text}");
+    }
+    assert_eq!(got.len(), 2);
 }
 
 async fn an_end_that_comes_late_ends_unless_something_newer_is_down(on: On) {

@@ -164,7 +164,7 @@ async fn a_stale_mail_is_never_sent_and_force_sends_what_is_true(on: On) {
         "
         Mon 2 Jun 08:05 ann please reconnect: Inbox a1, Inbox a2
         Mon 2 Jun 08:10 ann no action needed: Inbox a1; still: Inbox a2
-        Mon 2 Jun 08:30 ann please reconnect after all: Inbox a2
+        Mon 2 Jun 08:30 ann please reconnect: Inbox a2
         Mon 2 Jun 08:40 ann no action needed: Inbox a2
         Mon 2 Jun 08:55 ann please reconnect after all: Inbox a2
         Mon 2 Jun 09:10 ann please reconnect: Inbox a2

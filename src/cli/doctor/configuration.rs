@@ -9,6 +9,7 @@ pub(super) fn look(config: &Config) -> Vec<Finding> {
     found.push(listen(config));
     found.push(public_url(config));
     found.extend(streams(config));
+    found.push(operators(config));
     found.extend(secrets(config));
     found
 }
@@ -80,6 +81,20 @@ fn streams(config: &Config) -> Vec<Finding> {
         }
     };
     config.streams.iter().map(of).collect()
+}
+
+/// Who is told when customers are not asked, which may be in vain.
+fn operators(config: &Config) -> Finding {
+    let (address, webhook) = (&config.operators.address, &config.operators.webhook);
+    let told: Vec<_> =
+        address.clone().into_iter().chain(webhook.as_ref().map(|_| "by the webhook".to_owned())).collect();
+    match told.is_empty() {
+        false => ok(format!("operators are told of surges: {}", told.join(", "))),
+        true if mails(config) => {
+            warn("nobody is told of surges".to_owned(), "set operators.address, or operators.webhook with its secret")
+        }
+        true => ok("nobody is told of surges, and no mail leaves".to_owned()),
+    }
 }
 
 /// Files that hold a secret and that every user of this machine may read.

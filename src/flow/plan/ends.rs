@@ -19,7 +19,7 @@ impl Page<'_> {
         let page = self.threads_of(incident).await?;
         let ids: Vec<ThreadId> = page.iter().map(|t| t.id).collect();
         let memories = memories(self.tx, &ids).await?;
-        let components = components_of(self.tx, incident).await?;
+        let components = components_of(self.tx, incident, None).await?;
         let lane = lanes::lane(self.tx, notice.class, Fence::None).await?;
         let subscribers: Vec<_> = page.iter().map(|t| t.subscriber_id).collect();
         let fresh: HashSet<_> = self.fresh(notice.id.0, &subscribers).await?.into_iter().collect();
@@ -53,7 +53,7 @@ impl Page<'_> {
         let page = self.threads_of(*incident).await?;
         let ids: Vec<ThreadId> = page.iter().map(|t| t.id).collect();
         let memories = memories(self.tx, &ids).await?;
-        let works: HashSet<ComponentId> = components_of(self.tx, *incident)
+        let works: HashSet<ComponentId> = components_of(self.tx, *incident, None)
             .await?
             .into_iter()
             .filter_map(|(c, status)| (status == ComponentStatus::Operational).then_some(c))

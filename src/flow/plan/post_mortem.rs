@@ -17,7 +17,7 @@ use crate::template::Matter;
 impl Page<'_> {
     pub(super) async fn post_mortem(&mut self, notice: &Notice, incident: IncidentId) -> Result<(), StoreError> {
         let said: IncidentIn = read_back(notice)?;
-        let components = components_of(self.tx, incident).await?;
+        let components = components_of(self.tx, incident, None).await?;
         let ids: Vec<ComponentId> = components.iter().map(|c| c.0).collect();
         let reach = audience::of_incident(self.tx, incident, notice.id, &said, &ids).await?;
         // The first list is of those told, by their threads.

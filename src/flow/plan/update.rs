@@ -61,7 +61,8 @@ impl Update {
 impl Page<'_> {
     pub(super) async fn update(&mut self, notice: &Notice, incident: IncidentId) -> Result<(), StoreError> {
         let said: IncidentIn = read_back(notice)?;
-        let components = components_of(self.tx, incident).await?;
+        // What was named since is its own update's to tell.
+        let components = components_of(self.tx, incident, notice.revision).await?;
         let ids: Vec<ComponentId> = components.iter().map(|c| c.0).collect();
         let reach = audience::of_incident(self.tx, incident, notice.id, &said, &ids).await?;
         let page = self.page_of(&reach, 0).await?;
