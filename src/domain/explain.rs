@@ -33,7 +33,7 @@ impl Reason {
             Self::AwaitingReconnection => {
                 "the component is back and reconnects by itself; this connection has not reported yet"
             }
-            Self::Held => "mail of this kind is being held back",
+            Self::Held => "mail of this kind, or about its component, is being held back",
             Self::Stopped => "all mail is stopped",
             Self::ThreadGap => "the recipient got a mail about this a moment ago",
             Self::StableFor => "good news waits until it has been true for a while",

@@ -266,9 +266,7 @@ impl Sorted<'_> {
         }
         Ok(claimed)
     }
-}
 
-impl Sorted<'_> {
     /// The operator is told when customers are asked although their component has not been heard of.
     fn tell_of_longest_holds(&self) {
         let held = |item: &ItemView| item.claim().is_some_and(|claim| claim.waits().is_some());

@@ -336,10 +336,9 @@ fn next_revision(
     }
 }
 
-/// An update after *resolved* reopens nothing unless it reports a component down, or says that the cause is sought again.
+/// An update after *resolved* reopens nothing unless it reports a component down.
 fn reopens(said: &IncidentIn) -> bool {
-    let sought = matches!(said.phase, Phase::Investigating | Phase::Identified);
-    sought || said.components.iter().any(|c| c.status.is_some_and(ComponentStatus::is_down))
+    said.components.iter().any(|c| c.status.is_some_and(ComponentStatus::is_down))
 }
 
 /// The state of a component that is named without one: as bad as the phase says.

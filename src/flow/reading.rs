@@ -19,6 +19,10 @@ pub enum Unreadable {
 /// When it is not JSON, has unknown or missing fields, or a field has the wrong type or value.
 pub fn input<T: DeserializeOwned>(body: &[u8]) -> Result<T, Unreadable> {
     syntax(body)?;
+    // It would be read as the fields in their order.
+    if body.trim_ascii_start().starts_with(b"[") {
+        return Err(Unreadable::Shape(FieldError::new("body", "is a list: this takes one object")));
+    }
     if body.windows(NUL.len()).any(|piece| piece == NUL) {
         let value: Value = read(body).map_err(Unreadable::Shape)?;
         without_nul("", &value).map_err(Unreadable::Shape)?;

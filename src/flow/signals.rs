@@ -14,6 +14,8 @@ use crate::store::tallies::{self, Tally};
 use crate::store::{Tx, deadlines, incidents, ingest as db, notices, surge};
 use std::collections::{BTreeMap, HashMap};
 
+const UNUSED: &str = "the text is not used: its customers were asked already, or wait to be asked about more than this";
+
 /// Takes a batch of signals into an open transaction.
 pub(super) async fn take(
     tx: &mut Tx,
@@ -86,9 +88,14 @@ pub(super) async fn action_required(
     if !errors.is_empty() {
         return Err(errors.into());
     }
+    let known = answers.iter().zip(&said.connections).filter(|(answer, _)| answer.outcome == Became::Repeated);
+    let known = known.filter_map(|(_, key)| batch.connections.get(key));
+    let outages: Vec<_> = known.map(|(now, state)| (now.id, state.episode)).collect();
     batch.save(tx, caller).await?;
+    let given = notices::give_text(tx, id, &outages).await?;
+    let note = (given == 0 && !outages.is_empty()).then(|| UNUSED.to_owned());
     let outcome = answers.first().map_or(Became::Recorded, |first| first.outcome);
-    Ok(Answer { connections: answers, ..Answer::new(id.to_string(), outcome) })
+    Ok(Answer { note, connections: answers, ..Answer::new(id.to_string(), outcome) })
 }
 
 struct Batch {

@@ -157,22 +157,20 @@ pub async fn recover_all(shared: &Shared) -> Result<bool, StoreError> {
     while shared.copies.sweep(store).await? {
         progress = true;
     }
+    if recover::anything(&mut store.read().await?).await? {
+        while sweep::sweep(store, setting).await? {
+            progress = true;
+        }
+        while merged.is_ok() && sweep::reap(store, setting, None).await? {
+            progress = true;
+        }
+        while merged.is_ok() && sweep::settle(store, setting).await? {
+            progress = true;
+        }
+        while merged.is_ok() && deadline::confirm(store, setting).await? {
+            progress = true;
+        }
+    }
     progress |= shared.archive.page(store, setting).await;
-    if !recover::anything(&mut store.read().await?).await? {
-        return watched.and(merged).map(|_| progress);
-    }
-    while sweep::sweep(store, setting).await? {
-        progress = true;
-    }
-    merged?;
-    while sweep::reap(store, setting, None).await? {
-        progress = true;
-    }
-    while sweep::settle(store, setting).await? {
-        progress = true;
-    }
-    while deadline::confirm(store, setting).await? {
-        progress = true;
-    }
-    watched.map(|_| progress)
+    watched.and(merged).map(|_| progress)
 }

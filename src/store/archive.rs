@@ -12,8 +12,7 @@ use crate::domain::time::Timestamp;
 statements! {
     // A correction may still be owed for what such a recovery has not been compared with.
     UNDER_WAY = super::Sql::same(
-        "SELECT CAST(CASE WHEN EXISTS (SELECT 1 FROM recovery WHERE swept_at IS NULL)
-            OR EXISTS (SELECT 1 FROM recovery WHERE confirm_by IS NOT NULL AND confirmed_at IS NULL) THEN 1 ELSE 0 END AS BIGINT)",
+        "SELECT CAST(CASE WHEN EXISTS (SELECT 1 FROM recovery WHERE swept_at IS NULL) THEN 1 ELSE 0 END AS BIGINT)",
     );
     OLDEST = super::Sql::same(
         "SELECT id, thread_id, created_at, decided_at FROM delivery WHERE id > $1 ORDER BY id LIMIT $2",

@@ -4,9 +4,7 @@ use super::parameter::ids;
 use super::rows::json;
 use super::{StoreError, Tx, threads};
 use crate::domain::delivery::State;
-use crate::domain::id::{
-    ComponentId, ConnectionId, DeliveryId, LaneId, NoticeId, PlanId, SignalId, SubscriberId, ThreadId,
-};
+use crate::domain::id::{ComponentId, ConnectionId, DeliveryId, LaneId, NoticeId, PlanId, SubscriberId, ThreadId};
 use crate::domain::time::Timestamp;
 use uuid::Uuid;
 
@@ -15,8 +13,8 @@ use uuid::Uuid;
 macro_rules! failures {
     ($lock:literal) => {
         concat!(
-            "SELECT p.id, p.notice_id, p.signal_id, p.component_id, p.connection_id, p.episode, p.component_episode, p.failed_at, p.created_at,
-                k.name AS component_name, c.cleared, c.own_fault_episode, c.episode AS newest,
+            "SELECT p.id, p.notice_id, p.component_id, p.connection_id, p.episode, p.component_episode, p.failed_at, p.created_at,
+                k.name AS component_name, c.cleared, c.own_fault_episode,
                 EXISTS (SELECT 1 FROM episode e WHERE e.component_id = p.component_id AND e.n >= p.component_episode
                     AND e.covers_from <= p.failed_at AND e.covers_until >= p.failed_at) AS covered
              FROM (SELECT * FROM plan WHERE kind = 'failure' AND done_at IS NULL AND id > $1 ORDER BY id LIMIT $2", $lock, ") AS p
@@ -79,8 +77,6 @@ pub struct Failure {
     pub id: PlanId,
     /// The notice that gives its text.
     pub notice_id: Option<NoticeId>,
-    /// The signal that reported it.
-    pub signal_id: Option<SignalId>,
     /// The component.
     pub component_id: ComponentId,
     /// The connection.
@@ -99,8 +95,6 @@ pub struct Failure {
     pub cleared: i64,
     /// The newest outage proven to be its own fault.
     pub own_fault_episode: i64,
-    /// The newest outage.
-    pub newest: i64,
     /// A covering recovery covers it.
     pub covered: bool,
 }

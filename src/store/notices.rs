@@ -5,7 +5,7 @@ use super::rows::json;
 use super::{StoreError, Tx};
 use crate::domain::class::Class;
 use crate::domain::delivery::Reason;
-use crate::domain::id::{IncidentId, NoticeId};
+use crate::domain::id::{ConnectionId, IncidentId, NoticeId};
 use crate::domain::incident::Phase;
 use crate::domain::time::Timestamp;
 
@@ -28,6 +28,19 @@ statements! {
         "INSERT INTO notice_recipient (notice_id, subscriber_id) SELECT j.notice_id, s.id FROM",
         [notice_id uuid, key text],
         "JOIN subscriber s ON s.key = j.key WHERE TRUE ON CONFLICT DO NOTHING"
+    );
+    // A text that comes when its connections are known to be broken: for mails that wait, and speak of nothing else.
+    GIVE_TEXT = over_rows!(
+        "UPDATE delivery SET notice_id = j.notice_id FROM", [notice_id uuid, connection_id uuid, episode bigint],
+        concat!("JOIN delivery_item i ON i.connection_id = j.connection_id AND i.episode = j.episode AND i.corrects_id IS NULL
+            AND i.dropped IS NULL
+         WHERE delivery.id = i.delivery_id AND ", waits!("delivery"), " AND delivery.class = 'action_required'
+            AND NOT delivery.maybe_mailed AND NOT EXISTS (SELECT 1 FROM delivery_item o WHERE o.delivery_id = delivery.id
+                AND o.dropped IS NULL AND o.connection_id <> i.connection_id)")
+    );
+    GIVE_TEXT_TO_PLANS = over_rows!(
+        "UPDATE plan SET notice_id = j.notice_id FROM", [notice_id uuid, connection_id uuid, episode bigint],
+        "WHERE plan.connection_id = j.connection_id AND plan.episode = j.episode AND plan.kind = 'failure' AND plan.done_at IS NULL"
     );
     UNKNOWN_SUBSCRIBERS = over_rows!(
         "SELECT j.key FROM", [key text],
@@ -152,6 +165,26 @@ pub async fn said_before(
 pub async fn add_recipients(tx: &mut Tx, notice: NoticeId, of: &[String]) -> Result<u64, StoreError> {
     let list = of.iter().map(|key| columns! { notice_id: notice.0, key });
     exec!(tx, ADD_RECIPIENTS, json(list))
+}
+
+/// Gives a notice's text to what waits to be asked, or to be planned, about outages of connections that were known before;
+/// to how many mails and plans.
+///
+/// # Errors
+/// When the database fails.
+pub async fn give_text(tx: &mut Tx, id: NoticeId, of: &[(ConnectionId, i64)]) -> Result<u64, StoreError> {
+    if of.is_empty() {
+        return Ok(0);
+    }
+    let list = of.iter().map(|(connection, episode)| {
+        columns! {
+            notice_id: id.0,
+            connection_id: connection.0,
+            episode: *episode,
+        }
+    });
+    let list = json(list);
+    Ok(exec!(tx, GIVE_TEXT_TO_PLANS, &list)? + exec!(tx, GIVE_TEXT, &list)?)
 }
 
 /// Those of some subscriber keys that nobody has.

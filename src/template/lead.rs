@@ -8,7 +8,7 @@ use crate::domain::surge::{Kind, Stage, Why};
 
 /// Names in a sentence: all up to three, else the first two and how many more.
 pub(super) fn names<S: AsRef<str>>(names: &[S]) -> String {
-    let name = |name: &S| one_line(name.as_ref(), NAME);
+    let name = |name: &S| apart(one_line(name.as_ref(), NAME));
     match names {
         [] => String::new(),
         [one] => name(one),
@@ -53,7 +53,13 @@ pub(super) fn about(components: &[ComponentLine], title: &str) -> String {
 
 /// A title in a sentence of ours: without its own full stop.
 fn headline(title: &str) -> String {
-    one_line(title, NAME).trim_end_matches('.').to_owned()
+    apart(one_line(title, NAME).trim_end_matches('.').to_owned())
+}
+
+/// A name that is written from right to left, so that it does not draw what follows into itself (Unicode UAX 9, 2.4).
+fn apart(name: String) -> String {
+    let rightwards = |c: char| matches!(c, '\u{590}'..='\u{8ff}' | '\u{fb1d}'..='\u{fdff}' | '\u{fe70}'..='\u{fefc}');
+    if name.chars().any(rightwards) { format!("\u{2068}{name}\u{2069}") } else { name }
 }
 
 /// The subject of the mails about a surge, and the beginning of their first sentence.

@@ -32,6 +32,7 @@ on_both! {
     a_correction_does_not_list_an_outage_that_its_mail_did_not_speak_of;
     a_correction_lists_what_another_mail_asked_about;
     only_what_was_corrected_has_broken_again;
+    a_text_that_comes_after_the_failure_is_used_while_its_mail_waits;
     after_a_proven_own_fault_the_next_outage_has_its_time_to_heal;
     of_lines_without_times_the_later_is_newer;
     what_is_said_now_and_then_is_taken_in_before_the_input_ends;
@@ -400,6 +401,27 @@ async fn only_what_was_corrected_has_broken_again(on: On) {
     }
     let again: Vec<_> = asked.iter().map(|text| text.contains("broke again after we wrote")).collect();
     assert_eq!(again, [false, false, true], "{asked:#?}");
+}
+
+async fn a_text_that_comes_after_the_failure_is_used_while_its_mail_waits(on: On) {
+    let mut w = world(on).await;
+    let text = |connections: &[&str]| {
+        json!({"kind": "action_required", "connections": connections, "what_happened": "Its licence ended.",
+            "what_to_do": "Buy one."})
+    };
+    w.broken("ann-1").await;
+    assert_eq!(w.notice(text(&["ann-1"])).await.note, None);
+    w.pass(1).await;
+    w.broken("bob-1").await;
+    w.broken("bob-2").await;
+    w.pass(1).await;
+    assert_eq!(w.notice(text(&["ann-1"])).await.note, None);
+    // It waits to be asked about another connection, too.
+    assert!(w.notice(text(&["bob-1"])).await.note.unwrap().starts_with("the text is not used"));
+    let got = w.pass(10).await;
+    let used: Vec<_> = got.iter().map(|mail| (mail.to.as_str(), mail.text().contains("Its licence ended."))).collect();
+    assert_eq!(used, [("ann@example.net", true), ("bob@example.net", false)]);
+    assert!(w.notice(text(&["ann-1"])).await.note.is_some(), "she was asked");
 }
 
 async fn after_a_proven_own_fault_the_next_outage_has_its_time_to_heal(on: On) {

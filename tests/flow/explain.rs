@@ -198,7 +198,10 @@ async fn a_hold_and_what_ended_it_are_told(on: On) {
     let d = &held["delivery"];
     assert_eq!((d["state"].as_str(), d["reason"].as_str()), (Some("queued"), Some("held")), "{d:#}");
     assert_eq!(text_of(&d["steps"], "held"), "mail held back by jo: looking into it");
-    assert!(text_of(&d["steps"], "waits").contains("mail of this kind is being held back"), "{d:#}");
+    assert!(
+        text_of(&d["steps"], "waits").contains("mail of this kind, or about its component, is being held back"),
+        "{d:#}"
+    );
 
     w.recovered("ann-1", "customer").await;
     w.pass(1).await;

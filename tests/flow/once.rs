@@ -18,7 +18,6 @@ on_both! {
     the_end_comes_once_and_then_only_a_relapse;
     an_update_after_resolved_reopens_nothing_unless_a_component_is_down;
     an_update_that_reopens_does_not_say_that_it_is_over;
-    what_is_sought_again_after_its_end_is_a_relapse;
     of_one_moment_another_component_is_no_edit;
     an_update_does_not_tell_what_the_next_one_names;
     an_update_s_id_with_another_phase_is_another_update;
@@ -277,19 +276,6 @@ async fn an_update_that_reopens_does_not_say_that_it_is_over(on: On) {
     w.pass(10).await;
     let last = plain(w.all().last().unwrap());
     assert!(last.starts_with("Investigating: Alpha has a major outage."), "{last}");
-}
-
-async fn what_is_sought_again_after_its_end_is_a_relapse(on: On) {
-    let mut w = world(on, &[("ann", &["a"])]).await;
-    for phase in ["investigating", "resolved", "investigating"] {
-        let status = if phase == "resolved" { "operational" } else { "degraded_performance" };
-        let body = json!({"body": format!("{phase} at {}.", w.now())});
-        assert_eq!(reason(&w.notice(said(phase, &[("a", status)], body)).await), "planned -");
-        w.pass(20).await;
-    }
-    let told: Vec<_> = w.all().iter().map(plain).collect();
-    assert!(told.len() == 3 && told[2].starts_with("Investigating: Alpha has degraded performance."), "{told:#?}");
-    assert_eq!(rules(&w).await.last().unwrap(), "incident_update accepted - relapse");
 }
 
 async fn of_one_moment_another_component_is_no_edit(on: On) {

@@ -96,7 +96,8 @@ struct Over {
 
 #[derive(Clone, Debug, Default)]
 struct Incident {
-    ids: BTreeSet<u8>,
+    /// Ids of updates, each with its phase: an edit has both.
+    ids: BTreeSet<(u8, u8)>,
     /// When each update was observed, and whether it reports a component down.
     heard: Vec<(i64, bool)>,
     resolved: bool,
@@ -342,7 +343,7 @@ impl Model {
         let (over, down) = (says == 0, says == 1);
         let first = self.incident.is_none();
         let incident = self.incident.get_or_insert_default();
-        let is_new = incident.ids.insert(id);
+        let is_new = incident.ids.insert((id, says));
         let newest = incident.heard.iter().all(|(at, _)| *at < observed);
         // An end that comes late ends all the same, unless something newer reports a component down.
         let ends = over && !incident.resolved && !incident.heard.iter().any(|(at, down)| *at > observed && *down);
