@@ -17,8 +17,11 @@ use uuid::Uuid;
 /// After so many rounds without a loss the race would have shown nothing.
 const ROUNDS: u64 = 60;
 
+/// What it will not claim is none of it: many such would stand before all others.
 const DUE: &str = "SELECT d.id FROM delivery d WHERE d.state = 'queued' AND (d.class = 'action_required'
-        OR NOT EXISTS (SELECT 1 FROM delivery_item i JOIN delivery o ON o.id = i.corrects_id
+        AND NOT EXISTS (SELECT 1 FROM delivery_item i JOIN connection c ON c.id = i.connection_id
+            WHERE i.delivery_id = d.id AND c.cleared >= i.episode)
+        OR d.class = 'correction' AND NOT EXISTS (SELECT 1 FROM delivery_item i JOIN delivery o ON o.id = i.corrects_id
             WHERE i.delivery_id = d.id AND o.state IN ('queued', 'sending')))
     ORDER BY d.due_at LIMIT 12 FOR UPDATE OF d SKIP LOCKED";
 const CLAIM: &str =
