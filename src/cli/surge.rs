@@ -9,6 +9,7 @@ use crate::domain::surge::{Kind, Stage};
 use crate::domain::time::Timestamp;
 use crate::flow::setting::Setting;
 use crate::flow::surge::{self, Act, Asked, Refused};
+use crate::store::holds::HoldRow;
 use crate::store::surge::{self as rows, Surge};
 use std::fmt::Write as _;
 
@@ -64,7 +65,7 @@ enum Command {
 pub(super) async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
     let (store, setting) = (context.store().await?, Setting::of(&context.config));
     let by = who();
-    let surge = match args.act {
+    let (id, act, why) = match args.act {
         None => {
             let mut tx = store.read().await?;
             let found = match args.all {
@@ -74,22 +75,27 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
             context.answer(&found, || text(&found))?;
             return Ok(0);
         }
-        Some(Command::Release { id, rest, reason: why }) => {
-            let asked = Asked { who: &by, reason: reason(&why)? };
-            let act = if rest { Act::ReleaseRest } else { Act::Release };
-            surge::act(&store, &setting, id, act, asked).await?
-        }
-        Some(Command::Hold { id: Some(id), until, reason: why, .. }) => {
-            let asked = Asked { who: &by, reason: reason(&why)? };
-            surge::act(&store, &setting, id, Act::Hold(until), asked).await?
-        }
+        Some(Command::Release { id, rest, reason }) => (id, if rest { Act::ReleaseRest } else { Act::Release }, reason),
+        Some(Command::Hold { id: Some(id), until, reason, .. }) => (id, Act::Hold(until), reason),
         Some(Command::Hold { component, since, reason: why, .. }) => {
             let asked = Asked { who: &by, reason: reason(&why)? };
-            surge::hold(&store, &setting, &component.unwrap_or_default(), since, asked).await?
+            let surge = surge::hold(&store, &setting, &component.unwrap_or_default(), since, asked).await?;
+            context.answer(&surge, || text(std::slice::from_ref(&surge)))?;
+            return Ok(0);
         }
     };
-    context.answer(&surge, || text(std::slice::from_ref(&surge)))?;
+    let acted = surge::act(&store, &setting, id, act, Asked { who: &by, reason: reason(&why)? }).await?;
+    context.answer(&acted, || text(std::slice::from_ref(&acted.surge)) + &kept(&acted.held_by))?;
     Ok(0)
+}
+
+/// What a release does not let go.
+fn kept(holds: &[HoldRow]) -> String {
+    let line = |hold: &HoldRow| {
+        let (reason, by) = (printable(&hold.reason), printable(&hold.created_by));
+        format!("{}, put by {by}, keeps these mails all the same: {reason}\n", hold.id)
+    };
+    holds.iter().map(line).collect()
 }
 
 impl From<Refused> for Failure {

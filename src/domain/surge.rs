@@ -100,6 +100,30 @@ names!(
 );
 
 names!(
+    /// What a surge is for.
+    Occasion {
+        /// Connections newly failed.
+        Failures = "failures",
+        /// An outage that a source reported lasts.
+        Lasting = "lasting",
+        /// Connections have not come back with their component, and the longest hold of their customers is over.
+        NotBack = "not_back",
+        /// Connections for which a covering recovery spoke have not confirmed it by its deadline.
+        Unconfirmed = "unconfirmed",
+        /// An operator's word.
+        ByHand = "by_hand",
+    }
+);
+
+impl Occasion {
+    /// Whether nothing failed newly: a few are asked first, as in a surge, and where one begins it takes over.
+    #[must_use]
+    pub const fn gives_way(self) -> bool {
+        matches!(self, Self::NotBack | Self::Unconfirmed)
+    }
+}
+
+names!(
     /// How far a surge has come.
     Stage {
         /// Nobody is asked.
@@ -118,6 +142,8 @@ names!(
     Why {
         /// It has just begun.
         Opened = "opened",
+        /// Connections for which a recovery spoke have not confirmed it.
+        Unconfirmed = "unconfirmed",
         /// Connections go on failing.
         StillFailing = "still_failing",
         /// An operator wants it held until then.
@@ -159,6 +185,7 @@ impl Why {
     pub const fn explained(self) -> &'static str {
         match self {
             Self::Opened => "it has just begun",
+            Self::Unconfirmed => "many connections have not confirmed the recovery that spoke for them",
             Self::StillFailing => "connections go on failing",
             Self::HeldUntil => "an operator has it held",
             Self::MostlyBroken => "no more fail, but most have failed already: that is no sign of health",
@@ -184,6 +211,8 @@ impl Why {
 pub struct View {
     /// What it is.
     pub kind: Kind,
+    /// What it is for.
+    pub occasion: Occasion,
     /// How far it has come.
     pub stage: Stage,
     /// Since when.
@@ -198,7 +227,7 @@ pub struct View {
     pub flooding: bool,
     /// Failures in the window of the rule that opened it, and what is normal.
     pub failed: Evidence,
-    /// It has been calm for long enough.
+    /// It has been calm for long enough; where nothing failed newly, that nothing floods.
     pub calm: bool,
     /// Recoveries by themselves in their window, and what is normal.
     pub recovered: Evidence,
@@ -206,7 +235,7 @@ pub struct View {
     pub recovered_by_source: bool,
     /// Percent of the component's connections that are broken in it.
     pub broken_percent: i64,
-    /// Mails that wait for it.
+    /// Mails that wait for it; when its component is back, those whose time is over.
     pub waiting: i64,
     /// Of those that waited when the release began, some have not left.
     pub rest_leaves: bool,
@@ -250,15 +279,35 @@ pub fn next(view: &View, rules: &Rules, now: Timestamp) -> Next {
             }
         }
         (Kind::Reporter, _) => reporter(view, now),
-        (Kind::Flood, _) if view.recovered_by_source => Next::End(Why::ComponentRecovered),
+        (Kind::Flood, _) if view.recovered_by_source => back(view, rules),
         (Kind::Flood, Stage::Holding) => holding(view, rules, now),
         (Kind::Flood, Stage::Canary) => canary(view, rules, now),
         (Kind::Flood, Stage::Releasing) => releasing(view, rules, now),
     }
 }
 
+/// Whose own longest hold ends within so long is asked with those whose has ended: a wave of failures has one canary.
+pub const WAVE: Span = Span::hours(1);
+
+/// When the mails were planned whose longest hold has ended or ends within [`WAVE`]: first and last time.
+#[must_use]
+pub fn ripe(now: Timestamp, longest_hold: Option<Span>) -> (Timestamp, Timestamp) {
+    (Timestamp(0), longest_hold.map_or(Timestamp(0), |longest| now + WAVE - longest))
+}
+
+/// Whether the longest hold is over, or will be in that time; who has not come back has waited already.
 fn waited(view: &View, ahead: Span, now: Timestamp) -> bool {
-    view.longest_hold.is_some_and(|longest| now - view.since >= Span(longest.0 - ahead.0))
+    view.occasion == Occasion::NotBack
+        || view.longest_hold.is_some_and(|longest| now - view.since >= Span(longest.0 - ahead.0))
+}
+
+/// Its component is back. Who can still come back waits for that alone; those whose time is over would be asked all at once.
+const fn back(view: &View, rules: &Rules) -> Next {
+    if view.waiting > rules.canary_least {
+        Next::Stop(Why::ComponentRecovered)
+    } else {
+        Next::End(Why::ComponentRecovered)
+    }
 }
 
 fn reporter(view: &View, now: Timestamp) -> Next {
@@ -285,7 +334,7 @@ fn holding(view: &View, rules: &Rules, now: Timestamp) -> Next {
     let why = if waited(view, rules.canary_wait, now) { Why::LongestHold } else { Why::Calm };
     match why {
         _ if rises(view, rules, now) => Next::Stay(Why::RecoveriesRise),
-        Why::Calm if !view.calm => Next::Stay(Why::StillFailing),
+        why if !view.calm && (why == Why::Calm || view.occasion == Occasion::NotBack) => Next::Stay(Why::StillFailing),
         Why::Calm if view.reported => Next::Stay(Why::ComponentDown),
         why if view.waiting == 0 => {
             if view.calm {
@@ -294,7 +343,9 @@ fn holding(view: &View, rules: &Rules, now: Timestamp) -> Next {
                 Next::Stay(why)
             }
         }
-        Why::Calm if view.broken_percent > rules.exhausted_percent => Next::Stay(Why::MostlyBroken),
+        Why::Calm if view.broken_percent > rules.exhausted_percent && !view.occasion.gives_way() => {
+            Next::Stay(Why::MostlyBroken)
+        }
         why => Next::Canary(why),
     }
 }
@@ -314,9 +365,11 @@ fn canary(view: &View, rules: &Rules, now: Timestamp) -> Next {
 }
 
 fn releasing(view: &View, rules: &Rules, now: Timestamp) -> Next {
+    let by_hand = view.why == Why::ByHand;
     match goes_wrong(view, rules, now) {
         _ if !view.rest_leaves => Next::End(Why::NobodyWaits),
         Some(why) => Next::Stop(why),
+        None if view.reported && !by_hand && !waited(view, rules.canary_wait, now) => Next::Stop(Why::ComponentDown),
         None => Next::Stay(Why::RestLeaves),
     }
 }

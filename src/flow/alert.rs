@@ -36,15 +36,11 @@ pub enum Own {
     Free(Box<FreeIn>),
 }
 
-/// Tells operators of a surge that has just begun, or of what was decided about it.
+/// Has their own system told of a surge that has just begun, or of what was decided about it.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn tell(tx: &mut Tx, setting: &Setting, surge: &Surge, decided: Option<Why>) -> Result<(), StoreError> {
-    let reason = decided.unwrap_or(Why::Opened);
-    if let Some(address) = &setting.operators.address {
-        mail(tx, address, surge, reason).await?;
-    }
+pub async fn post_later(tx: &mut Tx, setting: &Setting, surge: &Surge, reason: Why) -> Result<(), StoreError> {
     if setting.operators.webhook.is_some() {
         let id = AlertId::new();
         let said = Posted { id, at: tx.now(), reason, explained: reason.explained(), surge };
@@ -93,7 +89,12 @@ pub async fn post(shared: &Shared) -> Result<bool, StoreError> {
     Ok(true)
 }
 
-async fn mail(tx: &mut Tx, address: &str, surge: &Surge, reason: Why) -> Result<(), StoreError> {
+/// Mails operators what [`post_later`] says.
+///
+/// # Errors
+/// When the database fails.
+pub async fn mail(tx: &mut Tx, setting: &Setting, surge: &Surge, reason: Why) -> Result<(), StoreError> {
+    let Some(address) = &setting.operators.address else { return Ok(()) };
     let row = setup::SubscriberRow {
         key: OPERATORS.to_owned(),
         address: address.to_owned(),
@@ -110,6 +111,7 @@ async fn mail(tx: &mut Tx, address: &str, surge: &Surge, reason: Why) -> Result<
         component: surge.name.clone(),
         because: by_hand.as_ref().map_or_else(|| surge.because.clone(), |_| surge.evidence().to_string()),
         reported: surge.reported,
+        not_back: surge.occasion.gives_way(),
         by_hand,
         since: surge.since,
         opened_at: surge.opened_at,

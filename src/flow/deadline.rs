@@ -1,6 +1,7 @@
 //! The deadline of a covering recovery: whose connections have not confirmed by then is asked anew, or listed.
 
 use super::setting::Setting;
+use super::surge;
 use crate::domain::connection::Covering;
 use crate::store::ingest::PlanRow;
 use crate::store::{Store, StoreError, Tx, deadlines, ingest};
@@ -15,6 +16,11 @@ pub async fn confirm(store: &Store, setting: &Setting) -> Result<bool, StoreErro
     let Some((id, component, from, until)) = deadlines::past(&mut tx).await? else { return Ok(false) };
     if setting.ask_unconfirmed {
         let keys = deadlines::unconfirmed(&mut tx, component, (from, until), setting.page).await?;
+        // It is committed before any of them is planned.
+        if surge::unconfirmed(&mut tx, setting, component, keys.len()).await? {
+            tx.commit().await?;
+            return Ok(true);
+        }
         if !keys.is_empty() {
             let asked = ask_anew(&mut tx, &keys, Covering { from, until }).await?;
             deadlines::add_unconfirmed(&mut tx, id, i64::try_from(asked).unwrap_or(i64::MAX)).await?;

@@ -416,15 +416,15 @@ async fn hear(
     match state.hear(heard) {
         Effect::Opened { since } => {
             db::save_episode(tx, component.id, state.episode, since, None, None, Some(incident)).await?;
-            surge::reported(tx, component.id, state.episode).await?;
+            surge::reported(tx, component.id, &state).await?;
         }
         Effect::Ended { n, since, at, .. } => {
             tallies::begin_anew(tx, component.id).await?;
             db::save_episode(tx, component.id, n, since, Some(at), None, None).await?;
             ended = true;
         }
-        Effect::Repeated if what == What::Failed && state.down_since.is_some() => {
-            surge::reported(tx, component.id, state.episode).await?;
+        Effect::Repeated if what == What::Failed => {
+            surge::reported(tx, component.id, &state).await?;
             return Ok(false);
         }
         _ => return Ok(false),

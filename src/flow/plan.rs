@@ -94,8 +94,8 @@ impl Page<'_> {
             // All that is said of a surge is one thread.
             Own::Surge(mail) => {
                 let matter = mail.surge.parse::<SurgeId>().map_or(notice.id.0, |id| id.0);
-                let (reported, by_hand) = (mail.reported, mail.by_hand.is_some());
-                let subject = Matter::Surge { kind: mail.kind, component: mail.component, reported, by_hand };
+                let occasion = mail.occasion();
+                let subject = Matter::Surge { kind: mail.kind, component: mail.component, occasion };
                 (Reach::recipients(notice.id), matter, subject, Rule::Surge)
             }
         };

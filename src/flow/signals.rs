@@ -184,7 +184,10 @@ impl Batch {
                 let is_new = |window| before.is_none_or(|before| at - before > window);
                 tally.fail(at, is_new(short), is_new(long));
             }
-            (Effect::Cleared, Some(_), _) if said.by != By::Customer => tally.recovered += 1,
+            (Effect::Cleared, Some(_), _) if said.by != By::Customer => {
+                tally.recovered += 1;
+                tally.recovered_unknown += i64::from(said.by == By::Unknown);
+            }
             _ => {}
         }
         if one.sequence > now.latest {
@@ -286,7 +289,7 @@ impl Batch {
             }
             component::Effect::Opened { since } => {
                 db::save_episode(tx, now.id, state.episode, since, None, None, None).await?;
-                surge::reported(tx, now.id, state.episode).await?;
+                surge::reported(tx, now.id, state).await?;
             }
             component::Effect::Ended { n, since, at, covering, was_open } => {
                 tallies::begin_anew(tx, now.id).await?;
@@ -313,8 +316,8 @@ impl Batch {
                 }
             }
             component::Effect::Repeated => {
-                if matches!(one.what, What::Failed | What::RecoveryFailed) && state.down_since.is_some() {
-                    surge::reported(tx, now.id, state.episode).await?;
+                if matches!(one.what, What::Failed | What::RecoveryFailed) {
+                    surge::reported(tx, now.id, state).await?;
                 }
                 answer.outcome = Became::Repeated;
             }

@@ -70,8 +70,7 @@ fn nature(mail: &Mail) -> (Class, Matter) {
         Mail::Correction(m) => (Class::Correction, Matter::Connections { component: m.component.clone() }),
         Mail::Free(m) => (Class::Free, Matter::Notice { subject: m.subject.clone() }),
         Mail::Surge(m) => {
-            let (kind, component, reported) = (m.kind, m.component.clone(), m.reported);
-            (Class::Free, Matter::Surge { kind, component, reported, by_hand: m.by_hand.is_some() })
+            (Class::Free, Matter::Surge { kind: m.kind, component: m.component.clone(), occasion: m.occasion() })
         }
     }
 }

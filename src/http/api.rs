@@ -115,6 +115,7 @@ pub(super) async fn subscription(State(api): State<Api>, headers: HeaderMap, bod
 
 /// How long a caller waits for a recovery.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Wait {
     /// Seconds, at most 2.
     #[serde(default)]
@@ -131,10 +132,9 @@ pub(super) async fn recovery(
     auth::caller(&api, &headers, Scope::Read).await?;
     let unknown = || Problem::not_found("there is no such recovery");
     let id: RecoveryId = id.parse().map_err(|_| unknown())?;
-    let wait = wait
-        .ok()
-        .and_then(|Query(q)| Duration::try_from_secs_f64(q.wait).ok())
-        .ok_or_else(|| Problem::malformed(FieldError::new("wait", "is not a number of seconds from 0 to 2")))?;
+    let what = "is not a number of seconds from 0 to 2";
+    let Query(Wait { wait }) = wait.map_err(|said| Problem::query(&said, "wait", what))?;
+    let wait = Duration::try_from_secs_f64(wait).map_err(|_| Problem::malformed(FieldError::new("wait", what)))?;
     let end = Instant::now() + wait.min(LONGEST_WAIT);
     loop {
         let mut tx = api.store.read().await?;

@@ -52,7 +52,7 @@ pub(super) async fn signals(
     body: Body,
 ) -> Result<Response, Problem> {
     if key.is_some() {
-        let what = "is for one signal; the same lines again change nothing";
+        let what = "is for one signal; lines are known again by their `sequence` or `observed_at`";
         return Err(Problem::malformed(FieldError::new("Idempotency-Key", what)));
     }
     let _place = places.0.try_acquire().map_err(|_| Problem::busy("as many long requests as may run are running"))?;

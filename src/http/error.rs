@@ -87,7 +87,7 @@ impl Problem {
     /// 400: a body of lines that broke off.
     #[must_use]
     pub fn cut(detail: &str) -> Self {
-        let hint = "send all of it again: lines that were taken in are left alone";
+        let hint = "send all of it again: lines that were taken in are known by their `sequence` or `observed_at`";
         Self::new(StatusCode::BAD_REQUEST, "body_cut", format!("the body cannot be read to its end: {detail}"), hint)
     }
 
@@ -95,7 +95,7 @@ impl Problem {
     #[must_use]
     pub fn too_many_wrong(lines: u64, wrong: usize, of: &[Refusal]) -> Self {
         let detail = format!("{wrong} of the first {lines} lines are wrong, and no more were read");
-        let hint = "correct the lines and send all of them again: those that were taken in change nothing";
+        let hint = format!("correct these lines, and send them and all after line {lines}");
         let named = |one: &Refusal| FieldError::new(format!("line {}: {}", one.line, one.field), one.reason.clone());
         Self {
             errors: of.iter().map(named).collect(),
@@ -107,7 +107,7 @@ impl Problem {
     #[must_use]
     pub fn after_lines(self, after: u64) -> Self {
         let detail = format!("{}; lines 1 to {after} were taken in", self.detail);
-        Self { detail, hint: "send all lines again: those that were taken in change nothing".to_owned(), ..self }
+        Self { detail, hint: format!("send all from line {} on", after + 1), ..self }
     }
 
     /// 409: a resend is refused, by name.

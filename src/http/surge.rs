@@ -91,8 +91,8 @@ async fn act(
         }
         _ => {}
     }
-    let surge = surge::act(&api.store, &api.setting, parsed(&id)?, act, Asked { who: &who, reason: &why }).await?;
-    Ok(Json(surge).into_response())
+    let acted = surge::act(&api.store, &api.setting, parsed(&id)?, act, Asked { who: &who, reason: &why }).await?;
+    Ok(Json(acted).into_response())
 }
 
 fn parsed(id: &str) -> Result<SurgeId, Problem> {

@@ -13,15 +13,17 @@ const WINDOW: Span = Span::minutes(5);
 const MOST_ROWS: i64 = 10_000;
 
 statements! {
-    // Lane by lane, so that no estimate turns it into a reading of the table. SQLite has no lateral joins, and needs none.
+    // Lane by lane, so that no estimate turns it into a reading of the table. SQLite has no lateral joins, and needs none. What
+    // is due waits for nothing but its turn, whatever it was put off for.
     DEPTH = Sql::differs(
         "SELECT l.class, q.reason, l.fence_kind, l.fence_id, k.key AS component, k.down_since, q.mails, q.due, q.oldest_due_at
-         FROM (SELECT lane_id, reason, COUNT(*) AS mails, SUM(CASE WHEN due_at <= $1 THEN 1 ELSE 0 END) AS due, MIN(due_at) AS oldest_due_at
-            FROM delivery WHERE state = 'queued' GROUP BY lane_id, reason) AS q
+         FROM (SELECT lane_id, CASE WHEN due_at > $1 THEN reason END AS reason, COUNT(*) AS mails, SUM(CASE WHEN due_at <= $1 THEN 1 ELSE 0 END) AS due, MIN(due_at) AS oldest_due_at
+            FROM delivery WHERE state = 'queued' GROUP BY 1, 2) AS q
          JOIN lane l ON l.id = q.lane_id LEFT JOIN component k ON l.fence_kind = 'component' AND k.id = l.fence_id",
         "SELECT l.class, q.reason, l.fence_kind, l.fence_id, k.key AS component, k.down_since, q.mails, q.due, q.oldest_due_at
-         FROM lane l CROSS JOIN LATERAL (SELECT reason, COUNT(*) AS mails, SUM(CASE WHEN due_at <= $1 THEN 1 ELSE 0 END) AS due,
-                MIN(due_at) AS oldest_due_at FROM delivery WHERE lane_id = l.id AND state = 'queued' GROUP BY reason) AS q
+         FROM lane l CROSS JOIN LATERAL (SELECT CASE WHEN due_at > $1 THEN reason END AS reason, COUNT(*) AS mails,
+                SUM(CASE WHEN due_at <= $1 THEN 1 ELSE 0 END) AS due, MIN(due_at) AS oldest_due_at
+            FROM delivery WHERE lane_id = l.id AND state = 'queued' GROUP BY 1) AS q
          LEFT JOIN component k ON l.fence_kind = 'component' AND k.id = l.fence_id",
     );
     SET_ASIDE = Sql::same(
@@ -46,7 +48,7 @@ statements! {
 pub struct Depth {
     /// What they are for.
     pub class: Class,
-    /// Why they were put off, when they were looked at.
+    /// Why they were put off, when they were looked at; nothing of those that are due.
     pub reason: Option<Reason>,
     /// `none`, `component` or `incident`.
     pub fence_kind: String,

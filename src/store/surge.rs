@@ -1,8 +1,9 @@
 //! Surges: what is decided about floods of failures, and the mails that wait for it.
 
 use super::{StoreError, Tx};
+use crate::domain::component::Component;
 use crate::domain::id::{ComponentId, HoldId, LaneId, SurgeId};
-use crate::domain::surge::{Evidence, Kind, Stage, Why, of_thousandths};
+use crate::domain::surge::{Evidence, Kind, Occasion, Stage, Why, of_thousandths, ripe};
 use crate::domain::time::{Span, Timestamp};
 use serde::Serialize;
 
@@ -11,8 +12,8 @@ macro_rules! surges {
     ($rest:literal) => {
         concat!(
             "SELECT s.id, s.kind, s.component_id, k.key AS component, k.name, s.opened_at, s.opened_by, s.because, s.since, s.counted,
-                s.normal, s.minutes, s.normal_recovered, s.connections, s.episode, s.hold_id, s.stage, s.stage_at, s.why, s.until,
-                s.flooding, s.reported, s.ended_at
+                s.normal, s.minutes, s.normal_recovered, s.connections, s.occasion, s.episode, s.hold_id, s.stage, s.stage_at, s.why,
+                s.until, s.flooding, s.reported, s.ended_at
              FROM surge s LEFT JOIN component k ON k.id = s.component_id WHERE ",
             $rest
         )
@@ -31,14 +32,15 @@ macro_rules! waits_for {
     };
 }
 
-/// The next of a canary: of those that are so, the first `$5`, in the order in which their time comes.
+/// The next of a canary: of those that are so and were planned from `$6` to `$7`, the first `$5`, in the order in which their time
+/// comes.
 macro_rules! send_ahead {
     ($so:literal) => {
         super::Sql::differs(send_ahead!(@ $so, ""), send_ahead!(@ $so, " FOR NO KEY UPDATE SKIP LOCKED"))
     };
     (@ $so:literal, $lock:literal) => {
         concat!("UPDATE delivery SET lane_id = $2, canary_id = $3, due_at = $4, reason = NULL WHERE id IN (",
-            waits_for!("SELECT id FROM delivery", ""), $so, " ORDER BY due_at, id LIMIT $5", $lock, ")")
+            waits_for!("SELECT id FROM delivery", ""), $so, " AND created_at + 0 BETWEEN $6 AND $7 ORDER BY due_at, id LIMIT $5", $lock, ")")
     };
 }
 
@@ -53,11 +55,11 @@ statements! {
     );
     SAVE_SURGE = super::Sql::same(
         "INSERT INTO surge (id, kind, component_id, opened_at, opened_by, because, since, counted, normal, minutes, normal_recovered,
-            connections, episode, hold_id, stage, stage_at, why, until, flooding, reported, ended_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)
-         ON CONFLICT (id) DO UPDATE SET episode = excluded.episode, hold_id = excluded.hold_id, stage = excluded.stage,
-            stage_at = excluded.stage_at, why = excluded.why, until = excluded.until, flooding = excluded.flooding,
-            ended_at = excluded.ended_at",
+            connections, occasion, episode, hold_id, stage, stage_at, why, until, flooding, reported, ended_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)
+         ON CONFLICT (id) DO UPDATE SET occasion = excluded.occasion, episode = excluded.episode, hold_id = excluded.hold_id,
+            stage = excluded.stage, stage_at = excluded.stage_at, why = excluded.why, until = excluded.until,
+            flooding = excluded.flooding, reported = excluded.reported, ended_at = excluded.ended_at",
     );
     ALL_CONNECTIONS = super::Sql::same("SELECT COUNT(*) FROM connection");
     CONNECTIONS_OF = super::Sql::same("SELECT COUNT(*) FROM connection WHERE component_id = $1");
@@ -66,11 +68,20 @@ statements! {
     );
     WAITING_FOR = super::Sql::same(waits_for!("SELECT COUNT(*) FROM delivery", ""));
     OLDEST_PUT_OFF = super::Sql::same(waits_for!("SELECT MIN(created_at) FROM delivery", "AND reason <> 'dwell' AND due_at <= $2"));
+    OLDEST_NOT_BACK = super::Sql::same(waits_for!(
+        "SELECT MIN(created_at) FROM delivery",
+        "AND reason <> 'dwell' AND reason IN ('awaiting_reconnection', 'component_down') AND due_at <= $2"
+    ));
     FIRST_DUE_FOR = super::Sql::same(waits_for!("SELECT MIN(due_at) FROM delivery", ""));
     // What was planned after a release began is due later than the dwell after it; what a cap put off has a later turn.
     LEAVES_OF = super::Sql::same(waits_for!(
         "SELECT COUNT(*) FROM (SELECT 1 FROM delivery",
         "AND (due_at <= $2 OR (reason = 'paced' AND created_at <= $3)) LIMIT 1) AS w"
+    ));
+    // `+ 0`: what waits is found by its lane; by its time would be nearly all there ever was.
+    WAITING_SINCE = super::Sql::same(waits_for!("SELECT COUNT(*) FROM delivery", "AND created_at + 0 BETWEEN $2 AND $3"));
+    RIPE = super::Sql::same(waits_for!(
+        "SELECT COUNT(*) FROM (SELECT 1 FROM delivery", "AND due_at <= $2 AND created_at + 0 <= $3 LIMIT 1) AS w"
     ));
     // What has waited longest, and nobody is deciding about at this moment: it was put off to the end of the longest hold.
     SEND_AHEAD_HELD = send_ahead!("AND reason IN ('awaiting_reconnection', 'component_down', 'daily_cap')");
@@ -80,6 +91,7 @@ statements! {
             COUNT(CASE WHEN state NOT IN ('queued', 'sending') AND COALESCE(decided_at, $2) >= $2 THEN 1 END)
          FROM delivery WHERE canary_id = $1",
     );
+    ASKED_AHEAD = super::Sql::same("SELECT COUNT(*) FROM delivery WHERE canary_id = $1 AND maybe_mailed");
     // Each has waited for its own time, and is found by that while the component is down.
     CALL_BACK = super::Sql::same(
         "UPDATE delivery SET canary_id = NULL, reason = 'component_down', lane_id =
@@ -91,7 +103,7 @@ statements! {
     ));
     REPORTED = super::Sql::same(
         "UPDATE surge SET reported = TRUE, episode = $2 WHERE component_id = $1 AND kind = 'flood' AND ended_at IS NULL
-            AND NOT reported AND (episode = $2 OR episode IS NULL)",
+            AND NOT reported AND (episode = $2 OR episode IS NULL) AND occasion <> 'not_back'",
     );
     IS_DOWN = super::Sql::same("SELECT COUNT(*) FROM component WHERE id = $1 AND down_since IS NOT NULL");
     ENDED_ELSEHOW = super::Sql::same("SELECT COUNT(*) FROM component WHERE id = $1 AND (episode > $2 OR down_since IS NULL)");
@@ -99,6 +111,9 @@ statements! {
         "UPDATE episode SET ended_at = $3, released_at = $3 WHERE component_id = $1 AND n = $2 AND ended_at IS NULL",
     );
 }
+
+/// The first and the last time at which mails were planned.
+pub type Planned = (Timestamp, Timestamp);
 
 /// A surge.
 #[derive(Clone, Debug, PartialEq, Serialize, sqlx::FromRow)]
@@ -134,6 +149,8 @@ pub struct Surge {
     pub normal_recovered: i64,
     /// How many connections the component had.
     pub connections: i64,
+    /// What it is for.
+    pub occasion: Occasion,
     /// The outage that it opened and that nobody has ended.
     #[serde(skip)]
     pub episode: Option<i64>,
@@ -157,6 +174,24 @@ pub struct Surge {
 }
 
 impl Surge {
+    /// When the mails were planned that it is for, at a time and for a reason; `None`: whenever it was.
+    #[must_use]
+    pub fn planned(&self, why: Why, now: Timestamp, longest_hold: Option<Span>) -> Option<Planned> {
+        match self.occasion {
+            Occasion::Unconfirmed => Some((self.opened_at, Timestamp::END)),
+            Occasion::Lasting if why == Why::ByHand => None,
+            Occasion::NotBack | Occasion::Lasting => Some(ripe(now, longest_hold)),
+            Occasion::Failures | Occasion::ByHand => None,
+        }
+    }
+
+    /// Whether each of those who wait is asked when his own time has come, and not all when it is released: they wait for an
+    /// outage that goes on, or for their own connections.
+    #[must_use]
+    pub fn asks_each_in_time(&self, why: Why) -> bool {
+        self.occasion == Occasion::NotBack || (self.reported && why != Why::ByHand)
+    }
+
     /// The numbers when it was seen.
     #[must_use]
     pub fn evidence(&self) -> Evidence {
@@ -221,6 +256,7 @@ pub async fn save(tx: &mut Tx, s: &Surge) -> Result<(), StoreError> {
         s.minutes,
         s.normal_recovered,
         s.connections,
+        s.occasion,
         s.episode,
         s.hold_id,
         s.stage,
@@ -253,12 +289,15 @@ pub async fn broken_since(tx: &mut Tx, of: ComponentId, at: Timestamp) -> Result
     value!(tx, i64, BROKEN_SINCE, of, at)
 }
 
-/// How many mails wait for a component.
+/// How many mails wait for a component: all, or those planned from one time to another.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn waiting(tx: &mut Tx, of: ComponentId) -> Result<i64, StoreError> {
-    value!(tx, i64, WAITING_FOR, of)
+pub async fn waiting(tx: &mut Tx, of: ComponentId, planned: Option<Planned>) -> Result<i64, StoreError> {
+    match planned {
+        None => value!(tx, i64, WAITING_FOR, of),
+        Some((from, until)) => value!(tx, i64, WAITING_SINCE, of, from, until),
+    }
 }
 
 /// When the first mail that waits for a component is or was due.
@@ -269,12 +308,19 @@ pub async fn first_due(tx: &mut Tx, of: ComponentId) -> Result<Option<Timestamp>
     value!(tx, Option<Timestamp>, FIRST_DUE_FOR, of)
 }
 
-/// When the oldest of those mails was planned that wait for a component, were put off, and are due by a time.
+/// When the oldest of those mails was planned that wait for a component, were put off, and are due by a time. While it is
+/// down for whatever reason; else until their connections come back.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn oldest_put_off(tx: &mut Tx, of: ComponentId, due_by: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-    value!(tx, Option<Timestamp>, OLDEST_PUT_OFF, of, due_by)
+pub async fn oldest_put_off(
+    tx: &mut Tx,
+    of: ComponentId,
+    due_by: Timestamp,
+    is_down: bool,
+) -> Result<Option<Timestamp>, StoreError> {
+    let sql = if is_down { OLDEST_PUT_OFF } else { OLDEST_NOT_BACK };
+    value!(tx, Option<Timestamp>, sql, of, due_by)
 }
 
 /// Whether some that waited for a component when its release began, at this time, have not left: their dwell ended by then,
@@ -286,16 +332,32 @@ pub async fn leaves_of(tx: &mut Tx, of: ComponentId, began: Timestamp, dwell: Sp
     Ok(value!(tx, i64, LEAVES_OF, of, began + dwell, began)? > 0)
 }
 
+/// Whether some that wait for a component are due by a time and were planned by another.
+///
+/// # Errors
+/// When the database fails.
+pub async fn is_ripe(tx: &mut Tx, of: ComponentId, due_by: Timestamp, by: Timestamp) -> Result<bool, StoreError> {
+    Ok(value!(tx, i64, RIPE, of, due_by, by)? > 0)
+}
+
 /// Moves mails that have waited longest for a component into a lane that nothing holds, as the canary of a surge. None
 /// leaves before its dwell has ended.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn send_ahead(tx: &mut Tx, of: ComponentId, to: LaneId, surge: SurgeId, most: i64) -> Result<(), StoreError> {
+pub async fn send_ahead(
+    tx: &mut Tx,
+    of: ComponentId,
+    to: LaneId,
+    surge: SurgeId,
+    most: i64,
+    planned: Option<Planned>,
+) -> Result<(), StoreError> {
     let now = tx.now();
-    let held = exec!(tx, SEND_AHEAD_HELD, of, to, surge, now, most)?;
+    let (from, until) = planned.unwrap_or((Timestamp(0), Timestamp::END));
+    let held = exec!(tx, SEND_AHEAD_HELD, of, to, surge, now, most, from, until)?;
     let rest = most - i64::try_from(held).unwrap_or(most);
-    exec!(tx, SEND_AHEAD, of, to, surge, now, rest).map(drop)
+    exec!(tx, SEND_AHEAD, of, to, surge, now, rest, from, until).map(drop)
 }
 
 /// How many of a surge's canaries have not left, and how many have or need not any more since it began to send them.
@@ -306,12 +368,24 @@ pub async fn canaries(tx: &mut Tx, surge: SurgeId, since: Timestamp) -> Result<(
     on_db!(tx, CANARIES, query_as::<(i64, i64)>, fetch_one, surge, since)
 }
 
-/// A source reports an outage: the surge that has opened it, or would, does not end it by itself.
+/// How many were asked ahead of the others, in all of a surge.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn reported(tx: &mut Tx, of: ComponentId, episode: i64) -> Result<(), StoreError> {
-    exec!(tx, REPORTED, of, episode).map(drop)
+pub async fn asked_ahead(tx: &mut Tx, surge: SurgeId) -> Result<i64, StoreError> {
+    value!(tx, i64, ASKED_AHEAD, surge)
+}
+
+/// A source reports an outage: the surge that has opened it, or would, does not end it by itself. Whose time was over before
+/// does not wait for it.
+///
+/// # Errors
+/// When the database fails.
+pub async fn reported(tx: &mut Tx, of: ComponentId, state: &Component) -> Result<(), StoreError> {
+    match state.down_since {
+        Some(_) => exec!(tx, REPORTED, of, state.episode).map(drop),
+        None => Ok(()),
+    }
 }
 
 /// Moves the canaries that have not left back to the others.

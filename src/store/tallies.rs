@@ -7,14 +7,28 @@ use crate::domain::surge::minute;
 use crate::domain::time::Timestamp;
 use std::collections::BTreeMap;
 
+/// Components that are so, and of which nobody is deciding when to ask.
+macro_rules! undecided {
+    ($so:literal) => {
+        concat!(
+            "SELECT k.id, k.key, k.name, k.created_at FROM component k WHERE NOT EXISTS (SELECT 1 FROM surge s
+                WHERE s.component_id = k.id AND s.kind <> 'slow' AND s.ended_at IS NULL) AND ",
+            $so,
+            " ORDER BY k.id"
+        )
+    };
+}
+
 statements! {
     ADD_TALLIES = over_rows!(
-        "INSERT INTO failure_tally (component_id, minute, failed, failed_slow, recovered, first_at)
-         SELECT j.component_id, j.minute, j.failed, j.failed_slow, j.recovered, j.first_at FROM",
-        [component_id uuid, minute bigint, failed bigint, failed_slow bigint, recovered bigint, first_at bigint],
+        "INSERT INTO failure_tally (component_id, minute, failed, failed_slow, recovered, recovered_unknown, first_at)
+         SELECT j.component_id, j.minute, j.failed, j.failed_slow, j.recovered, j.recovered_unknown, j.first_at FROM",
+        [component_id uuid, minute bigint, failed bigint, failed_slow bigint, recovered bigint, recovered_unknown bigint,
+            first_at bigint],
         "WHERE TRUE ON CONFLICT (component_id, minute) DO UPDATE SET failed = failure_tally.failed + excluded.failed,
             failed_slow = failure_tally.failed_slow + excluded.failed_slow,
             recovered = failure_tally.recovered + excluded.recovered,
+            recovered_unknown = failure_tally.recovered_unknown + excluded.recovered_unknown,
             first_at = CASE WHEN failure_tally.first_at <= excluded.first_at OR excluded.first_at IS NULL
                 THEN failure_tally.first_at ELSE excluded.first_at END"
     );
@@ -25,16 +39,21 @@ statements! {
             ON t.component_id = k.id WHERE k.down_since IS NULL ORDER BY k.id",
     );
     SUSPECT = super::Sql::same("SELECT id, key, name, created_at FROM component WHERE key = $1");
-    DOWN = super::Sql::same(
-        "SELECT k.id, k.key, k.name, k.created_at FROM component k WHERE k.down_since IS NOT NULL AND NOT EXISTS (SELECT 1 FROM surge s
-            WHERE s.component_id = k.id AND s.kind <> 'slow' AND s.ended_at IS NULL) ORDER BY k.id",
-    );
+    SUSPECT_OF = super::Sql::same("SELECT id, key, name, created_at FROM component WHERE id = $1");
+    DOWN = super::Sql::same(undecided!("k.down_since IS NOT NULL"));
+    BACK = super::Sql::same(undecided!(
+        "k.down_since IS NULL AND EXISTS (SELECT 1 FROM lane l JOIN delivery d ON d.lane_id = l.id WHERE l.class = 'action_required'
+            AND l.fence_kind = 'component' AND l.fence_id = k.id AND d.state = 'queued' AND d.reason <> 'dwell'
+            AND d.reason IN ('awaiting_reconnection', 'component_down') AND d.due_at <= $1)"
+    ));
     COUNTS_SINCE = super::Sql::same(
-        "SELECT minute, failed, failed_slow, recovered, first_at FROM failure_tally WHERE component_id = $1 AND minute > $2 ORDER BY minute",
+        "SELECT minute, failed, failed_slow, recovered, recovered_unknown, first_at FROM failure_tally
+         WHERE component_id = $1 AND minute > $2 ORDER BY minute",
     );
     ALL_COUNTS_SINCE = super::Sql::same(
         "SELECT minute, CAST(SUM(failed) AS BIGINT) AS failed, CAST(SUM(failed_slow) AS BIGINT) AS failed_slow,
-            CAST(SUM(recovered) AS BIGINT) AS recovered, MIN(first_at) AS first_at
+            CAST(SUM(recovered) AS BIGINT) AS recovered, CAST(SUM(recovered_unknown) AS BIGINT) AS recovered_unknown,
+            MIN(first_at) AS first_at
          FROM failure_tally WHERE minute > $1 GROUP BY minute ORDER BY minute",
     );
     COUNTING_SINCE = super::Sql::same("SELECT MIN(minute) FROM failure_tally");
@@ -42,7 +61,8 @@ statements! {
     QUIET_SINCE = super::Sql::same(
         "SELECT MAX(x.at) FROM (SELECT up_since AS at FROM component WHERE id = $1
             UNION ALL SELECT MAX(committed_at) FROM recovery WHERE component_id = $1 AND connection_id IS NULL
-            UNION ALL SELECT MAX(ended_at) FROM surge WHERE component_id = $1 AND kind <> 'slow') AS x",
+            UNION ALL SELECT MAX(ended_at) FROM surge WHERE component_id = $1 AND kind <> 'slow'
+                AND occasion NOT IN ('not_back', 'unconfirmed')) AS x",
     );
     // Outages, surges and holds: the baseline must not learn them. But a surge that was given up while as many failed as ever,
     // with the outage and the hold that were its own, has shown what is normal. `$2` the first time that is of interest.
@@ -50,7 +70,7 @@ statements! {
         "SELECT since, ended_at AS until FROM episode WHERE component_id = $1 AND released_at IS NULL
             AND (ended_at IS NULL OR ended_at >= $2)
          UNION ALL SELECT since, ended_at FROM surge WHERE (component_id = $1 OR component_id IS NULL)
-            AND (ended_at IS NULL OR (ended_at >= $2 AND NOT flooding))
+            AND (ended_at IS NULL OR (ended_at >= $2 AND NOT flooding)) AND occasion NOT IN ('not_back', 'unconfirmed')
          UNION ALL SELECT since, CASE WHEN released_at < until OR until IS NULL THEN released_at ELSE until END FROM hold
             WHERE (component_id = $1 OR (component_id IS NULL AND (class IS NULL OR class = 'action_required'))) AND cause <> 'surge'
                 AND (released_at IS NULL OR released_at >= $2)",
@@ -77,8 +97,10 @@ pub struct Tally {
     pub failed: i64,
     /// The same within the long one.
     pub failed_slow: i64,
-    /// Connections that recovered by themselves.
+    /// Connections that recovered, and not by their customers.
     pub recovered: i64,
+    /// Of these, those of which nobody said how.
+    pub recovered_unknown: i64,
     /// When the first of them failed.
     pub first_at: Option<Timestamp>,
 }
@@ -119,6 +141,8 @@ pub struct Counts {
     /// As in [`Tally`].
     pub recovered: i64,
     /// As in [`Tally`].
+    pub recovered_unknown: i64,
+    /// As in [`Tally`].
     pub first_at: Option<Timestamp>,
 }
 
@@ -147,6 +171,7 @@ pub async fn count(tx: &mut Tx, of: &BTreeMap<ComponentId, Tally>) -> Result<(),
             failed: t.failed,
             failed_slow: t.failed_slow,
             recovered: t.recovered,
+            recovered_unknown: t.recovered_unknown,
             first_at: t.first_at.map(|at| at.0),
         }
     });
@@ -160,6 +185,15 @@ pub async fn count(tx: &mut Tx, of: &BTreeMap<ComponentId, Tally>) -> Result<(),
 /// When the database fails.
 pub async fn down(tx: &mut Tx) -> Result<Vec<Suspect>, StoreError> {
     rows!(tx, Suspect, DOWN)
+}
+
+/// Components that are not known to be down, for which mails wait whose time comes by then after they were put off, and of which
+/// nobody is deciding when to ask.
+///
+/// # Errors
+/// When the database fails.
+pub async fn back(tx: &mut Tx, due_by: Timestamp) -> Result<Vec<Suspect>, StoreError> {
+    rows!(tx, Suspect, BACK, due_by)
 }
 
 /// Components not known to be down with at least so many failures after these minutes (short and long window).
@@ -176,6 +210,14 @@ pub async fn suspects(tx: &mut Tx, after: (i64, i64), least: (i64, i64)) -> Resu
 /// When the database fails.
 pub async fn suspect(tx: &mut Tx, key: &str) -> Result<Option<Suspect>, StoreError> {
     first!(tx, Suspect, SUSPECT, key)
+}
+
+/// A component, by id.
+///
+/// # Errors
+/// When the database fails.
+pub async fn suspect_of(tx: &mut Tx, id: ComponentId) -> Result<Option<Suspect>, StoreError> {
+    first!(tx, Suspect, SUSPECT_OF, id)
 }
 
 /// The counts after a minute, oldest first, of a component or of all.

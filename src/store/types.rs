@@ -95,6 +95,7 @@ names!(
     reply::ReplyKind,
     subscription::Events,
     surge::Kind,
+    surge::Occasion,
     surge::Stage,
     surge::Why,
 );

@@ -2,7 +2,7 @@
 //! They hold facts only; words, zones and markup come when the mail is rendered.
 
 use crate::domain::incident::{ComponentStatus, Impact, Phase};
-use crate::domain::surge::{Kind, Stage, Why};
+use crate::domain::surge::{Kind, Occasion, Stage, Why};
 use crate::domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -220,6 +220,9 @@ pub struct SurgeMail {
     /// A source said that the component is down.
     #[serde(default)]
     pub reported: bool,
+    /// Nothing newly failed: connections have not come back with their component.
+    #[serde(default)]
+    pub not_back: bool,
     /// An operator opened it: who, and why.
     #[serde(default)]
     pub by_hand: Option<String>,
@@ -233,4 +236,17 @@ pub struct SurgeMail {
     pub stage: Stage,
     /// Why it came there.
     pub reason: Why,
+}
+
+impl SurgeMail {
+    /// What it was opened for.
+    #[must_use]
+    pub const fn occasion(&self) -> Occasion {
+        match self {
+            Self { reported: true, .. } => Occasion::Lasting,
+            Self { by_hand: Some(_), .. } => Occasion::ByHand,
+            Self { not_back: true, .. } => Occasion::NotBack,
+            _ => Occasion::Failures,
+        }
+    }
 }

@@ -4,7 +4,7 @@ use super::context::{ActionRequiredMail, ComponentLine, CorrectionMail, Incident
 use super::prose::{NAME, one_line};
 use super::time::Clock;
 use crate::domain::incident::{ComponentStatus, Phase};
-use crate::domain::surge::{Kind, Stage, Why};
+use crate::domain::surge::{Kind, Occasion, Stage, Why};
 
 /// Names in a sentence: all up to three, else the first two and how many more.
 pub(super) fn names<S: AsRef<str>>(names: &[S]) -> String {
@@ -63,20 +63,23 @@ fn apart(name: String) -> String {
 }
 
 /// The subject of the mails about a surge, and the beginning of their first sentence.
-pub(super) fn surge_matter(kind: Kind, component: Option<&str>, reported: bool, by_hand: bool) -> String {
+pub(super) fn surge_matter(kind: Kind, component: Option<&str>, occasion: Occasion) -> String {
     let component = one_line(component.unwrap_or("a component"), NAME);
-    match kind {
-        Kind::Flood if reported => format!("{component} has been down for long"),
-        Kind::Flood if by_hand => format!("Surge of {component}, opened by hand"),
-        Kind::Flood => format!("Surge: connections of {component} fail in floods"),
-        Kind::Slow => format!("Many connections of {component} fail"),
-        Kind::Reporter => "Surge: our own reports are suspect".to_owned(),
+    match (kind, occasion) {
+        (Kind::Flood, Occasion::Lasting) => format!("{component} has been down for long"),
+        (Kind::Flood, Occasion::NotBack | Occasion::Unconfirmed) => {
+            format!("Many connections of {component} have not come back")
+        }
+        (Kind::Flood, Occasion::ByHand) => format!("Surge of {component}, opened by hand"),
+        (Kind::Flood, Occasion::Failures) => format!("Surge: connections of {component} fail in floods"),
+        (Kind::Slow, _) => format!("Many connections of {component} fail"),
+        (Kind::Reporter, _) => "Surge: our own reports are suspect".to_owned(),
     }
 }
 
 /// The first sentence of a mail about a surge: what is the case, and what is done about it.
 pub(super) fn surge(mail: &SurgeMail) -> String {
-    let what = surge_matter(mail.kind, mail.component.as_deref(), mail.reported, mail.by_hand.is_some());
+    let what = surge_matter(mail.kind, mail.component.as_deref(), mail.occasion());
     let done = match (mail.kind, mail.stage, mail.reason) {
         (Kind::Slow, ..) => "nothing is held",
         (Kind::Reporter, ..) => "nobody is asked to act",

@@ -23,6 +23,7 @@ pub use error::{Fault, TemplateError};
 pub use sources::{Sources, embedded, overlaid};
 
 use crate::config::Config;
+use crate::domain::surge::{Kind, Occasion};
 use handlebars::{Context, Handlebars, Template, html_escape, no_escape};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -91,13 +92,11 @@ pub enum Matter {
     /// A surge.
     Surge {
         /// What it is.
-        kind: crate::domain::surge::Kind,
+        kind: Kind,
         /// Its component's name.
         component: Option<String>,
-        /// A source said that the component is down.
-        reported: bool,
-        /// An operator opened it.
-        by_hand: bool,
+        /// What it was opened for.
+        occasion: Occasion,
     },
 }
 
@@ -211,9 +210,7 @@ impl Matter {
             Self::Incident { title: words, .. }
             | Self::Connections { component: words }
             | Self::Notice { subject: words } => prose::one_line(words, SUBJECT),
-            Self::Surge { kind, component, reported, by_hand } => {
-                lead::surge_matter(*kind, component.as_deref(), *reported, *by_hand)
-            }
+            Self::Surge { kind, component, occasion } => lead::surge_matter(*kind, component.as_deref(), *occasion),
         }
     }
 

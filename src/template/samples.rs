@@ -8,7 +8,7 @@ use super::context::{
 use super::sources::Part;
 use super::{Matter, Page, Reader, view};
 use crate::domain::incident::{ComponentStatus, Impact, Phase};
-use crate::domain::surge::{Kind, Stage, Why};
+use crate::domain::surge::{Kind, Occasion, Stage, Why};
 use crate::domain::time::Timestamp;
 use serde_json::Value;
 
@@ -233,7 +233,8 @@ impl FreeMail {
 }
 
 impl SurgeMail {
-    /// A flood that is held, released and held again, a slow rise, suspect reports, an outage that lasts, and an operator's word.
+    /// A flood that is held, released and held again, a slow rise, suspect reports, an outage that lasts, connections that
+    /// have not come back, and an operator's word.
     #[must_use]
     pub fn samples() -> Vec<Self> {
         let held = Self {
@@ -242,6 +243,7 @@ impl SurgeMail {
             component: some("Outlook"),
             because: "normal is about 3 in 10 minutes, we saw 212".to_owned(),
             reported: false,
+            not_back: false,
             by_hand: None,
             since: at("2025-03-01T20:40:00Z"),
             opened_at: at("2025-03-01T20:41:00Z"),
@@ -256,8 +258,11 @@ impl SurgeMail {
         let because =
             "it is still reported to be down, and the first of 212 mails has waited for the longest hold".to_owned();
         let lasting = Self { reported: true, reason: Why::LongestHold, because, ..asking.clone() };
+        let because =
+            "not all have come back with it, and the first of 212 mails has waited for the longest hold".to_owned();
+        let not_back = Self { not_back: true, reason: Why::LongestHold, because, ..asking.clone() };
         let by_hand = Self { by_hand: some("jo: their status page is red"), ..held.clone() };
-        vec![held, asking, stopped, slow, reporter, lasting, by_hand]
+        vec![held, asking, stopped, slow, reporter, lasting, not_back, by_hand]
     }
 }
 
@@ -293,7 +298,7 @@ impl Matter {
             Self::Incident { title: "Delays in event processing".to_owned(), reference: "INC-1".to_owned() },
             Self::Connections { component: "Outlook".to_owned() },
             Self::Notice { subject: "About Saturday".to_owned() },
-            Self::Surge { kind: Kind::Flood, component: some("Outlook"), reported: false, by_hand: false },
+            Self::Surge { kind: Kind::Flood, component: some("Outlook"), occasion: Occasion::Failures },
         ]
     }
 }

@@ -11,7 +11,7 @@ use super::time::{Clock, words};
 use super::{Page, Reader, lead};
 use crate::domain::incident::{Impact, Phase};
 use crate::domain::number::thousands;
-use crate::domain::surge::{Kind, Stage, Why};
+use crate::domain::surge::{Kind, Occasion, Stage, Why};
 use crate::domain::time::Span;
 use serde_json::{Value, json};
 
@@ -160,7 +160,7 @@ fn surge(mail: &SurgeMail, clock: &Clock) -> Value {
         "accent": if mail.stage == Stage::Canary { AMBER } else { RED },
         "lead": lead::surge(mail),
         "numbers": one_line(&mail.because, NAME),
-        "reported": mail.reported,
+        "reported": matches!(mail.occasion(), Occasion::Lasting | Occasion::NotBack),
         "by_hand": mail.by_hand.as_ref().map(|words| one_line(words, SENTENCE)),
         "component": mail.component.as_ref().map(|name| one_line(name, NAME)),
         "connections": thousands(mail.connections),

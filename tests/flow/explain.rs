@@ -6,6 +6,7 @@ use crate::support::{On, World};
 use allclear::domain::class::Class;
 use allclear::domain::hold::{HoldCause, HoldScope};
 use allclear::domain::key::Scope;
+use allclear::domain::time::Span;
 use allclear::flow::worker;
 use allclear::http::{Api, router};
 use allclear::mail::sink::{Answer, Phase, Script};
@@ -30,6 +31,7 @@ on_both! {
     pages_follow_one_another_without_gap_or_repetition;
     what_cannot_be_asked_is_refused_by_name;
     the_queue_says_what_waits_and_why;
+    what_is_due_waits_for_nothing_but_its_turn;
 }
 
 const START: &str = "2025-06-02T08:00:00Z";
@@ -463,6 +465,18 @@ async fn what_cannot_be_asked_is_refused_by_name(on: On) {
         let reply = face.ask(&format!("/v1/{path}")).await;
         assert_eq!((reply.status, reply.body["errors"][0]["field"].as_str()), (400, Some(field)), "{path}");
     }
+}
+
+async fn what_is_due_waits_for_nothing_but_its_turn(on: On) {
+    let mut w = furnished(on, Script::default()).await;
+    let face = Face::of(&w, &[Scope::Read]).await;
+    w.broken("ann-1").await;
+    w.pass(2).await;
+    let lines =
+        |status: &Value| status["depth"].as_array().unwrap().iter().map(|l| l["reason"].clone()).collect::<Vec<_>>();
+    assert_eq!(lines(&face.get("/v1/queue").await), ["dwell"]);
+    w.clock.set(w.now() + Span::minutes(6));
+    assert_eq!(lines(&face.get("/v1/queue").await), [Value::Null]);
 }
 
 async fn the_queue_says_what_waits_and_why(on: On) {

@@ -29,6 +29,7 @@ mod once;
 mod planning;
 mod poison;
 mod relay;
+mod release;
 mod replies;
 mod resend;
 mod streams;

@@ -5,11 +5,13 @@ use super::table::until;
 use crate::on_both;
 use crate::support::{On, World, t};
 use allclear::domain::class::Class;
+use allclear::domain::hold::{HoldCause, HoldScope};
 use allclear::domain::surge::Rules;
 use allclear::domain::time::{Span, Timestamp};
 use allclear::flow::pace::{Caps, Rate};
-use allclear::flow::surge::{self, Act, Asked};
+use allclear::flow::surge::{self, Act, Acted, Asked};
 use allclear::mail::sink::{Answer, Envelope, Phase, Script};
+use allclear::store::holds::{self, HoldRow};
 use allclear::store::surge as rows;
 use serde_json::json;
 use std::ops::Range;
@@ -51,20 +53,22 @@ on_both! {
     one_that_fails_again_and_again_is_no_flood;
     the_baseline_is_of_the_last_week_and_learns_no_outage;
     operators_hold_extend_and_release;
+    who_releases_is_told_what_else_keeps_the_mails;
+    the_operators_system_follows_a_surge_to_its_end;
     patience_with_what_was_to_heal_by_itself_ends;
     without_the_detector_everybody_is_asked;
     the_operators_system_is_told_once_signed_and_until_it_takes_it;
 }
 
-const START: &str = "2025-06-02T08:00:00Z";
+pub const START: &str = "2025-06-02T08:00:00Z";
 const ONCALL: &str = "oncall@example.net";
 
 /// A world in which `outlook` has so many connections, `k0` and so on, each with a customer of its own.
-async fn world(on: On, connections: usize) -> World {
+pub async fn world(on: On, connections: usize) -> World {
     world_with(on, connections, Some(Rules::default())).await
 }
 
-async fn world_with(on: On, connections: usize, rules: Option<Rules>) -> World {
+pub async fn world_with(on: On, connections: usize, rules: Option<Rules>) -> World {
     world_said(on, connections, rules, Script::default()).await
 }
 
@@ -79,7 +83,7 @@ async fn world_said(on: On, connections: usize, rules: Option<Rules>, script: Sc
     w
 }
 
-async fn fill(w: &World, component: &str, prefix: &str, connections: usize) {
+pub async fn fill(w: &World, component: &str, prefix: &str, connections: usize) {
     w.component(component, "Outlook").await;
     for n in 0..connections {
         let key = format!("{prefix}{n}");
@@ -88,28 +92,28 @@ async fn fill(w: &World, component: &str, prefix: &str, connections: usize) {
     }
 }
 
-async fn fail(w: &World, prefix: &str, which: Range<usize>) {
+pub async fn fail(w: &World, prefix: &str, which: Range<usize>) {
     for n in which {
         w.broken(&format!("{prefix}{n}")).await;
     }
 }
 
-async fn recover(w: &World, which: Range<usize>) {
+pub async fn recover(w: &World, which: Range<usize>) {
     for n in which {
         w.recovered(&format!("k{n}"), "automatic").await;
     }
 }
 
 /// To whom mails went, without the operators.
-fn asked(w: &World) -> Vec<String> {
+pub fn asked(w: &World) -> Vec<String> {
     w.all().iter().filter(|got| got.to != ONCALL).map(|got| got.to.split('@').next().unwrap().to_owned()).collect()
 }
 
-fn told(w: &World) -> Vec<String> {
+pub fn told(w: &World) -> Vec<String> {
     w.all().iter().filter(|got| got.to == ONCALL).map(|got| got.text()).collect()
 }
 
-async fn surges(w: &World) -> Vec<String> {
+pub async fn surges(w: &World) -> Vec<String> {
     let found = w.query("SELECT kind || ' ' || stage || ' ' || why FROM surge ORDER BY opened_at, id").await;
     found.into_iter().map(|row| row[0].clone().unwrap()).collect()
 }
@@ -119,7 +123,7 @@ async fn open(w: &World) -> rows::Surge {
 }
 
 /// 25 of the connections fail within two minutes.
-async fn flood(w: &mut World) {
+pub async fn flood(w: &mut World) {
     fail(w, "k", 0..10).await;
     until(w, "2025-06-02T08:01:00Z").await;
     fail(w, "k", 10..25).await;
@@ -720,7 +724,7 @@ async fn the_baseline_is_of_the_last_week_and_learns_no_outage(on: On) {
     assert_eq!(open(&w).await.normal, 0);
 }
 
-async fn act(w: &World, surge: &rows::Surge, act: Act) -> Result<rows::Surge, surge::Refused> {
+async fn act(w: &World, surge: &rows::Surge, act: Act) -> Result<Acted, surge::Refused> {
     let asked = Asked { who: "jo", reason: "the provider said so" };
     surge::act(&w.store, &w.shared.setting, surge.id, act, asked).await
 }
@@ -741,7 +745,8 @@ async fn operators_hold_extend_and_release(on: On) {
     let later = Some(t("2025-06-02T22:00:00Z"));
     assert!(matches!(surge::hold(&w.store, &setting, "outlook", later, why).await, Err(surge::Refused::Future)));
     assert!(act(&w, &held, Act::Hold(Some(Timestamp(5)))).await.is_err());
-    act(&w, &held, Act::Hold(Some(t("2025-06-02T22:00:00Z")))).await.unwrap();
+    let acted = act(&w, &held, Act::Hold(Some(t("2025-06-02T22:00:00Z")))).await.unwrap();
+    assert!(acted.held_by.is_empty(), "its own hold is no other: {:?}", acted.held_by);
     until(&mut w, "2025-06-02T21:59:00Z").await;
     assert_eq!(asked(&w), [""; 0]);
     // One waits: it is the canary, and the whole rest.
@@ -751,12 +756,56 @@ async fn operators_hold_extend_and_release(on: On) {
     // Said twice, or by two: the few are asked all the same before the rest.
     assert!(matches!(act(&w, &held, Act::Release).await, Err(surge::Refused::Asking)));
     let released = act(&w, &held, Act::ReleaseRest).await.unwrap();
-    assert_eq!(released.stage.as_str(), "releasing");
+    assert_eq!((released.surge.stage.as_str(), released.held_by.len()), ("releasing", 0));
     w.pass(2).await;
     assert!(matches!(act(&w, &held, Act::Release).await, Err(surge::Refused::Over)));
     let journal = w.query("SELECT who || ' ' || action FROM journal WHERE action LIKE 'surge%' ORDER BY n").await;
     let journal: Vec<_> = journal.iter().map(|row| row[0].clone().unwrap()).collect();
     assert_eq!(journal, ["jo surge hold", "jo surge canary", "jo surge releasing", "surge surge over"]);
+}
+
+async fn who_releases_is_told_what_else_keeps_the_mails(on: On) {
+    let mut w = world(on, 100).await;
+    flood(&mut w).await;
+    w.pass(1).await;
+    let mut tx = w.store.begin().await.unwrap();
+    let class = |class| HoldScope::Class(class);
+    let suspect = open(&w).await.component_id.map(HoldScope::Component).unwrap();
+    for scope in [suspect, class(Class::ActionRequired), class(Class::IncidentUpdate)] {
+        holds::put(&mut tx, scope, HoldCause::Operator, "wait for me", None, "jo").await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    let acted = act(&w, &open(&w).await, Act::ReleaseRest).await.unwrap();
+    let kept: Vec<_> = acted.held_by.iter().map(HoldRow::scope).collect();
+    assert_eq!(kept, [suspect, class(Class::ActionRequired)]);
+    until(&mut w, "2025-06-02T08:20:00Z").await;
+    assert_eq!(asked(&w), [""; 0]);
+}
+
+async fn the_operators_system_follows_a_surge_to_its_end(on: On) {
+    use allclear::config::{Secret, Webhook};
+    let (url, mut got) = listener(&["204 No Content"; 5]).await;
+    let mut w = World::with(on, START, Script::default(), |s| {
+        s.surge = Some(Rules::default());
+        s.operators.webhook = Some(Webhook { url, secret: Secret::new("s3cret") });
+    })
+    .await;
+    fill(&w, "outlook", "k", 100).await;
+    flood(&mut w).await;
+    until(&mut w, "2025-06-02T08:03:00Z").await;
+    act(&w, &open(&w).await, Act::Release).await.unwrap();
+    w.pass(1).await;
+    act(&w, &open(&w).await, Act::Hold(None)).await.unwrap();
+    w.pass(1).await;
+    act(&w, &open(&w).await, Act::ReleaseRest).await.unwrap();
+    until(&mut w, "2025-06-02T08:20:00Z").await;
+    let mut steps = Vec::new();
+    while let Ok(request) = got.try_recv() {
+        let said: serde_json::Value = serde_json::from_str(request.split_once("\r\n\r\n").unwrap().1).unwrap();
+        steps.push(format!("{} {}", said["surge"]["stage"].as_str().unwrap(), said["reason"].as_str().unwrap()));
+    }
+    let all = ["holding opened", "canary by_hand", "holding by_hand", "releasing by_hand", "over nobody_waits"];
+    assert_eq!(steps, all);
 }
 
 async fn patience_with_what_was_to_heal_by_itself_ends(on: On) {

@@ -90,6 +90,7 @@ fn our_reports_are_suspect_when_several_components_are_flooded() {
 fn held() -> View {
     View {
         kind: Kind::Flood,
+        occasion: Occasion::Failures,
         stage: Stage::Holding,
         stage_at: NOW,
         why: Why::Opened,
@@ -223,9 +224,44 @@ fn a_release_stops_itself_when_the_surge_returns_but_not_for_one_that_never_ende
 #[test]
 fn a_source_that_reports_the_component_back_ends_it() {
     for stage in [Stage::Holding, Stage::Canary] {
-        let back = View { stage, recovered_by_source: true, ..held() };
+        let back = View { stage, recovered_by_source: true, waiting: 0, ..held() };
         assert_eq!(after(&back, 1), Next::End(Why::ComponentRecovered));
     }
+}
+
+#[test]
+fn whose_time_is_over_is_not_asked_with_all_others_when_the_component_is_back() {
+    let back = View { recovered_by_source: true, waiting: 21, ..held() };
+    for stage in [Stage::Holding, Stage::Canary, Stage::Releasing] {
+        let back = View { stage, ..back.clone() };
+        assert_eq!(after(&back, 1), Next::Stop(Why::ComponentRecovered));
+        // All of them would be the canary.
+        assert_eq!(after(&View { waiting: 20, ..back }, 1), Next::End(Why::ComponentRecovered));
+    }
+    let hours = |n| NOW + Span::hours(n);
+    assert_eq!(ripe(hours(20), Some(Span::hours(12))), (Timestamp(0), hours(9)));
+}
+
+#[test]
+fn who_has_not_come_back_has_waited_and_a_few_are_asked_unless_it_floods() {
+    let quiet = View { occasion: Occasion::NotBack, calm: true, broken_percent: 95, ..held() };
+    assert_eq!(after(&quiet, 14), Next::Stay(Why::Opened));
+    assert_eq!(after(&quiet, 15), Next::Canary(Why::LongestHold));
+    assert_eq!(after(&View { calm: false, ..quiet.clone() }, 15), Next::Stay(Why::StillFailing));
+    assert_eq!(after(&View { recovered: many(30), ..quiet.clone() }, 15), Next::Stay(Why::RecoveriesRise));
+    assert_eq!(after(&View { waiting: 0, ..quiet.clone() }, 15), Next::Release(Why::NobodyWaits));
+    // Who has not confirmed has not waited: a source that says it is down is heard.
+    let unconfirmed = View { occasion: Occasion::Unconfirmed, ..quiet };
+    assert_eq!(after(&unconfirmed, 15), Next::Canary(Why::Calm));
+    assert_eq!(after(&View { reported: true, ..unconfirmed }, 15), Next::Stay(Why::ComponentDown));
+}
+
+#[test]
+fn a_release_stops_when_a_source_says_it_is_down() {
+    let releasing = View { stage: Stage::Releasing, why: Why::CanaryWell, reported: true, ..held() };
+    assert_eq!(after(&releasing, 1), Next::Stop(Why::ComponentDown));
+    assert_eq!(after(&View { why: Why::ByHand, ..releasing.clone() }, 1), Next::Stay(Why::RestLeaves));
+    assert_eq!(after(&releasing, 12 * 60), Next::Stay(Why::RestLeaves));
 }
 
 #[test]

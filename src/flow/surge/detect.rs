@@ -6,7 +6,7 @@ use crate::domain::connection::What;
 use crate::domain::hold::{HoldCause, HoldScope};
 use crate::domain::id::SurgeId;
 use crate::domain::surge::{
-    self, Evidence, Finding, Kind, Rule, Rules, Stage, Why, minute, normal, thousandths, unsuspected, within,
+    self, Evidence, Finding, Kind, Occasion, Rule, Rules, Stage, Why, minute, normal, thousandths, unsuspected, within,
 };
 use crate::domain::time::{Span, Timestamp};
 use crate::flow::alert;
@@ -23,6 +23,7 @@ const BACK: Span = Span::hours(2);
 #[derive(Clone, Debug)]
 pub(super) struct Flood {
     pub kind: Kind,
+    pub occasion: Occasion,
     pub component: Suspect,
     pub evidence: Evidence,
     pub normal_recovered: f64,
@@ -44,8 +45,8 @@ pub(super) async fn look(tx: &mut Tx, rules: &Rules, open: &[Surge]) -> Result<V
     let after = (now - flood.minutes, now - slow.minutes);
     let mut found = Vec::new();
     for component in tallies::suspects(tx, after, (flood.least, slow.least)).await? {
-        let known = open.iter().find(|s| s.component_id == Some(component.id)).map(|s| s.kind);
-        if known == Some(Kind::Flood) {
+        let known = open.iter().find(|s| s.component_id == Some(component.id));
+        if known.is_some_and(|s| s.kind == Kind::Flood && !s.occasion.gives_way()) {
             continue;
         }
         // What came in while it was known to be down is no evidence that it is down again.
@@ -85,6 +86,7 @@ async fn judge(
     let connections = db::connections(tx, Some(component.id)).await?;
     Ok(Some(Flood {
         kind,
+        occasion: Occasion::Failures,
         component: component.clone(),
         evidence: rule.evidence(counted, usual),
         normal_recovered: normal(totals.recovered, seen, rules.recoveries.minutes),
@@ -138,34 +140,49 @@ pub(super) async fn begin(
     who: &str,
     reason: Option<&str>,
 ) -> Result<Option<Surge>, StoreError> {
+    // What goes ahead of those who have not come back is called back: its component first, as everywhere.
+    if db::open(tx).await?.iter().any(|known| gives_way(known, flood)) {
+        ingest::components(tx, &[&flood.component.key], true).await?;
+    }
     journal::lock(tx).await?;
     let now = tx.now();
-    let id = flood.component.id;
-    if db::is_down(tx, id).await? || !make_way(tx, flood).await? {
+    if db::is_down(tx, flood.component.id).await? || !make_way(tx, setting, flood).await? {
         return Ok(None);
     }
     let because = reason.map_or_else(|| flood.evidence.to_string(), str::to_owned);
-    let mut surge = row(flood, now, who, because);
-    if flood.kind == Kind::Flood {
-        let scope = HoldScope::Component(id);
-        surge.hold_id = Some(holds::put(tx, scope, HoldCause::Surge, &surge.because, None, who).await?);
-    }
-    db::save(tx, &surge).await?;
-    alert::tell(tx, setting, &surge, None).await?;
+    let surge = record(tx, setting, row(flood, now, who, because)).await?;
+    alert::mail(tx, setting, &surge, Why::Opened).await?;
     Ok(Some(surge))
 }
 
-/// Whether no surge of its component is open; a slow one that only watches ends where a flood begins. The journal is locked.
-pub(super) async fn make_way(tx: &mut Tx, flood: &Flood) -> Result<bool, StoreError> {
-    let now = tx.now();
+/// Records one that has just begun, with the hold that it is; the operators' system is to hear of it.
+pub(super) async fn record(tx: &mut Tx, setting: &Setting, mut surge: Surge) -> Result<Surge, StoreError> {
+    if surge.kind != Kind::Slow {
+        let scope = surge.component_id.map_or(HoldScope::Everything, HoldScope::Component);
+        let hold = holds::put(tx, scope, HoldCause::Surge, &surge.because, None, &surge.opened_by).await?;
+        surge.hold_id = Some(hold);
+    }
+    db::save(tx, &surge).await?;
+    alert::post_later(tx, setting, &surge, surge.why).await?;
+    Ok(surge)
+}
+
+/// Whether an open surge ends where another begins: one that only watches, or in which nothing failed newly. What an operator
+/// wants held stays so.
+fn gives_way(known: &Surge, flood: &Flood) -> bool {
+    let asks = known.occasion.gives_way() && known.until.is_none() && !flood.occasion.gives_way();
+    known.component_id == Some(flood.component.id) && flood.kind == Kind::Flood && (known.kind == Kind::Slow || asks)
+}
+
+/// Whether no surge of its component is open any more. The journal is locked.
+pub(super) async fn make_way(tx: &mut Tx, setting: &Setting, flood: &Flood) -> Result<bool, StoreError> {
     let known = db::open(tx).await?.into_iter().find(|s| s.component_id == Some(flood.component.id));
     let Some(known) = known else { return Ok(true) };
-    let gives_way = known.kind == Kind::Slow && flood.kind == Kind::Flood;
-    if gives_way {
-        let over = Surge { stage: Stage::Over, stage_at: now, ended_at: Some(now), why: Why::SurgeReturns, ..known };
-        db::save(tx, &over).await?;
+    let goes = gives_way(&known, flood);
+    if goes {
+        release::give_way(tx, setting, known).await?;
     }
-    Ok(gives_way)
+    Ok(goes)
 }
 
 /// Opens the outage of a surge that has just begun, dated back to its first failure; one that a source has reported
@@ -207,6 +224,7 @@ pub(super) fn row(flood: &Flood, now: Timestamp, who: &str, because: String) -> 
         component: Some(flood.component.key.clone()),
         name: Some(flood.component.name.clone()),
         since: flood.since,
+        occasion: flood.occasion,
         normal_recovered: thousandths(flood.normal_recovered),
         ..opened(flood.kind, flood.evidence, flood.connections, now, who, because)
     }
@@ -229,6 +247,7 @@ fn opened(kind: Kind, evidence: Evidence, connections: i64, now: Timestamp, who:
         minutes: evidence.minutes,
         normal_recovered: 0,
         connections,
+        occasion: Occasion::Failures,
         episode: None,
         hold_id: None,
         stage: Stage::Holding,
@@ -257,7 +276,8 @@ pub(super) async fn reporter(
     found: &[Flood],
 ) -> Result<Option<Suspicion>, StoreError> {
     let at = tx.now() - Span::minutes(rules.flood.minutes);
-    let lately = open.iter().filter(|s| s.kind == Kind::Flood && !s.reported && s.opened_at >= at).map(Surge::evidence);
+    let lately = |s: &&Surge| s.kind == Kind::Flood && !s.reported && !s.occasion.gives_way() && s.opened_at >= at;
+    let lately = open.iter().filter(lately).map(Surge::evidence);
     let floods: Vec<_> = lately.chain(found.iter().filter(|f| f.kind == Kind::Flood).map(|f| f.evidence)).collect();
     let flooded = i64::try_from(floods.len()).unwrap_or(i64::MAX);
     // What an operator has just cleared of suspicion stays so.
@@ -288,11 +308,9 @@ pub(super) async fn suspect_reporter(
     }
     let Suspicion { flooded, evidence, connections } = suspicion;
     let because = format!("{flooded} components are flooded at once, so our own reports are suspect: {evidence}");
-    let hold = holds::put(&mut tx, HoldScope::Everything, HoldCause::Surge, &because, None, WHO).await?;
-    let begun = opened(Kind::Reporter, *evidence, *connections, now, WHO, because);
-    let surge = Surge { hold_id: Some(hold), ..begun };
-    db::save(&mut tx, &surge).await?;
-    alert::tell(&mut tx, setting, &surge, None).await?;
+    let surge = opened(Kind::Reporter, *evidence, *connections, now, WHO, because);
+    let surge = record(&mut tx, setting, surge).await?;
+    alert::mail(&mut tx, setting, &surge, Why::Opened).await?;
     tx.commit().await?;
     tracing::error!(surge = %surge.id, "nobody is asked to act: {}; `allclear surge` shows it", surge.because);
     Ok(true)

@@ -7,7 +7,8 @@ mod overdue;
 mod release;
 mod step;
 
-pub use operate::{Act, Asked, Refused, act, hold};
+pub use operate::{Act, Acted, Asked, Refused, act, hold};
+pub use overdue::unconfirmed;
 
 use super::dispatch::Shared;
 use super::patience;

@@ -1,15 +1,19 @@
 //! What operators do about surges: release, hold, extend, or open one that no rule saw. The same for the CLI and the API.
 
 use super::detect::{Flood, baseline, begin, open_outage};
-use super::release::{Change, carry_out, locked};
+use super::release::{carry_out, locked};
 use super::step::{floods, view};
 use crate::domain::class::Class;
+use crate::domain::hold::HoldScope;
 use crate::domain::id::SurgeId;
-use crate::domain::surge::{Kind, Stage, Why, minute, normal, within};
+use crate::domain::surge::{Kind, Next, Occasion, Stage, Why, minute, normal, within};
 use crate::domain::time::{Span, Timestamp};
+use crate::flow::alert;
 use crate::flow::setting::Setting;
+use crate::store::holds::{self, HoldRow};
 use crate::store::surge::Surge;
 use crate::store::{Store, StoreError, journal, surge as db, tallies};
+use serde::Serialize;
 
 /// An operator's act on a surge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +33,16 @@ pub struct Asked<'a> {
     pub who: &'a str,
     /// Why: stands in the journal.
     pub reason: &'a str,
+}
+
+/// A surge after an act.
+#[derive(Clone, Debug, Serialize)]
+pub struct Acted {
+    /// The surge.
+    #[serde(flatten)]
+    pub surge: Surge,
+    /// What else keeps its component's mails, released or not.
+    pub held_by: Vec<HoldRow>,
 }
 
 /// Why an act is refused.
@@ -87,7 +101,7 @@ impl Refused {
 ///
 /// # Errors
 /// When it cannot be done as the surge stands, or the database fails; nothing was changed then.
-pub async fn act(store: &Store, setting: &Setting, id: SurgeId, act: Act, asked: Asked<'_>) -> Result<Surge, Refused> {
+pub async fn act(store: &Store, setting: &Setting, id: SurgeId, act: Act, asked: Asked<'_>) -> Result<Acted, Refused> {
     let rules = setting.surge.unwrap_or_default();
     let mut tx = store.read().await?;
     let seen = db::surge(&mut tx, id).await?.ok_or(Refused::Unknown)?;
@@ -101,12 +115,12 @@ pub async fn act(store: &Store, setting: &Setting, id: SurgeId, act: Act, asked:
         (Act::Hold(_), Kind::Slow, _) => return Err(Refused::HoldsNothing),
         (Act::Hold(until), _, stage) => {
             surge.until = Some(until.unwrap_or(Timestamp::END));
-            (stage != Stage::Holding).then_some(Change::Stop(Why::ByHand))
+            (stage != Stage::Holding).then_some(Next::Stop(Why::ByHand))
         }
-        (Act::Release | Act::ReleaseRest, Kind::Slow | Kind::Reporter, _) => Some(Change::End(Why::ByHand)),
-        (Act::Release, Kind::Flood, Stage::Holding) => Some(Change::Canary(Why::ByHand)),
+        (Act::Release | Act::ReleaseRest, Kind::Slow | Kind::Reporter, _) => Some(Next::End(Why::ByHand)),
+        (Act::Release, Kind::Flood, Stage::Holding) => Some(Next::Canary(Why::ByHand)),
         (Act::Release, Kind::Flood, Stage::Canary) => return Err(Refused::Asking),
-        (Act::ReleaseRest, Kind::Flood, Stage::Holding | Stage::Canary) => Some(Change::Release(Why::ByHand)),
+        (Act::ReleaseRest, Kind::Flood, Stage::Holding | Stage::Canary) => Some(Next::Release(Why::ByHand)),
         (Act::Release | Act::ReleaseRest, Kind::Flood, _) => return Err(Refused::Released),
     };
     if !matches!(act, Act::Hold(_)) {
@@ -123,10 +137,18 @@ pub async fn act(store: &Store, setting: &Setting, id: SurgeId, act: Act, asked:
             let until = surge.until.filter(|until| *until < Timestamp::END).map(|until| format!("until {until}: "));
             let reason = until.unwrap_or_default() + asked.reason;
             journal::append(&mut tx, asked.who, "surge hold", &surge.id.to_string(), &reason).await?;
+            alert::post_later(&mut tx, setting, &surge, surge.why).await?;
         }
     }
+    let keeps = |hold: &HoldRow| match hold.scope() {
+        HoldScope::Everything => true,
+        HoldScope::Class(class) => class == Class::ActionRequired,
+        HoldScope::Component(component) => Some(component) == surge.component_id,
+    };
+    let mut held_by = holds::in_force(&mut tx).await?;
+    held_by.retain(|hold| Some(hold.id) != surge.hold_id && keeps(hold));
     tx.commit().await?;
-    Ok(surge)
+    Ok(Acted { surge, held_by })
 }
 
 /// Opens a surge of a component that no rule has seen: its customers are not asked from now on, and those who wait
@@ -156,12 +178,13 @@ pub async fn hold(
     let counted = within(&counted, minute(now), rules.flood.minutes);
     let dwell = setting.limits(Class::ActionRequired).dwell.max(Span::minutes(rules.flood.minutes));
     // One that only watches has seen when it began.
-    let slow = db::open(&mut tx).await?.into_iter().find(|s| s.component_id == Some(id)).map(|s| s.since);
+    let slow = db::open(&mut tx).await?.into_iter().find(|s| s.component_id == Some(id) && s.kind == Kind::Slow);
     let flood = Flood {
         kind: Kind::Flood,
+        occasion: Occasion::ByHand,
         evidence: rules.flood.evidence(counted, normal(totals.failed, seen, rules.flood.minutes)),
         normal_recovered: normal(totals.recovered, seen, rules.recoveries.minutes),
-        since: since.or(slow).unwrap_or(now - dwell),
+        since: since.or(slow.map(|s| s.since)).unwrap_or(now - dwell),
         connections: db::connections(&mut tx, Some(id)).await?,
         component,
     };

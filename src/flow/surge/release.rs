@@ -5,26 +5,13 @@ use super::detect::open_episode;
 use crate::domain::class::Class;
 use crate::domain::hold::{HoldCause, HoldScope};
 use crate::domain::id::ComponentId;
-use crate::domain::surge::{Rules, Stage, Why, minute};
+use crate::domain::surge::{Next, Occasion, Rules, Stage, Why, minute};
 use crate::domain::time::Timestamp;
 use crate::flow::alert;
 use crate::flow::setting::Setting;
 use crate::store::lanes::Fence;
 use crate::store::surge::Surge;
 use crate::store::{StoreError, Tx, holds, ingest, journal, lanes, surge as db, tallies};
-
-/// A change, with the name of its reason.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Change {
-    /// A few are asked.
-    Canary(Why),
-    /// All that are still broken are asked.
-    Release(Why),
-    /// Nobody is asked again.
-    Stop(Why),
-    /// It is over.
-    End(Why),
-}
 
 /// An open surge as it is now, locked against change: its component first, as everywhere.
 pub(super) async fn locked(tx: &mut Tx, seen: &Surge) -> Result<Option<Surge>, StoreError> {
@@ -34,49 +21,62 @@ pub(super) async fn locked(tx: &mut Tx, seen: &Surge) -> Result<Option<Surge>, S
     Ok(db::surge(tx, seen.id).await?.filter(|surge| surge.ended_at.is_none()))
 }
 
-/// Carries a change out. `reason` is an operator's, and stands in the journal.
+/// Carries a step out. `reason` is an operator's, and stands in the journal.
 #[expect(clippy::too_many_arguments, reason = "what it changes, how, why and for whom")]
 pub(super) async fn carry_out(
     tx: &mut Tx,
     setting: &Setting,
     rules: &Rules,
     surge: &mut Surge,
-    change: Change,
+    next: Next,
     flooding: bool,
     who: &str,
     reason: Option<&str>,
 ) -> Result<(), StoreError> {
     let now = tx.now();
-    let (stage, why) = match change {
-        Change::Canary(why) => (Stage::Canary, why),
-        Change::Release(why) => (Stage::Releasing, why),
-        Change::Stop(why) => (Stage::Holding, why),
-        Change::End(why) => (Stage::Over, why),
+    let (stage, why) = match next {
+        Next::Stay(why) => {
+            surge.why = why;
+            return db::save(tx, surge).await;
+        }
+        Next::Canary(why) => (Stage::Canary, why),
+        Next::Release(why) => (Stage::Releasing, why),
+        Next::Stop(why) => (Stage::Holding, why),
+        Next::End(why) => (Stage::Over, why),
     };
     let reason = reason.unwrap_or_else(|| why.explained());
     if let (Some(component), Some(key)) = (surge.component_id, surge.component.clone()) {
         // What has not left of the few that were asked before waits with the others.
         db::call_back(tx, surge.id, component).await?;
-        match change {
-            Change::Canary(_) => {
+        match next {
+            Next::Stay(_) => {}
+            Next::Canary(_) => {
                 surge.flooding = flooding;
                 let lane = lanes::lane(tx, Class::ActionRequired, Fence::None).await?;
-                let most = rules.canaries(db::waiting(tx, component).await?);
-                db::send_ahead(tx, component, lane, surge.id, most).await?;
+                let longest = setting.limits(Class::ActionRequired).longest_hold;
+                let planned = surge.planned(why, now, longest);
+                let most = rules.canaries(db::waiting(tx, component, planned).await?);
+                db::send_ahead(tx, component, lane, surge.id, most, planned).await?;
             }
-            Change::Release(why) => {
-                if !surge.reported || why == Why::ByHand {
-                    end_episode(tx, surge, &key).await?;
+            Next::Release(why) => {
+                if !surge.asks_each_in_time(why) && end_episode(tx, surge, &key).await? {
+                    db::hasten(tx, component).await?;
                 }
-                db::hasten(tx, component).await?;
             }
-            Change::Stop(why) => {
+            Next::Stop(why) => {
                 if surge.hold_id.is_none() {
                     let scope = HoldScope::Component(component);
                     surge.hold_id = Some(holds::put(tx, scope, HoldCause::Surge, why.explained(), None, who).await?);
                 }
-                // What was given up goes on: then its component's recovery ends it.
+                if why == Why::ComponentRecovered {
+                    (surge.episode, surge.reported) = (None, false);
+                    if surge.occasion != Occasion::Unconfirmed {
+                        surge.occasion = Occasion::NotBack;
+                    }
+                }
+                // What was given up goes on: then its component's recovery ends it. Where nothing failed newly, nothing was.
                 let since = match why {
+                    _ if surge.occasion.gives_way() => None,
                     Why::SurgeReturns => Some(first_failure(tx, rules, component).await?),
                     Why::RecoveriesRise | Why::ByHand => Some(surge.since),
                     _ => None,
@@ -85,9 +85,11 @@ pub(super) async fn carry_out(
                     surge.episode = open_episode(tx, &key, since).await?;
                 }
             }
-            Change::End(_) => tallies::begin_anew(tx, component).await?,
+            Next::End(_) if surge.occasion.gives_way() => {}
+            Next::End(_) => tallies::begin_anew(tx, component).await?,
         }
     }
+    let was_holding = surge.stage == Stage::Holding;
     let holds_on = matches!(stage, Stage::Holding | Stage::Canary);
     if let Some(hold) = surge.hold_id.filter(|_| !holds_on) {
         holds::release(tx, |h| h.id == hold, reason, who).await?;
@@ -96,27 +98,51 @@ pub(super) async fn carry_out(
     (surge.stage, surge.stage_at, surge.why) = (stage, now, why);
     surge.ended_at = (stage == Stage::Over).then_some(now);
     db::save(tx, surge).await?;
+    if let (Some(id), Some(key), Next::Stop(Why::ComponentRecovered)) = (surge.component_id, &surge.component, next)
+        && let Some(component) = ingest::components(tx, &[key], true).await?.pop()
+    {
+        // It may be down once more by now.
+        db::reported(tx, id, &component.domain()).await?;
+    }
     let action = format!("surge {stage}");
     journal::append(tx, who, &action, &surge.id.to_string(), &format!("{why}: {reason}")).await?;
-    // Of what the rules do about asking customers, operators hear; of what they do themselves they know.
-    if matches!(change, Change::Canary(_) | Change::Stop(_)) && who == WHO {
-        alert::tell(tx, setting, surge, Some(why)).await?;
+    // Of what the rules do about asking customers, operators are sent a mail; of what they do themselves they know. Their
+    // system follows all of it.
+    let is_news = matches!(next, Next::Canary(_)) || matches!(next, Next::Stop(_)) && !was_holding;
+    if is_news && who == WHO {
+        alert::mail(tx, setting, surge, why).await?;
     }
-    Ok(())
+    alert::post_later(tx, setting, surge, why).await
 }
 
-/// Ends the outage that a surge opened, if nobody else has: it is given up, not known to be over.
-async fn end_episode(tx: &mut Tx, surge: &mut Surge, key: &str) -> Result<(), StoreError> {
+/// Ends a surge in whose place another begins.
+pub(super) async fn give_way(tx: &mut Tx, setting: &Setting, mut surge: Surge) -> Result<(), StoreError> {
+    let (now, why) = (tx.now(), Why::SurgeReturns);
+    if let Some(component) = surge.component_id {
+        db::call_back(tx, surge.id, component).await?;
+    }
+    if let Some(hold) = surge.hold_id.take() {
+        holds::release(tx, |h| h.id == hold, why.explained(), WHO).await?;
+    }
+    (surge.stage, surge.stage_at, surge.why, surge.ended_at) = (Stage::Over, now, why, Some(now));
+    db::save(tx, &surge).await?;
+    journal::append(tx, WHO, "surge over", &surge.id.to_string(), why.explained()).await?;
+    alert::post_later(tx, setting, &surge, why).await
+}
+
+/// Ends the outage that a surge opened, if nobody else has: it is given up, not known to be over. Whether there was one.
+async fn end_episode(tx: &mut Tx, surge: &mut Surge, key: &str) -> Result<bool, StoreError> {
     let (Some(n), Some(component)) = (surge.episode.take(), ingest::components(tx, &[key], true).await?.pop()) else {
-        return Ok(());
+        return Ok(false);
     };
     let mut state = component.domain();
-    if state.episode == n && state.down_since.is_some() {
+    let lasts = state.episode == n && state.down_since.is_some();
+    if lasts {
         db::release_episode(tx, component.id, n).await?;
         state.down_since = None;
         ingest::save_component(tx, component.id, &state).await?;
     }
-    Ok(())
+    Ok(lasts)
 }
 
 async fn first_failure(tx: &mut Tx, rules: &Rules, component: ComponentId) -> Result<Timestamp, StoreError> {

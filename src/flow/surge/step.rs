@@ -1,11 +1,10 @@
 //! The next step of an open surge: reads what it depends on, asks the rules, and carries their decision out.
 
-use super::WHO;
 use super::detect::{column, open_outage};
-use super::release::{self, Change};
+use super::{WHO, release};
 use crate::domain::class::Class;
 use crate::domain::surge::{
-    Evidence, Finding, Kind, Next, Rule, Rules, Stage, View, Why, minute, next, of_thousandths, within,
+    Evidence, Finding, Kind, Next, Rule, Rules, Stage, View, WAVE, Why, minute, next, of_thousandths, ripe, within,
 };
 use crate::domain::time::Span;
 use crate::flow::setting::Setting;
@@ -13,7 +12,7 @@ use crate::store::surge::Surge;
 use crate::store::tallies::{self, Counts};
 use crate::store::{Store, StoreError, Tx, surge as db};
 
-/// Brings a surge one step further, if it is time; whether it did.
+/// Brings a surge one step further, or remembers why it stays, if it is time; whether it did.
 pub(super) async fn step(
     store: &Store,
     setting: &Setting,
@@ -29,23 +28,22 @@ pub(super) async fn step(
     let now = tx.now();
     let view = view(&mut tx, setting, rules, seen, thorough).await?;
     drop(tx);
-    let change = match next(&view, rules, now) {
-        Next::Stay(why) => {
-            // Who asks `allclear surge` is to read what it waits for; only a thorough look knows.
-            let is_news = thorough && seen.stage == Stage::Holding && why != seen.why;
-            return if is_news { remember(store, seen, why).await } else { Ok(false) };
+    let next = next(&view, rules, now);
+    if let Next::Stay(why) = next {
+        // Who asks `allclear surge` is to read what it waits for; only a thorough look knows.
+        let is_news = thorough && seen.stage == Stage::Holding && why != seen.why;
+        if !is_news {
+            return Ok(false);
         }
-        Next::Canary(why) => Change::Canary(why),
-        Next::Release(why) => Change::Release(why),
-        Next::Stop(why) => Change::Stop(why),
-        Next::End(why) => Change::End(why),
-    };
+    }
     let mut tx = store.begin().await?;
     let Some(mut surge) = unchanged(&mut tx, seen).await? else { return Ok(false) };
     let flooding = floods(rules, &view.failed);
-    release::carry_out(&mut tx, setting, rules, &mut surge, change, flooding, WHO, None).await?;
+    release::carry_out(&mut tx, setting, rules, &mut surge, next, flooding, WHO, None).await?;
     tx.commit().await?;
-    tracing::warn!(surge = %surge.id, "surge {}: {} ({})", surge.id, surge.stage, surge.why.explained());
+    if surge.stage_at != seen.stage_at {
+        tracing::warn!(surge = %surge.id, "surge {}: {} ({})", surge.id, surge.stage, surge.why.explained());
+    }
     Ok(true)
 }
 
@@ -54,16 +52,6 @@ async fn unchanged(tx: &mut Tx, seen: &Surge) -> Result<Option<Surge>, StoreErro
     let told = |s: &Surge| (s.stage, s.stage_at, s.until, s.reported);
     let same = |s: &Surge| told(s) == told(seen);
     Ok(release::locked(tx, seen).await?.filter(same))
-}
-
-/// Remembers why it goes on holding.
-async fn remember(store: &Store, seen: &Surge, why: Why) -> Result<bool, StoreError> {
-    let mut tx = store.begin().await?;
-    let Some(mut surge) = unchanged(&mut tx, seen).await? else { return Ok(false) };
-    surge.why = why;
-    db::save(&mut tx, &surge).await?;
-    tx.commit().await?;
-    Ok(true)
 }
 
 pub(super) fn floods(rules: &Rules, failed: &Evidence) -> bool {
@@ -83,8 +71,10 @@ pub(super) async fn view(
     let counts = tallies::counts(tx, surge.component_id, minute(now) - rules.look_back() - rules.calm_minutes).await?;
     let failed = column(&counts, |c| c.failed);
     let usual = surge.evidence().normal;
+    let in_window = rules.flood.evidence(within(&failed, minute(now), rules.flood.minutes), usual);
     let calm = match surge.kind {
         Kind::Slow => has_been_unsuspicious(rules, &counts, minute(now), usual),
+        Kind::Flood if surge.occasion.gives_way() => !floods(rules, &in_window),
         Kind::Flood => rules.has_been_calm(&failed, minute(now), usual),
         Kind::Reporter => now - surge.opened_at >= Span::minutes(rules.calm_minutes),
     };
@@ -93,13 +83,14 @@ pub(super) async fn view(
     let recovered = within(&column(&counts, |c| c.recovered), minute(now), window.minutes);
     let mut view = View {
         kind: surge.kind,
+        occasion: surge.occasion,
         stage: surge.stage,
         stage_at: surge.stage_at,
         why: surge.why,
         since: surge.since,
         until: surge.until,
         flooding: surge.flooding,
-        failed: rules.flood.evidence(within(&failed, minute(now), rules.flood.minutes), usual),
+        failed: in_window,
         calm,
         recovered: window.evidence(recovered, of_thousandths(surge.normal_recovered)),
         recovered_by_source: false,
@@ -115,7 +106,7 @@ pub(super) async fn view(
     let open = db::open(tx).await?;
     if surge.kind == Kind::Reporter {
         // Each component that was flooded is to be calm by its own measure: others never were, and fail as they always do.
-        for flood in open.iter().filter(|s| s.kind == Kind::Flood) {
+        for flood in open.iter().filter(|s| s.kind == Kind::Flood && !s.occasion.gives_way()) {
             let counts = tallies::counts(tx, flood.component_id, minute(now) - rules.look_back()).await?;
             let failed = column(&counts, |c| c.failed);
             view.calm &= rules.has_been_calm(&failed, minute(now), flood.evidence().normal);
@@ -129,10 +120,13 @@ pub(super) async fn view(
         view.recovered_by_source = db::ended_elsehow(tx, component, n).await?;
     }
     let due = calm || longest_hold.is_some_and(|longest| now - surge.since >= Span(longest.0 - rules.canary_wait.0));
+    let planned = surge.planned(surge.why, now, longest_hold);
     match surge.stage {
-        Stage::Holding if due && !thorough => (view.calm, view.longest_hold) = (false, None),
+        Stage::Holding if due && !thorough && !view.recovered_by_source => {
+            (view.calm, view.longest_hold) = (false, None)
+        }
         Stage::Holding if due && surge.until.is_none_or(|until| until <= now) => {
-            view.waiting = db::waiting(tx, component).await?;
+            view.waiting = db::waiting(tx, component, planned).await?;
             let broken = db::broken_since(tx, component, surge.since).await?;
             view.broken_percent = broken.saturating_mul(100) / surge.connections.max(1);
         }
@@ -142,12 +136,25 @@ pub(super) async fn view(
         Stage::Releasing => {
             let dwell = setting.limits(Class::ActionRequired).dwell;
             view.rest_leaves = db::leaves_of(tx, component, surge.stage_at, dwell).await?;
+            if surge.asks_each_in_time(surge.why) && !view.rest_leaves {
+                let (_, by) = ripe(surge.stage_at, longest_hold);
+                view.rest_leaves = db::is_ripe(tx, component, surge.stage_at + WAVE, by).await?;
+            }
         }
         _ => {}
     }
-    let rises = rules.recoveries.judge(view.recovered.counted, view.recovered.normal) == Finding::Flood;
-    if rises && matches!(surge.stage, Stage::Canary | Stage::Releasing) {
-        view.waiting = db::waiting(tx, component).await?;
+    let rises = |r: &Evidence| rules.recoveries.judge(r.counted, r.normal) == Finding::Flood;
+    let unknown = within(&column(&counts, |c| c.recovered_unknown), minute(now), window.minutes);
+    if unknown > 0 && rises(&view.recovered) {
+        // As many may be customers who reconnected as were asked; while the rest leaves, that may be all of them.
+        let asked = if surge.stage == Stage::Releasing { unknown } else { db::asked_ahead(tx, surge.id).await? };
+        view.recovered.counted -= unknown.min(asked);
+    }
+    if view.recovered_by_source {
+        let over = planned.unwrap_or_else(|| ripe(now, longest_hold));
+        view.waiting = db::waiting(tx, component, Some(over)).await?;
+    } else if rises(&view.recovered) && matches!(surge.stage, Stage::Canary | Stage::Releasing) {
+        view.waiting = db::waiting(tx, component, planned).await?;
     }
     Ok(view)
 }
