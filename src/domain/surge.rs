@@ -289,10 +289,10 @@ pub fn next(view: &View, rules: &Rules, now: Timestamp) -> Next {
 /// Whose own longest hold ends within so long is asked with those whose has ended: a wave of failures has one canary.
 pub const WAVE: Span = Span::hours(1);
 
-/// When the mails were planned whose longest hold has ended or ends within [`WAVE`]: first and last time.
+/// By when the mails were planned whose longest hold has ended or ends within [`WAVE`].
 #[must_use]
-pub fn ripe(now: Timestamp, longest_hold: Option<Span>) -> (Timestamp, Timestamp) {
-    (Timestamp(0), longest_hold.map_or(Timestamp(0), |longest| now + WAVE - longest))
+pub fn ripe(now: Timestamp, longest_hold: Option<Span>) -> Timestamp {
+    longest_hold.map_or(Timestamp(0), |longest| now + WAVE - longest)
 }
 
 /// Whether the longest hold is over, or will be in that time; who has not come back has waited already.
@@ -352,7 +352,11 @@ fn holding(view: &View, rules: &Rules, now: Timestamp) -> Next {
 
 fn canary(view: &View, rules: &Rules, now: Timestamp) -> Next {
     // A relay may put off some of them for days, and nobody's silence may depend on another's mailbox.
-    let mostly_left = view.canaries_left <= view.canaries_gone || waited(view, Span::ZERO, now);
+    let late = match view.occasion {
+        Occasion::NotBack => now - view.stage_at >= WAVE,
+        _ => waited(view, Span::ZERO, now),
+    };
+    let mostly_left = view.canaries_left <= view.canaries_gone || late;
     // An operator may know better than the source.
     let by_hand = view.why == Why::ByHand;
     match goes_wrong(view, rules, now) {
@@ -365,11 +369,11 @@ fn canary(view: &View, rules: &Rules, now: Timestamp) -> Next {
 }
 
 fn releasing(view: &View, rules: &Rules, now: Timestamp) -> Next {
-    let by_hand = view.why == Why::ByHand;
+    let is_down = view.reported && view.why != Why::ByHand && !waited(view, rules.canary_wait, now);
     match goes_wrong(view, rules, now) {
-        _ if !view.rest_leaves => Next::End(Why::NobodyWaits),
+        _ if !view.rest_leaves && !is_down => Next::End(Why::NobodyWaits),
         Some(why) => Next::Stop(why),
-        None if view.reported && !by_hand && !waited(view, rules.canary_wait, now) => Next::Stop(Why::ComponentDown),
+        None if is_down => Next::Stop(Why::ComponentDown),
         None => Next::Stay(Why::RestLeaves),
     }
 }

@@ -32,15 +32,15 @@ macro_rules! waits_for {
     };
 }
 
-/// The next of a canary: of those that are so and were planned from `$6` to `$7`, the first `$5`, in the order in which their time
-/// comes.
+/// The next of a canary: of those that are so and were planned by `$6` or since `$7`, the first `$5`, in the order in which their
+/// time comes.
 macro_rules! send_ahead {
     ($so:literal) => {
         super::Sql::differs(send_ahead!(@ $so, ""), send_ahead!(@ $so, " FOR NO KEY UPDATE SKIP LOCKED"))
     };
     (@ $so:literal, $lock:literal) => {
         concat!("UPDATE delivery SET lane_id = $2, canary_id = $3, due_at = $4, reason = NULL WHERE id IN (",
-            waits_for!("SELECT id FROM delivery", ""), $so, " AND created_at + 0 BETWEEN $6 AND $7 ORDER BY due_at, id LIMIT $5", $lock, ")")
+            waits_for!("SELECT id FROM delivery", ""), $so, " AND (created_at + 0 <= $6 OR created_at + 0 >= $7) ORDER BY due_at, id LIMIT $5", $lock, ")")
     };
 }
 
@@ -79,9 +79,10 @@ statements! {
         "AND (due_at <= $2 OR (reason = 'paced' AND created_at <= $3)) LIMIT 1) AS w"
     ));
     // `+ 0`: what waits is found by its lane; by its time would be nearly all there ever was.
-    WAITING_SINCE = super::Sql::same(waits_for!("SELECT COUNT(*) FROM delivery", "AND created_at + 0 BETWEEN $2 AND $3"));
+    WAITING_OF = super::Sql::same(waits_for!("SELECT COUNT(*) FROM delivery", "AND (created_at + 0 <= $2 OR created_at + 0 >= $3)"));
     RIPE = super::Sql::same(waits_for!(
-        "SELECT COUNT(*) FROM (SELECT 1 FROM delivery", "AND due_at <= $2 AND created_at + 0 <= $3 LIMIT 1) AS w"
+        "SELECT COUNT(*) FROM (SELECT 1 FROM delivery",
+        "AND (due_at <= $2 OR reason = 'paced') AND created_at + 0 <= $3 LIMIT 1) AS w"
     ));
     // What has waited longest, and nobody is deciding about at this moment: it was put off to the end of the longest hold.
     SEND_AHEAD_HELD = send_ahead!("AND reason IN ('awaiting_reconnection', 'component_down', 'daily_cap')");
@@ -91,7 +92,10 @@ statements! {
             COUNT(CASE WHEN state NOT IN ('queued', 'sending') AND COALESCE(decided_at, $2) >= $2 THEN 1 END)
          FROM delivery WHERE canary_id = $1",
     );
-    ASKED_AHEAD = super::Sql::same("SELECT COUNT(*) FROM delivery WHERE canary_id = $1 AND maybe_mailed");
+    ASKED_AHEAD = super::Sql::same(
+        "SELECT COUNT(*) FROM delivery d JOIN delivery_item i ON i.delivery_id = d.id
+         WHERE d.canary_id = $1 AND d.maybe_mailed AND i.connection_id IS NOT NULL AND i.dropped IS NULL",
+    );
     // Each has waited for its own time, and is found by that while the component is down.
     CALL_BACK = super::Sql::same(
         "UPDATE delivery SET canary_id = NULL, reason = 'component_down', lane_id =
@@ -112,7 +116,7 @@ statements! {
     );
 }
 
-/// The first and the last time at which mails were planned.
+/// By when mails were planned, or since when.
 pub type Planned = (Timestamp, Timestamp);
 
 /// A surge.
@@ -174,15 +178,21 @@ pub struct Surge {
 }
 
 impl Surge {
-    /// When the mails were planned that it is for, at a time and for a reason; `None`: whenever it was.
+    /// When the mails were planned that leave when it is released now, for a reason; `None`: whenever it was.
     #[must_use]
     pub fn planned(&self, why: Why, now: Timestamp, longest_hold: Option<Span>) -> Option<Planned> {
-        match self.occasion {
-            Occasion::Unconfirmed => Some((self.opened_at, Timestamp::END)),
-            Occasion::Lasting if why == Why::ByHand => None,
-            Occasion::NotBack | Occasion::Lasting => Some(ripe(now, longest_hold)),
-            Occasion::Failures | Occasion::ByHand => None,
+        if self.asks_each_in_time(why) {
+            Some((ripe(now, longest_hold), Timestamp::END))
+        } else {
+            (self.occasion == Occasion::Unconfirmed).then(|| self.over(now, longest_hold))
         }
+    }
+
+    /// When the mails were planned that leave when its component is back: the others wait for their own connections.
+    #[must_use]
+    pub fn over(&self, now: Timestamp, longest_hold: Option<Span>) -> Planned {
+        let since = if self.occasion == Occasion::Unconfirmed { self.opened_at } else { Timestamp::END };
+        (ripe(now, longest_hold), since)
     }
 
     /// Whether each of those who wait is asked when his own time has come, and not all when it is released: they wait for an
@@ -289,14 +299,14 @@ pub async fn broken_since(tx: &mut Tx, of: ComponentId, at: Timestamp) -> Result
     value!(tx, i64, BROKEN_SINCE, of, at)
 }
 
-/// How many mails wait for a component: all, or those planned from one time to another.
+/// How many mails wait for a component: all, or those planned then.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn waiting(tx: &mut Tx, of: ComponentId, planned: Option<Planned>) -> Result<i64, StoreError> {
     match planned {
         None => value!(tx, i64, WAITING_FOR, of),
-        Some((from, until)) => value!(tx, i64, WAITING_SINCE, of, from, until),
+        Some((by, since)) => value!(tx, i64, WAITING_OF, of, by, since),
     }
 }
 
@@ -354,10 +364,10 @@ pub async fn send_ahead(
     planned: Option<Planned>,
 ) -> Result<(), StoreError> {
     let now = tx.now();
-    let (from, until) = planned.unwrap_or((Timestamp(0), Timestamp::END));
-    let held = exec!(tx, SEND_AHEAD_HELD, of, to, surge, now, most, from, until)?;
+    let (by, since) = planned.unwrap_or((Timestamp::END, Timestamp::END));
+    let held = exec!(tx, SEND_AHEAD_HELD, of, to, surge, now, most, by, since)?;
     let rest = most - i64::try_from(held).unwrap_or(most);
-    exec!(tx, SEND_AHEAD, of, to, surge, now, rest, from, until).map(drop)
+    exec!(tx, SEND_AHEAD, of, to, surge, now, rest, by, since).map(drop)
 }
 
 /// How many of a surge's canaries have not left, and how many have or need not any more since it began to send them.
@@ -368,7 +378,7 @@ pub async fn canaries(tx: &mut Tx, surge: SurgeId, since: Timestamp) -> Result<(
     on_db!(tx, CANARIES, query_as::<(i64, i64)>, fetch_one, surge, since)
 }
 
-/// How many were asked ahead of the others, in all of a surge.
+/// About how many connections customers were asked ahead of the others, in all of a surge.
 ///
 /// # Errors
 /// When the database fails.

@@ -21,9 +21,11 @@ on_both! {
     those_held_by_hand_are_no_crowd_when_it_ends_either;
     nobody_is_asked_for_others_whose_time_is_over;
     each_wave_has_a_canary_of_its_own;
+    each_wave_has_one_while_its_outage_lasts_too;
     what_an_operator_keeps_is_kept_in_a_new_flood;
     a_few_need_no_canary_after_a_recovery_either;
     customers_who_reconnect_stop_nothing_though_their_source_cannot_tell;
+    so_do_those_who_have_several_connections;
     more_than_were_asked_stop_it;
     of_those_who_did_not_confirm_a_few_are_asked_first;
     nobody_else_is_asked_to_confirm_when_the_first_few_recover;
@@ -186,12 +188,27 @@ async fn each_wave_has_a_canary_of_its_own(on: On) {
     assert_eq!((asked(&w).len(), told(&w).len()), (90, 2));
 }
 
+async fn each_wave_has_one_while_its_outage_lasts_too(on: On) {
+    let mut w = world(on, 90).await;
+    w.down("outlook").await;
+    fail(&w, "k", 0..30).await;
+    until(&mut w, "2025-06-02T12:00:00Z").await;
+    fail(&w, "k", 30..90).await;
+    until(&mut w, "2025-06-02T20:30:00Z").await;
+    assert_eq!((asked(&w).len(), surges(&w).await), (30, vec!["flood over nobody_waits".to_owned()]));
+    until(&mut w, "2025-06-02T23:58:00Z").await;
+    assert_eq!((asked(&w).len(), surges(&w).await.len()), (50, 2));
+    until(&mut w, "2025-06-03T00:10:00Z").await;
+    assert_eq!((asked(&w).len(), told(&w).len()), (90, 2));
+}
+
 async fn what_an_operator_keeps_is_kept_in_a_new_flood(on: On) {
     let mut w = not_back(on).await;
     keep(&w).await;
     fail(&w, "k", 25..55).await;
     until(&mut w, "2025-06-02T21:00:00Z").await;
-    assert_eq!((asked(&w).len(), surges(&w).await.len()), (20, 1));
+    assert_eq!((asked(&w).len(), surges(&w).await.len()), (20, 2));
+    assert_eq!(surges(&w).await[1], "flood holding held_until");
 }
 
 async fn a_few_need_no_canary_after_a_recovery_either(on: On) {
@@ -232,6 +249,27 @@ async fn customers_who_reconnect_stop_nothing_though_their_source_cannot_tell(on
     heard.sort();
     heard.dedup();
     assert_eq!((heard.len(), surges(&w).await), (55, vec!["flood over nobody_waits".to_owned()]));
+}
+
+async fn so_do_those_who_have_several_connections(on: On) {
+    let mut w = world(on, 200).await;
+    for n in 0..20 {
+        w.connection(&format!("m{n}"), "outlook", &format!("k{n}")).await;
+    }
+    fail(&w, "m", 0..20).await;
+    fail(&w, "k", 0..40).await;
+    until(&mut w, "2025-06-02T08:27:00Z").await;
+    let first = asked(&w);
+    assert_eq!((first.len(), surges(&w).await), (20, vec!["flood canary calm".to_owned()]));
+    for customer in first {
+        for key in [customer.clone(), customer.replace('k', "m")] {
+            w.signal(json!({"connection": key, "what": "recovered"})).await;
+        }
+    }
+    w.pass(1).await;
+    assert_eq!(surges(&w).await, ["flood canary calm"]);
+    until(&mut w, "2025-06-02T08:40:00Z").await;
+    assert_eq!(surges(&w).await, ["flood over nobody_waits"]);
 }
 
 async fn more_than_were_asked_stop_it(on: On) {

@@ -252,7 +252,7 @@ fn cases() -> Vec<(&'static str, Vec<Value>, Option<&'static str>)> {
         ("OLDEST_NOT_BACK", vec![Id(id(COMPONENT, 4)), Number(100)], Some("delivery_due delivery_held")),
         ("ASKED_AHEAD", vec![Id(id(NOTICE, 1))], Some("delivery_canary")),
         ("RIPE", vec![Id(id(COMPONENT, 4)), Number(1), Number(1)], Some("delivery_due")),
-        ("WAITING_SINCE", vec![Id(id(COMPONENT, 4)), Number(1), Number(9)], Some("delivery_due")),
+        ("WAITING_OF", vec![Id(id(COMPONENT, 4)), Number(1), Number(9)], Some("delivery_due")),
         (
             "SEND_AHEAD",
             vec![Id(id(COMPONENT, 4)), Id(id(LANE, 5)), Id(id(NOTICE, 1)), Number(1), Number(20), Number(1), Number(9)],

@@ -239,7 +239,7 @@ fn whose_time_is_over_is_not_asked_with_all_others_when_the_component_is_back() 
         assert_eq!(after(&View { waiting: 20, ..back }, 1), Next::End(Why::ComponentRecovered));
     }
     let hours = |n| NOW + Span::hours(n);
-    assert_eq!(ripe(hours(20), Some(Span::hours(12))), (Timestamp(0), hours(9)));
+    assert_eq!(ripe(hours(20), Some(Span::hours(12))), hours(9));
 }
 
 #[test]
@@ -250,6 +250,10 @@ fn who_has_not_come_back_has_waited_and_a_few_are_asked_unless_it_floods() {
     assert_eq!(after(&View { calm: false, ..quiet.clone() }, 15), Next::Stay(Why::StillFailing));
     assert_eq!(after(&View { recovered: many(30), ..quiet.clone() }, 15), Next::Stay(Why::RecoveriesRise));
     assert_eq!(after(&View { waiting: 0, ..quiet.clone() }, 15), Next::Release(Why::NobodyWaits));
+    // A relay that is away lets the few not leave, and all others not either; a single mailbox may.
+    let few = View { stage: Stage::Canary, occasion: Occasion::NotBack, canaries_left: 20, ..held() };
+    assert_eq!(after(&few, 5), Next::Stay(Why::CanaryOnItsWay));
+    assert_eq!(after(&few, 60), Next::Release(Why::CanaryWell));
     // Who has not confirmed has not waited: a source that says it is down is heard.
     let unconfirmed = View { occasion: Occasion::Unconfirmed, ..quiet };
     assert_eq!(after(&unconfirmed, 15), Next::Canary(Why::Calm));

@@ -140,17 +140,20 @@ pub(super) async fn begin(
     who: &str,
     reason: Option<&str>,
 ) -> Result<Option<Surge>, StoreError> {
-    // What goes ahead of those who have not come back is called back: its component first, as everywhere.
-    if db::open(tx).await?.iter().any(|known| gives_way(known, flood)) {
+    let now = tx.now();
+    // What goes ahead of those who have not come back is called back: its component first, as everywhere. What an operator
+    // wants held stays so.
+    let before = db::open(tx).await?.into_iter().find(|known| gives_way(known, flood));
+    if before.is_some() {
         ingest::components(tx, &[&flood.component.key], true).await?;
     }
+    let until = before.and_then(|known| known.until).filter(|until| *until > now);
     journal::lock(tx).await?;
-    let now = tx.now();
     if db::is_down(tx, flood.component.id).await? || !make_way(tx, setting, flood).await? {
         return Ok(None);
     }
     let because = reason.map_or_else(|| flood.evidence.to_string(), str::to_owned);
-    let surge = record(tx, setting, row(flood, now, who, because)).await?;
+    let surge = record(tx, setting, Surge { until, ..row(flood, now, who, because) }).await?;
     alert::mail(tx, setting, &surge, Why::Opened).await?;
     Ok(Some(surge))
 }
@@ -167,10 +170,9 @@ pub(super) async fn record(tx: &mut Tx, setting: &Setting, mut surge: Surge) -> 
     Ok(surge)
 }
 
-/// Whether an open surge ends where another begins: one that only watches, or in which nothing failed newly. What an operator
-/// wants held stays so.
+/// Whether an open surge ends where another begins: one that only watches, or in which nothing failed newly.
 fn gives_way(known: &Surge, flood: &Flood) -> bool {
-    let asks = known.occasion.gives_way() && known.until.is_none() && !flood.occasion.gives_way();
+    let asks = known.occasion.gives_way() && !flood.occasion.gives_way();
     known.component_id == Some(flood.component.id) && flood.kind == Kind::Flood && (known.kind == Kind::Slow || asks)
 }
 

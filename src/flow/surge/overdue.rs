@@ -35,7 +35,7 @@ pub(super) async fn look(store: &Store, setting: &Setting, rules: &Rules) -> Res
         let first = if is_down { db::first_due(&mut tx, component.id).await? } else { None };
         let first = first.map(|due| due - limits.dwell);
         let Some(since) = first.into_iter().chain(put_off).min().filter(|first| *first <= before) else { continue };
-        let over = ripe(tx.now(), Some(longest));
+        let over = (ripe(tx.now(), Some(longest)), Timestamp::END);
         let waiting = db::waiting(&mut tx, component.id, Some(over)).await?;
         if waiting > rules.canary_least {
             overdue.push((flood(&mut tx, rules, component, occasion, since).await?, waiting));
@@ -118,15 +118,21 @@ pub async fn unconfirmed(
             let surge = Surge { why: Why::Unconfirmed, ..row(&flood, tx.now(), WHO, because) };
             begin(tx, setting, &flood, surge).await
         }
-        // It would let these go with those whose canary was well. What an operator lets go of these stays so.
-        Some(seen)
-            if seen.stage == Stage::Releasing && (seen.why, seen.occasion) != (Why::ByHand, Occasion::Unconfirmed) =>
-        {
-            let Some(mut surge) = locked(tx, &seen).await?.filter(|s| s.stage == seen.stage) else { return Ok(true) };
+        // It would let these go with those whose canary was well. What an operator lets go stays so.
+        Some(seen) if gone_past(&seen) => {
+            let Some(mut surge) = locked(tx, &seen).await?.filter(gone_past) else { return Ok(true) };
+            if surge.occasion == Occasion::NotBack {
+                surge.occasion = Occasion::Unconfirmed;
+            }
             let next = Next::Stop(Why::Unconfirmed);
             carry_out(tx, setting, &rules, &mut surge, next, false, WHO, None).await?;
             Ok(true)
         }
         Some(_) => Ok(false),
     }
+}
+
+/// Whether its canary is not of those who have not confirmed, and it lets go of all the same.
+fn gone_past(surge: &Surge) -> bool {
+    surge.occasion == Occasion::NotBack || (surge.stage == Stage::Releasing && surge.why != Why::ByHand)
 }

@@ -4,7 +4,8 @@ use super::detect::{column, open_outage};
 use super::{WHO, release};
 use crate::domain::class::Class;
 use crate::domain::surge::{
-    Evidence, Finding, Kind, Next, Rule, Rules, Stage, View, WAVE, Why, minute, next, of_thousandths, ripe, within,
+    Evidence, Finding, Kind, Next, Occasion, Rule, Rules, Stage, View, WAVE, Why, minute, next, of_thousandths, ripe,
+    within,
 };
 use crate::domain::time::Span;
 use crate::flow::setting::Setting;
@@ -119,7 +120,12 @@ pub(super) async fn view(
     if let Some(n) = surge.episode {
         view.recovered_by_source = db::ended_elsehow(tx, component, n).await?;
     }
-    let due = calm || longest_hold.is_some_and(|longest| now - surge.since >= Span(longest.0 - rules.canary_wait.0));
+    // Whose time is over does not wait for an outage, however many fail in it.
+    if surge.occasion == Occasion::NotBack && db::is_down(tx, component).await? {
+        (view.calm, view.flooding) = (true, true);
+    }
+    let due =
+        view.calm || longest_hold.is_some_and(|longest| now - surge.since >= Span(longest.0 - rules.canary_wait.0));
     let planned = surge.planned(surge.why, now, longest_hold);
     match surge.stage {
         Stage::Holding if due && !thorough && !view.recovered_by_source => {
@@ -135,11 +141,11 @@ pub(super) async fn view(
         }
         Stage::Releasing => {
             let dwell = setting.limits(Class::ActionRequired).dwell;
-            view.rest_leaves = db::leaves_of(tx, component, surge.stage_at, dwell).await?;
-            if surge.asks_each_in_time(surge.why) && !view.rest_leaves {
-                let (_, by) = ripe(surge.stage_at, longest_hold);
-                view.rest_leaves = db::is_ripe(tx, component, surge.stage_at + WAVE, by).await?;
-            }
+            view.rest_leaves = if surge.asks_each_in_time(surge.why) {
+                db::is_ripe(tx, component, surge.stage_at + WAVE, ripe(surge.stage_at, longest_hold)).await?
+            } else {
+                db::leaves_of(tx, component, surge.stage_at, dwell).await?
+            };
         }
         _ => {}
     }
@@ -151,8 +157,7 @@ pub(super) async fn view(
         view.recovered.counted -= unknown.min(asked);
     }
     if view.recovered_by_source {
-        let over = planned.unwrap_or_else(|| ripe(now, longest_hold));
-        view.waiting = db::waiting(tx, component, Some(over)).await?;
+        view.waiting = db::waiting(tx, component, Some(surge.over(now, longest_hold))).await?;
     } else if rises(&view.recovered) && matches!(surge.stage, Stage::Canary | Stage::Releasing) {
         view.waiting = db::waiting(tx, component, planned).await?;
     }
