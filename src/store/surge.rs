@@ -188,6 +188,17 @@ impl Surge {
         }
     }
 
+    /// When the mails were planned of each kind of which a few are asked first.
+    #[must_use]
+    pub fn canaries_of(&self, why: Why, now: Timestamp, longest_hold: Option<Span>) -> Vec<Option<Planned>> {
+        match self.planned(why, now, longest_hold) {
+            Some((by, since)) if since < Timestamp::END => {
+                vec![Some((Timestamp(0), since)), Some((by, Timestamp::END))]
+            }
+            planned => vec![planned],
+        }
+    }
+
     /// When the mails were planned that leave when its component is back: the others wait for their own connections.
     #[must_use]
     pub fn over(&self, now: Timestamp, longest_hold: Option<Span>) -> Planned {

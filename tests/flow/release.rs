@@ -381,6 +381,9 @@ async fn a_release_that_runs_does_not_take_them_along(on: On) {
     assert_eq!(surges(&w).await.last().unwrap(), "flood holding unconfirmed");
     until(&mut w, "2025-06-02T20:28:00Z").await;
     assert!(asked(&w).len() <= before + 4, "{} after {before}", asked(&w).len());
+    until(&mut w, "2025-06-02T20:33:00Z").await;
+    let unconfirmed = |w: &World| asked(w).iter().filter(|to| (60..85).any(|n| **to == format!("k{n}"))).count();
+    assert_eq!(unconfirmed(&w), 20, "a canary of their own");
     until(&mut w, "2025-06-02T21:10:00Z").await;
     assert_eq!(asked(&w).len(), 85);
 }

@@ -140,20 +140,17 @@ pub(super) async fn begin(
     who: &str,
     reason: Option<&str>,
 ) -> Result<Option<Surge>, StoreError> {
-    let now = tx.now();
-    // What goes ahead of those who have not come back is called back: its component first, as everywhere. What an operator
-    // wants held stays so.
-    let before = db::open(tx).await?.into_iter().find(|known| gives_way(known, flood));
-    if before.is_some() {
+    // What goes ahead of those who have not come back is called back: its component first, as everywhere.
+    if db::open(tx).await?.iter().any(|known| gives_way(known, flood)) {
         ingest::components(tx, &[&flood.component.key], true).await?;
     }
-    let until = before.and_then(|known| known.until).filter(|until| *until > now);
     journal::lock(tx).await?;
-    if db::is_down(tx, flood.component.id).await? || !make_way(tx, setting, flood).await? {
+    if db::is_down(tx, flood.component.id).await? {
         return Ok(None);
     }
+    let Some(until) = make_way(tx, setting, flood).await? else { return Ok(None) };
     let because = reason.map_or_else(|| flood.evidence.to_string(), str::to_owned);
-    let surge = record(tx, setting, Surge { until, ..row(flood, now, who, because) }).await?;
+    let surge = record(tx, setting, Surge { until, ..row(flood, tx.now(), who, because) }).await?;
     alert::mail(tx, setting, &surge, Why::Opened).await?;
     Ok(Some(surge))
 }
@@ -170,21 +167,32 @@ pub(super) async fn record(tx: &mut Tx, setting: &Setting, mut surge: Surge) -> 
     Ok(surge)
 }
 
-/// Whether an open surge ends where another begins: one that only watches, or in which nothing failed newly.
+/// Whether an open surge ends where another begins: one that only watches, or in which nothing failed newly. Who did not confirm
+/// is held with those who have not come back, and not the other way round.
 fn gives_way(known: &Surge, flood: &Flood) -> bool {
-    let asks = known.occasion.gives_way() && !flood.occasion.gives_way();
+    let asks = match known.occasion {
+        Occasion::NotBack => flood.occasion != Occasion::NotBack,
+        Occasion::Unconfirmed => !flood.occasion.gives_way(),
+        Occasion::Failures | Occasion::Lasting | Occasion::ByHand => false,
+    };
     known.component_id == Some(flood.component.id) && flood.kind == Kind::Flood && (known.kind == Kind::Slow || asks)
 }
 
-/// Whether no surge of its component is open any more. The journal is locked.
-pub(super) async fn make_way(tx: &mut Tx, setting: &Setting, flood: &Flood) -> Result<bool, StoreError> {
+/// Until when the new surge is to be held, by an operator's word about the one in whose place it begins; `None` when its component
+/// has one that stays. The journal is locked.
+pub(super) async fn make_way(
+    tx: &mut Tx,
+    setting: &Setting,
+    flood: &Flood,
+) -> Result<Option<Option<Timestamp>>, StoreError> {
     let known = db::open(tx).await?.into_iter().find(|s| s.component_id == Some(flood.component.id));
-    let Some(known) = known else { return Ok(true) };
-    let goes = gives_way(&known, flood);
-    if goes {
-        release::give_way(tx, setting, known).await?;
+    let Some(known) = known else { return Ok(Some(None)) };
+    if !gives_way(&known, flood) {
+        return Ok(None);
     }
-    Ok(goes)
+    let until = known.until.filter(|until| *until > tx.now());
+    release::give_way(tx, setting, known).await?;
+    Ok(Some(until))
 }
 
 /// Opens the outage of a surge that has just begun, dated back to its first failure; one that a source has reported

@@ -84,10 +84,11 @@ async fn begin(tx: &mut Tx, setting: &Setting, flood: &Flood, surge: Surge) -> R
     let Some(component) = found.map(|found| found.domain()) else { return Ok(false) };
     journal::lock(tx).await?;
     let lasts = flood.occasion == Occasion::Lasting;
-    if component.down_since.is_some() != lasts || !make_way(tx, setting, flood).await? {
+    if component.down_since.is_some() != lasts {
         return Ok(false);
     }
-    let surge = Surge { reported: lasts, episode: lasts.then_some(component.episode), ..surge };
+    let Some(until) = make_way(tx, setting, flood).await? else { return Ok(false) };
+    let surge = Surge { until, reported: lasts, episode: lasts.then_some(component.episode), ..surge };
     let surge = record(tx, setting, surge).await?;
     tracing::warn!(surge = %surge.id, "component {}: {}; `allclear surge` shows it", flood.component.key, surge.because);
     Ok(true)
@@ -110,7 +111,8 @@ pub async fn unconfirmed(
     if few || db::is_down(tx, component).await? {
         return Ok(false);
     }
-    match db::open(tx).await?.into_iter().find(|s| s.component_id == Some(component) && s.kind == Kind::Flood) {
+    let open = db::open(tx).await?.into_iter().find(|s| s.component_id == Some(component) && s.kind == Kind::Flood);
+    match open.filter(|s| s.occasion != Occasion::NotBack) {
         None => {
             let Some(component) = tallies::suspect_of(tx, component).await? else { return Ok(false) };
             let flood = flood(tx, &rules, component, Occasion::Unconfirmed, tx.now()).await?;
@@ -119,11 +121,8 @@ pub async fn unconfirmed(
             begin(tx, setting, &flood, surge).await
         }
         // It would let these go with those whose canary was well. What an operator lets go stays so.
-        Some(seen) if gone_past(&seen) => {
-            let Some(mut surge) = locked(tx, &seen).await?.filter(gone_past) else { return Ok(true) };
-            if surge.occasion == Occasion::NotBack {
-                surge.occasion = Occasion::Unconfirmed;
-            }
+        Some(seen) if lets_go(&seen) => {
+            let Some(mut surge) = locked(tx, &seen).await?.filter(lets_go) else { return Ok(true) };
             let next = Next::Stop(Why::Unconfirmed);
             carry_out(tx, setting, &rules, &mut surge, next, false, WHO, None).await?;
             Ok(true)
@@ -132,7 +131,6 @@ pub async fn unconfirmed(
     }
 }
 
-/// Whether its canary is not of those who have not confirmed, and it lets go of all the same.
-fn gone_past(surge: &Surge) -> bool {
-    surge.occasion == Occasion::NotBack || (surge.stage == Stage::Releasing && surge.why != Why::ByHand)
+fn lets_go(surge: &Surge) -> bool {
+    surge.stage == Stage::Releasing && surge.why != Why::ByHand
 }

@@ -54,9 +54,10 @@ pub(super) async fn carry_out(
                 surge.flooding = flooding;
                 let lane = lanes::lane(tx, Class::ActionRequired, Fence::None).await?;
                 let longest = setting.limits(Class::ActionRequired).longest_hold;
-                let planned = surge.planned(why, now, longest);
-                let most = rules.canaries(db::waiting(tx, component, planned).await?);
-                db::send_ahead(tx, component, lane, surge.id, most, planned).await?;
+                for planned in surge.canaries_of(why, now, longest) {
+                    let most = rules.canaries(db::waiting(tx, component, planned).await?);
+                    db::send_ahead(tx, component, lane, surge.id, most, planned).await?;
+                }
             }
             Next::Release(why) => {
                 if !surge.asks_each_in_time(why) && end_episode(tx, surge, &key).await? {

@@ -142,7 +142,9 @@ pub(super) async fn view(
         Stage::Releasing => {
             let dwell = setting.limits(Class::ActionRequired).dwell;
             view.rest_leaves = if surge.asks_each_in_time(surge.why) {
-                db::is_ripe(tx, component, surge.stage_at + WAVE, ripe(surge.stage_at, longest_hold)).await?
+                // The next wave has a canary of its own, however slowly this one leaves.
+                now < surge.stage_at + WAVE
+                    && db::is_ripe(tx, component, surge.stage_at + WAVE, ripe(surge.stage_at, longest_hold)).await?
             } else {
                 db::leaves_of(tx, component, surge.stage_at, dwell).await?
             };
