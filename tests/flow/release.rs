@@ -101,14 +101,19 @@ async fn a_new_flood_takes_the_place_of_asking_them(on: On) {
     assert_eq!((asked(&w).len(), surges(&w).await[1].as_str()), (25, "flood over nobody_waits"));
 }
 
-async fn an_hour_of_failures_is_asked_about_once(on: On) {
-    let mut w = world(on, 60).await;
+/// An outage in which one fails each minute, and none comes back with it.
+async fn an_hour_of_failures(w: &mut World) {
     w.down("outlook").await;
     for n in 0..60 {
-        fail(&w, "k", n..n + 1).await;
+        fail(w, "k", n..n + 1).await;
         w.pass(1).await;
     }
     w.up("outlook").await;
+}
+
+async fn an_hour_of_failures_is_asked_about_once(on: On) {
+    let mut w = world(on, 60).await;
+    an_hour_of_failures(&mut w).await;
     until(&mut w, "2025-06-02T19:58:00Z").await;
     assert_eq!(asked(&w).len(), 20);
     until(&mut w, "2025-06-02T20:40:00Z").await;
@@ -361,12 +366,7 @@ async fn an_outage_after_the_deadline_does_not_let_them_go_when_it_ends(on: On) 
 async fn a_release_that_runs_does_not_take_them_along(on: On) {
     let mut w = world(on, 90).await;
     // An outage of twelve hours ago is being asked about, each in his time.
-    w.down("outlook").await;
-    for n in 0..60 {
-        fail(&w, "k", n..n + 1).await;
-        w.pass(1).await;
-    }
-    w.up("outlook").await;
+    an_hour_of_failures(&mut w).await;
     until(&mut w, "2025-06-02T14:10:00Z").await;
     let since = t("2025-06-02T14:05:00Z");
     fail(&w, "k", 60..85).await;
