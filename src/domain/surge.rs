@@ -118,7 +118,7 @@ names!(
 impl Occasion {
     /// Whether nothing failed newly: a few are asked first, as in a surge, and where one begins it takes over.
     #[must_use]
-    pub const fn gives_way(self) -> bool {
+    pub const fn nothing_failed(self) -> bool {
         matches!(self, Self::NotBack | Self::Unconfirmed)
     }
 }
@@ -343,7 +343,7 @@ fn holding(view: &View, rules: &Rules, now: Timestamp) -> Next {
                 Next::Stay(why)
             }
         }
-        Why::Calm if view.broken_percent > rules.exhausted_percent && !view.occasion.gives_way() => {
+        Why::Calm if view.broken_percent > rules.exhausted_percent && !view.occasion.nothing_failed() => {
             Next::Stay(Why::MostlyBroken)
         }
         why => Next::Canary(why),

@@ -111,7 +111,7 @@ pub async fn mail(tx: &mut Tx, setting: &Setting, surge: &Surge, reason: Why) ->
         component: surge.name.clone(),
         because: by_hand.as_ref().map_or_else(|| surge.because.clone(), |_| surge.evidence().to_string()),
         reported: surge.reported,
-        not_back: surge.occasion.gives_way(),
+        not_back: surge.occasion.nothing_failed(),
         by_hand,
         since: surge.since,
         opened_at: surge.opened_at,

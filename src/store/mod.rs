@@ -61,6 +61,7 @@ mod testing;
 pub mod threads;
 pub mod told;
 pub mod view;
+pub mod waiting;
 
 pub use error::StoreError;
 pub use open::{Clock, Store};
@@ -113,6 +114,7 @@ pub fn statements() -> Vec<Sql> {
         threads::ALL,
         told::ALL,
         view::ALL,
+        waiting::ALL,
     ]
     .concat()
 }

@@ -1,8 +1,9 @@
-//! Surges: what is decided about floods of failures, and the mails that wait for it.
+//! Surges: what is decided about floods of failures.
 
+use super::waiting::Planned;
 use super::{StoreError, Tx};
 use crate::domain::component::Component;
-use crate::domain::id::{ComponentId, HoldId, LaneId, SurgeId};
+use crate::domain::id::{ComponentId, HoldId, SurgeId};
 use crate::domain::surge::{Evidence, Kind, Occasion, Stage, Why, of_thousandths, ripe};
 use crate::domain::time::{Span, Timestamp};
 use serde::Serialize;
@@ -17,30 +18,6 @@ macro_rules! surges {
              FROM surge s LEFT JOIN component k ON k.id = s.component_id WHERE ",
             $rest
         )
-    };
-}
-
-/// What waits for the component in `$1`, with what else it must be.
-macro_rules! waits_for {
-    ($head:literal, $rest:literal) => {
-        concat!(
-            $head,
-            " WHERE state = 'queued' AND lane_id =
-                (SELECT id FROM lane WHERE class = 'action_required' AND fence_kind = 'component' AND fence_id = $1) ",
-            $rest
-        )
-    };
-}
-
-/// The next of a canary: of those that are so and were planned by `$6` or since `$7`, the first `$5`, in the order in which their
-/// time comes.
-macro_rules! send_ahead {
-    ($so:literal) => {
-        super::Sql::differs(send_ahead!(@ $so, ""), send_ahead!(@ $so, " FOR NO KEY UPDATE SKIP LOCKED"))
-    };
-    (@ $so:literal, $lock:literal) => {
-        concat!("UPDATE delivery SET lane_id = $2, canary_id = $3, due_at = $4, reason = NULL WHERE id IN (",
-            waits_for!("SELECT id FROM delivery", ""), $so, " AND (created_at + 0 <= $6 OR created_at + 0 >= $7) ORDER BY due_at, id LIMIT $5", $lock, ")")
     };
 }
 
@@ -66,45 +43,6 @@ statements! {
     BROKEN_SINCE = super::Sql::same(
         "SELECT COUNT(*) FROM connection WHERE component_id = $1 AND failed_at >= $2 AND cleared < episode",
     );
-    WAITING_FOR = super::Sql::same(waits_for!("SELECT COUNT(*) FROM delivery", ""));
-    OLDEST_PUT_OFF = super::Sql::same(waits_for!("SELECT MIN(created_at) FROM delivery", "AND reason <> 'dwell' AND due_at <= $2"));
-    OLDEST_NOT_BACK = super::Sql::same(waits_for!(
-        "SELECT MIN(created_at) FROM delivery",
-        "AND reason <> 'dwell' AND reason IN ('awaiting_reconnection', 'component_down') AND due_at <= $2"
-    ));
-    FIRST_DUE_FOR = super::Sql::same(waits_for!("SELECT MIN(due_at) FROM delivery", ""));
-    // What was planned after a release began is due later than the dwell after it; what a cap put off has a later turn.
-    LEAVES_OF = super::Sql::same(waits_for!(
-        "SELECT COUNT(*) FROM (SELECT 1 FROM delivery",
-        "AND (due_at <= $2 OR (reason = 'paced' AND created_at <= $3)) LIMIT 1) AS w"
-    ));
-    // `+ 0`: what waits is found by its lane; by its time would be nearly all there ever was.
-    WAITING_OF = super::Sql::same(waits_for!("SELECT COUNT(*) FROM delivery", "AND (created_at + 0 <= $2 OR created_at + 0 >= $3)"));
-    RIPE = super::Sql::same(waits_for!(
-        "SELECT COUNT(*) FROM (SELECT 1 FROM delivery",
-        "AND (due_at <= $2 OR reason = 'paced') AND created_at + 0 <= $3 LIMIT 1) AS w"
-    ));
-    // What has waited longest, and nobody is deciding about at this moment: it was put off to the end of the longest hold.
-    SEND_AHEAD_HELD = send_ahead!("AND reason IN ('awaiting_reconnection', 'component_down', 'daily_cap')");
-    SEND_AHEAD = send_ahead!("AND due_at <= $4");
-    CANARIES = super::Sql::same(
-        "SELECT COUNT(CASE WHEN state IN ('queued', 'sending') THEN 1 END),
-            COUNT(CASE WHEN state NOT IN ('queued', 'sending') AND COALESCE(decided_at, $2) >= $2 THEN 1 END)
-         FROM delivery WHERE canary_id = $1",
-    );
-    ASKED_AHEAD = super::Sql::same(
-        "SELECT COUNT(*) FROM delivery d JOIN delivery_item i ON i.delivery_id = d.id
-         WHERE d.canary_id = $1 AND d.maybe_mailed AND i.connection_id IS NOT NULL AND i.dropped IS NULL",
-    );
-    // Each has waited for its own time, and is found by that while the component is down.
-    CALL_BACK = super::Sql::same(
-        "UPDATE delivery SET canary_id = NULL, reason = 'component_down', lane_id =
-            (SELECT id FROM lane WHERE class = 'action_required' AND fence_kind = 'component' AND fence_id = $2)
-         WHERE canary_id = $1 AND state = 'queued'",
-    );
-    HASTEN_HELD = super::Sql::same(waits_for!(
-        "UPDATE delivery SET due_at = $2", "AND reason IN ('awaiting_reconnection', 'component_down') AND due_at > $2"
-    ));
     REPORTED = super::Sql::same(
         "UPDATE surge SET reported = TRUE, episode = $2 WHERE component_id = $1 AND kind = 'flood' AND ended_at IS NULL
             AND NOT reported AND (episode = $2 OR episode IS NULL) AND occasion <> 'not_back'",
@@ -115,9 +53,6 @@ statements! {
         "UPDATE episode SET ended_at = $3, released_at = $3 WHERE component_id = $1 AND n = $2 AND ended_at IS NULL",
     );
 }
-
-/// By when mails were planned, or since when.
-pub type Planned = (Timestamp, Timestamp);
 
 /// A surge.
 #[derive(Clone, Debug, PartialEq, Serialize, sqlx::FromRow)]
@@ -178,17 +113,17 @@ pub struct Surge {
 }
 
 impl Surge {
-    /// When the mails were planned that leave when it is released now, for a reason; `None`: whenever it was.
+    /// When the mails were planned that leave when it is released now, for a reason; `None`: whenever it was. When its component
+    /// is back the others wait for their own connections.
     #[must_use]
     pub fn planned(&self, why: Why, now: Timestamp, longest_hold: Option<Span>) -> Option<Planned> {
-        if self.asks_each_in_time(why) {
-            Some((ripe(now, longest_hold), Timestamp::END))
-        } else {
-            (self.occasion == Occasion::Unconfirmed).then(|| self.over(now, longest_hold))
-        }
+        let (is_back, each) = (why == Why::ComponentRecovered, self.asks_each_in_time(why));
+        let unconfirmed = self.occasion == Occasion::Unconfirmed && (is_back || !each);
+        let since = if unconfirmed { self.opened_at } else { Timestamp::END };
+        (is_back || each || unconfirmed).then(|| (ripe(now, longest_hold), since))
     }
 
-    /// When the mails were planned of each kind of which a few are asked first.
+    /// The same, of each kind of which a few are asked first.
     #[must_use]
     pub fn canaries_of(&self, why: Why, now: Timestamp, longest_hold: Option<Span>) -> Vec<Option<Planned>> {
         match self.planned(why, now, longest_hold) {
@@ -197,13 +132,6 @@ impl Surge {
             }
             planned => vec![planned],
         }
-    }
-
-    /// When the mails were planned that leave when its component is back: the others wait for their own connections.
-    #[must_use]
-    pub fn over(&self, now: Timestamp, longest_hold: Option<Span>) -> Planned {
-        let since = if self.occasion == Occasion::Unconfirmed { self.opened_at } else { Timestamp::END };
-        (ripe(now, longest_hold), since)
     }
 
     /// Whether each of those who wait is asked when his own time has come, and not all when it is released: they wait for an
@@ -310,93 +238,6 @@ pub async fn broken_since(tx: &mut Tx, of: ComponentId, at: Timestamp) -> Result
     value!(tx, i64, BROKEN_SINCE, of, at)
 }
 
-/// How many mails wait for a component: all, or those planned then.
-///
-/// # Errors
-/// When the database fails.
-pub async fn waiting(tx: &mut Tx, of: ComponentId, planned: Option<Planned>) -> Result<i64, StoreError> {
-    match planned {
-        None => value!(tx, i64, WAITING_FOR, of),
-        Some((by, since)) => value!(tx, i64, WAITING_OF, of, by, since),
-    }
-}
-
-/// When the first mail that waits for a component is or was due.
-///
-/// # Errors
-/// When the database fails.
-pub async fn first_due(tx: &mut Tx, of: ComponentId) -> Result<Option<Timestamp>, StoreError> {
-    value!(tx, Option<Timestamp>, FIRST_DUE_FOR, of)
-}
-
-/// When the oldest of those mails was planned that wait for a component, were put off, and are due by a time. While it is
-/// down for whatever reason; else until their connections come back.
-///
-/// # Errors
-/// When the database fails.
-pub async fn oldest_put_off(
-    tx: &mut Tx,
-    of: ComponentId,
-    due_by: Timestamp,
-    is_down: bool,
-) -> Result<Option<Timestamp>, StoreError> {
-    let sql = if is_down { OLDEST_PUT_OFF } else { OLDEST_NOT_BACK };
-    value!(tx, Option<Timestamp>, sql, of, due_by)
-}
-
-/// Whether some that waited for a component when its release began, at this time, have not left: their dwell ended by then,
-/// or a cap gave them a turn of their own.
-///
-/// # Errors
-/// When the database fails.
-pub async fn leaves_of(tx: &mut Tx, of: ComponentId, began: Timestamp, dwell: Span) -> Result<bool, StoreError> {
-    Ok(value!(tx, i64, LEAVES_OF, of, began + dwell, began)? > 0)
-}
-
-/// Whether some that wait for a component are due by a time and were planned by another.
-///
-/// # Errors
-/// When the database fails.
-pub async fn is_ripe(tx: &mut Tx, of: ComponentId, due_by: Timestamp, by: Timestamp) -> Result<bool, StoreError> {
-    Ok(value!(tx, i64, RIPE, of, due_by, by)? > 0)
-}
-
-/// Moves mails that have waited longest for a component into a lane that nothing holds, as the canary of a surge. None
-/// leaves before its dwell has ended.
-///
-/// # Errors
-/// When the database fails.
-pub async fn send_ahead(
-    tx: &mut Tx,
-    of: ComponentId,
-    to: LaneId,
-    surge: SurgeId,
-    most: i64,
-    planned: Option<Planned>,
-) -> Result<(), StoreError> {
-    let now = tx.now();
-    let (by, since) = planned.unwrap_or((Timestamp::END, Timestamp::END));
-    let held = exec!(tx, SEND_AHEAD_HELD, of, to, surge, now, most, by, since)?;
-    let rest = most - i64::try_from(held).unwrap_or(most);
-    exec!(tx, SEND_AHEAD, of, to, surge, now, rest, by, since).map(drop)
-}
-
-/// How many of a surge's canaries have not left, and how many have or need not any more since it began to send them.
-///
-/// # Errors
-/// When the database fails.
-pub async fn canaries(tx: &mut Tx, surge: SurgeId, since: Timestamp) -> Result<(i64, i64), StoreError> {
-    on_db!(tx, CANARIES, query_as::<(i64, i64)>, fetch_one, surge, since)
-}
-
-/// About how many connections customers were asked ahead of the others, in all of a surge.
-///
-/// # Errors
-/// When the database fails.
-pub async fn asked_ahead(tx: &mut Tx, surge: SurgeId) -> Result<i64, StoreError> {
-    value!(tx, i64, ASKED_AHEAD, surge)
-}
-
 /// A source reports an outage: the surge that has opened it, or would, does not end it by itself. Whose time was over before
 /// does not wait for it.
 ///
@@ -407,23 +248,6 @@ pub async fn reported(tx: &mut Tx, of: ComponentId, state: &Component) -> Result
         Some(_) => exec!(tx, REPORTED, of, state.episode).map(drop),
         None => Ok(()),
     }
-}
-
-/// Moves the canaries that have not left back to the others.
-///
-/// # Errors
-/// When the database fails.
-pub async fn call_back(tx: &mut Tx, surge: SurgeId, of: ComponentId) -> Result<(), StoreError> {
-    exec!(tx, CALL_BACK, surge, of).map(drop)
-}
-
-/// What was put off to its own longest hold is due now.
-///
-/// # Errors
-/// When the database fails.
-pub async fn hasten(tx: &mut Tx, of: ComponentId) -> Result<(), StoreError> {
-    let now = tx.now();
-    exec!(tx, HASTEN_HELD, of, now).map(drop)
 }
 
 /// Whether a component is known to be down.

@@ -46,7 +46,7 @@ pub(super) async fn look(tx: &mut Tx, rules: &Rules, open: &[Surge]) -> Result<V
     let mut found = Vec::new();
     for component in tallies::suspects(tx, after, (flood.least, slow.least)).await? {
         let known = open.iter().find(|s| s.component_id == Some(component.id));
-        if known.is_some_and(|s| s.kind == Kind::Flood && !s.occasion.gives_way()) {
+        if known.is_some_and(|s| s.kind == Kind::Flood && !s.occasion.nothing_failed()) {
             continue;
         }
         // What came in while it was known to be down is no evidence that it is down again.
@@ -148,9 +148,10 @@ pub(super) async fn begin(
     if db::is_down(tx, flood.component.id).await? {
         return Ok(None);
     }
-    let Some(until) = make_way(tx, setting, flood).await? else { return Ok(None) };
     let because = reason.map_or_else(|| flood.evidence.to_string(), str::to_owned);
-    let surge = record(tx, setting, Surge { until, ..row(flood, tx.now(), who, because) }).await?;
+    let surge = row(flood, tx.now(), who, because);
+    let Some(surge) = make_way(tx, setting, flood, surge).await? else { return Ok(None) };
+    let surge = record(tx, setting, surge).await?;
     alert::mail(tx, setting, &surge, Why::Opened).await?;
     Ok(Some(surge))
 }
@@ -172,27 +173,28 @@ pub(super) async fn record(tx: &mut Tx, setting: &Setting, mut surge: Surge) -> 
 fn gives_way(known: &Surge, flood: &Flood) -> bool {
     let asks = match known.occasion {
         Occasion::NotBack => flood.occasion != Occasion::NotBack,
-        Occasion::Unconfirmed => !flood.occasion.gives_way(),
+        Occasion::Unconfirmed => !flood.occasion.nothing_failed(),
         Occasion::Failures | Occasion::Lasting | Occasion::ByHand => false,
     };
     known.component_id == Some(flood.component.id) && flood.kind == Kind::Flood && (known.kind == Kind::Slow || asks)
 }
 
-/// Until when the new surge is to be held, by an operator's word about the one in whose place it begins; `None` when its component
-/// has one that stays. The journal is locked.
+/// The new surge, held for as long as an operator wants the one held in whose place it begins; `None` when its component has one
+/// that stays. The journal is locked.
 pub(super) async fn make_way(
     tx: &mut Tx,
     setting: &Setting,
     flood: &Flood,
-) -> Result<Option<Option<Timestamp>>, StoreError> {
+    surge: Surge,
+) -> Result<Option<Surge>, StoreError> {
     let known = db::open(tx).await?.into_iter().find(|s| s.component_id == Some(flood.component.id));
-    let Some(known) = known else { return Ok(Some(None)) };
+    let Some(known) = known else { return Ok(Some(surge)) };
     if !gives_way(&known, flood) {
         return Ok(None);
     }
     let until = known.until.filter(|until| *until > tx.now());
     release::give_way(tx, setting, known).await?;
-    Ok(Some(until))
+    Ok(Some(Surge { until, ..surge }))
 }
 
 /// Opens the outage of a surge that has just begun, dated back to its first failure; one that a source has reported
@@ -286,7 +288,7 @@ pub(super) async fn reporter(
     found: &[Flood],
 ) -> Result<Option<Suspicion>, StoreError> {
     let at = tx.now() - Span::minutes(rules.flood.minutes);
-    let lately = |s: &&Surge| s.kind == Kind::Flood && !s.reported && !s.occasion.gives_way() && s.opened_at >= at;
+    let lately = |s: &&Surge| s.kind == Kind::Flood && !s.reported && !s.occasion.nothing_failed() && s.opened_at >= at;
     let lately = open.iter().filter(lately).map(Surge::evidence);
     let floods: Vec<_> = lately.chain(found.iter().filter(|f| f.kind == Kind::Flood).map(|f| f.evidence)).collect();
     let flooded = i64::try_from(floods.len()).unwrap_or(i64::MAX);

@@ -11,7 +11,7 @@ use crate::domain::time::{Span, Timestamp};
 use crate::flow::setting::Setting;
 use crate::store::surge::Surge;
 use crate::store::tallies::{self, Suspect};
-use crate::store::{Store, StoreError, Tx, ingest, journal, surge as db};
+use crate::store::{Store, StoreError, Tx, ingest, journal, surge as db, waiting};
 
 /// So often this is looked at.
 const EVERY: Span = Span::minutes(1);
@@ -31,24 +31,24 @@ pub(super) async fn look(store: &Store, setting: &Setting, rules: &Rules) -> Res
     for (component, occasion) in down.chain(back.into_iter().map(|component| (component, Occasion::NotBack))) {
         // Those of an outage before this one wait, too, each until its own longest hold has ended.
         let is_down = occasion == Occasion::Lasting;
-        let put_off = db::oldest_put_off(&mut tx, component.id, due_by, is_down).await?;
-        let first = if is_down { db::first_due(&mut tx, component.id).await? } else { None };
+        let put_off = waiting::oldest_put_off(&mut tx, component.id, due_by, is_down).await?;
+        let first = if is_down { waiting::first_due(&mut tx, component.id).await? } else { None };
         let first = first.map(|due| due - limits.dwell);
         let Some(since) = first.into_iter().chain(put_off).min().filter(|first| *first <= before) else { continue };
         let over = (ripe(tx.now(), Some(longest)), Timestamp::END);
-        let waiting = db::waiting(&mut tx, component.id, Some(over)).await?;
-        if waiting > rules.canary_least {
-            overdue.push((flood(&mut tx, rules, component, occasion, since).await?, waiting));
+        let mails = waiting::count(&mut tx, component.id, Some(over)).await?;
+        if mails > rules.canary_least {
+            overdue.push((flood(&mut tx, rules, component, occasion, since).await?, mails));
         }
     }
     drop(tx);
     let mut progress = false;
-    for (flood, waiting) in &overdue {
+    for (flood, mails) in &overdue {
         let how = match flood.occasion {
             Occasion::Lasting => "it is still reported to be down",
             _ => "not all have come back with it",
         };
-        let because = format!("{how}, and the first of {waiting} mails has waited for the longest hold");
+        let because = format!("{how}, and the first of {mails} mails has waited for the longest hold");
         // What it holds would leave in a moment: the canary is told to operators, not this.
         let mut tx = store.begin().await?;
         let surge = Surge { why: Why::LongestHold, stage_at: flood.since, ..row(flood, tx.now(), WHO, because) };
@@ -87,8 +87,8 @@ async fn begin(tx: &mut Tx, setting: &Setting, flood: &Flood, surge: Surge) -> R
     if component.down_since.is_some() != lasts {
         return Ok(false);
     }
-    let Some(until) = make_way(tx, setting, flood).await? else { return Ok(false) };
-    let surge = Surge { until, reported: lasts, episode: lasts.then_some(component.episode), ..surge };
+    let surge = Surge { reported: lasts, episode: lasts.then_some(component.episode), ..surge };
+    let Some(surge) = make_way(tx, setting, flood, surge).await? else { return Ok(false) };
     let surge = record(tx, setting, surge).await?;
     tracing::warn!(surge = %surge.id, "component {}: {}; `allclear surge` shows it", flood.component.key, surge.because);
     Ok(true)

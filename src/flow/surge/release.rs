@@ -11,7 +11,7 @@ use crate::flow::alert;
 use crate::flow::setting::Setting;
 use crate::store::lanes::Fence;
 use crate::store::surge::Surge;
-use crate::store::{StoreError, Tx, holds, ingest, journal, lanes, surge as db, tallies};
+use crate::store::{StoreError, Tx, holds, ingest, journal, lanes, surge as db, tallies, waiting};
 
 /// An open surge as it is now, locked against change: its component first, as everywhere.
 pub(super) async fn locked(tx: &mut Tx, seen: &Surge) -> Result<Option<Surge>, StoreError> {
@@ -47,7 +47,7 @@ pub(super) async fn carry_out(
     let reason = reason.unwrap_or_else(|| why.explained());
     if let (Some(component), Some(key)) = (surge.component_id, surge.component.clone()) {
         // What has not left of the few that were asked before waits with the others.
-        db::call_back(tx, surge.id, component).await?;
+        waiting::call_back(tx, surge.id, component).await?;
         match next {
             Next::Stay(_) => {}
             Next::Canary(_) => {
@@ -55,13 +55,13 @@ pub(super) async fn carry_out(
                 let lane = lanes::lane(tx, Class::ActionRequired, Fence::None).await?;
                 let longest = setting.limits(Class::ActionRequired).longest_hold;
                 for planned in surge.canaries_of(why, now, longest) {
-                    let most = rules.canaries(db::waiting(tx, component, planned).await?);
-                    db::send_ahead(tx, component, lane, surge.id, most, planned).await?;
+                    let most = rules.canaries(waiting::count(tx, component, planned).await?);
+                    waiting::send_ahead(tx, component, lane, surge.id, most, planned).await?;
                 }
             }
             Next::Release(why) => {
                 if !surge.asks_each_in_time(why) && end_episode(tx, surge, &key).await? {
-                    db::hasten(tx, component).await?;
+                    waiting::hasten(tx, component).await?;
                 }
             }
             Next::Stop(why) => {
@@ -77,7 +77,7 @@ pub(super) async fn carry_out(
                 }
                 // What was given up goes on: then its component's recovery ends it. Where nothing failed newly, nothing was.
                 let since = match why {
-                    _ if surge.occasion.gives_way() => None,
+                    _ if surge.occasion.nothing_failed() => None,
                     Why::SurgeReturns => Some(first_failure(tx, rules, component).await?),
                     Why::RecoveriesRise | Why::ByHand => Some(surge.since),
                     _ => None,
@@ -86,7 +86,7 @@ pub(super) async fn carry_out(
                     surge.episode = open_episode(tx, &key, since).await?;
                 }
             }
-            Next::End(_) if surge.occasion.gives_way() => {}
+            Next::End(_) if surge.occasion.nothing_failed() => {}
             Next::End(_) => tallies::begin_anew(tx, component).await?,
         }
     }
@@ -120,7 +120,7 @@ pub(super) async fn carry_out(
 pub(super) async fn give_way(tx: &mut Tx, setting: &Setting, mut surge: Surge) -> Result<(), StoreError> {
     let (now, why) = (tx.now(), Why::SurgeReturns);
     if let Some(component) = surge.component_id {
-        db::call_back(tx, surge.id, component).await?;
+        waiting::call_back(tx, surge.id, component).await?;
     }
     if let Some(hold) = surge.hold_id.take() {
         holds::release(tx, |h| h.id == hold, why.explained(), WHO).await?;

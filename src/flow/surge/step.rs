@@ -11,7 +11,7 @@ use crate::domain::time::Span;
 use crate::flow::setting::Setting;
 use crate::store::surge::Surge;
 use crate::store::tallies::{self, Counts};
-use crate::store::{Store, StoreError, Tx, surge as db};
+use crate::store::{Store, StoreError, Tx, surge as db, waiting};
 
 /// Brings a surge one step further, or remembers why it stays, if it is time; whether it did.
 pub(super) async fn step(
@@ -75,7 +75,7 @@ pub(super) async fn view(
     let in_window = rules.flood.evidence(within(&failed, minute(now), rules.flood.minutes), usual);
     let calm = match surge.kind {
         Kind::Slow => has_been_unsuspicious(rules, &counts, minute(now), usual),
-        Kind::Flood if surge.occasion.gives_way() => !floods(rules, &in_window),
+        Kind::Flood if surge.occasion.nothing_failed() => !floods(rules, &in_window),
         Kind::Flood => rules.has_been_calm(&failed, minute(now), usual),
         Kind::Reporter => now - surge.opened_at >= Span::minutes(rules.calm_minutes),
     };
@@ -107,7 +107,7 @@ pub(super) async fn view(
     let open = db::open(tx).await?;
     if surge.kind == Kind::Reporter {
         // Each component that was flooded is to be calm by its own measure: others never were, and fail as they always do.
-        for flood in open.iter().filter(|s| s.kind == Kind::Flood && !s.occasion.gives_way()) {
+        for flood in open.iter().filter(|s| s.kind == Kind::Flood && !s.occasion.nothing_failed()) {
             let counts = tallies::counts(tx, flood.component_id, minute(now) - rules.look_back()).await?;
             let failed = column(&counts, |c| c.failed);
             view.calm &= rules.has_been_calm(&failed, minute(now), flood.evidence().normal);
@@ -132,21 +132,22 @@ pub(super) async fn view(
             (view.calm, view.longest_hold) = (false, None)
         }
         Stage::Holding if due && surge.until.is_none_or(|until| until <= now) => {
-            view.waiting = db::waiting(tx, component, planned).await?;
+            view.waiting = waiting::count(tx, component, planned).await?;
             let broken = db::broken_since(tx, component, surge.since).await?;
             view.broken_percent = broken.saturating_mul(100) / surge.connections.max(1);
         }
         Stage::Canary => {
-            (view.canaries_left, view.canaries_gone) = db::canaries(tx, surge.id, surge.stage_at).await?;
+            (view.canaries_left, view.canaries_gone) = waiting::canaries(tx, surge.id, surge.stage_at).await?;
         }
         Stage::Releasing => {
             let dwell = setting.limits(Class::ActionRequired).dwell;
             view.rest_leaves = if surge.asks_each_in_time(surge.why) {
                 // The next wave has a canary of its own, however slowly this one leaves.
                 now < surge.stage_at + WAVE
-                    && db::is_ripe(tx, component, surge.stage_at + WAVE, ripe(surge.stage_at, longest_hold)).await?
+                    && waiting::is_ripe(tx, component, surge.stage_at + WAVE, ripe(surge.stage_at, longest_hold))
+                        .await?
             } else {
-                db::leaves_of(tx, component, surge.stage_at, dwell).await?
+                waiting::leaves_of(tx, component, surge.stage_at, dwell).await?
             };
         }
         _ => {}
@@ -155,13 +156,14 @@ pub(super) async fn view(
     let unknown = within(&column(&counts, |c| c.recovered_unknown), minute(now), window.minutes);
     if unknown > 0 && rises(&view.recovered) {
         // As many may be customers who reconnected as were asked; while the rest leaves, that may be all of them.
-        let asked = if surge.stage == Stage::Releasing { unknown } else { db::asked_ahead(tx, surge.id).await? };
+        let asked = if surge.stage == Stage::Releasing { unknown } else { waiting::asked_ahead(tx, surge.id).await? };
         view.recovered.counted -= unknown.min(asked);
     }
     if view.recovered_by_source {
-        view.waiting = db::waiting(tx, component, Some(surge.over(now, longest_hold))).await?;
+        let over = surge.planned(Why::ComponentRecovered, now, longest_hold);
+        view.waiting = waiting::count(tx, component, over).await?;
     } else if rises(&view.recovered) && matches!(surge.stage, Stage::Canary | Stage::Releasing) {
-        view.waiting = db::waiting(tx, component, planned).await?;
+        view.waiting = waiting::count(tx, component, planned).await?;
     }
     Ok(view)
 }
