@@ -286,6 +286,13 @@ async fn a_wrong_notice_is_refused_with_its_field() {
         (with("colour", json!("red")), "colour"),
         (with("components", json!([{"key": "imap"}, {"key": "nowhere"}])), "components[1].key"),
         (with("components", json!([{"key": "imap", "status": "fine"}])), "components[0].status"),
+        (
+            with(
+                "components",
+                json!([{"key": "imap", "status": "major_outage"}, {"key": "imap", "status": "operational"}]),
+            ),
+            "components[1].status",
+        ),
         (with("title", json!("late\r\nBcc: all@example.com")), "title"),
         (with("title", json!("x".repeat(201))), "title"),
         (with("body", json!("a\u{0}b")), "body"),
@@ -356,6 +363,13 @@ async fn what_is_too_large_or_not_json_is_refused_and_the_face_stays_up() {
     let large = format!("{{\"kind\":\"{}\"}}", "x".repeat(10 << 20));
     let reply = face.send("POST", "/v1/notices", &large, &[]).await;
     assert_eq!(reply.status, StatusCode::PAYLOAD_TOO_LARGE);
+    let cut =
+        Body::from_stream(futures_util::stream::iter([Ok("{\"connection\":"), Err(std::io::Error::other("gone"))]));
+    let reply = face.raw(import("/v1/signals", "application/json", &face.token, cut)).await;
+    assert_eq!((reply.status, &reply.body["title"]), (StatusCode::BAD_REQUEST, &json!("body cut")), "{}", reply.body);
+    let twice = "{\"connection\":\"inbox-1\",\"what\":\"recovered\",\"what\":\"failed\"}";
+    let reply = face.send("POST", "/v1/signals", twice, &[]).await;
+    assert_eq!((reply.status, reply.fields()), (StatusCode::UNPROCESSABLE_ENTITY, vec!["what"]), "{}", reply.body);
     let request = Request::post("/v1/notices").header("authorization", format!("Bearer {}", face.token));
     let reply = face.raw(request.body(Body::from("{}")).unwrap()).await;
     assert_eq!(reply.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
@@ -413,6 +427,15 @@ async fn what_is_not_there_is_said_to_be_not_there() {
         let reply = face.send(method, path, "", &[]).await;
         assert_eq!(reply.status.as_u16(), status, "{path}");
         assert_eq!(reply.header("content-type"), "application/problem+json", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_filter_that_there_is_not_is_refused_and_not_ignored() {
+    let face = Face::furnished().await;
+    for path in ["surges", "surges/srg_1", "pauses", "queue", "suppressions/jo@example.com", "deliveries/dlv_1/mail"] {
+        let reply = face.send("GET", &format!("/v1/{path}?open=true"), "", &[]).await;
+        assert_eq!((reply.status, reply.fields()), (StatusCode::BAD_REQUEST, vec!["open"]), "{path} {}", reply.body);
     }
 }
 

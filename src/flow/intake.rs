@@ -5,6 +5,7 @@ use crate::domain::incident::{ComponentStatus, Impact, Phase};
 use crate::domain::subscription::Filter;
 use crate::domain::time::{Span, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 
 /// One thing that is wrong with an input, and where.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -314,8 +315,15 @@ impl NoticeIn {
                 }
                 check.prose("body", &n.body, 50_000);
                 n.check_audience(&mut check);
+                let mut said = HashMap::new();
                 for (i, c) in n.components.iter().enumerate() {
                     check.line(&format!("components[{i}].key"), &c.key, 200);
+                    if said.insert(&c.key, c.status).is_some_and(|before| before != c.status) {
+                        check.refuse(
+                            format!("components[{i}].status"),
+                            "differs from what is said of this component before",
+                        );
+                    }
                 }
                 for (field, text) in [("consequences", &n.consequences), ("not_affected", &n.not_affected)] {
                     if let Some(text) = text {

@@ -96,13 +96,14 @@ fn syntax(body: &[u8]) -> Result<(), Unreadable> {
     serde_json::from_slice::<IgnoredAny>(body).map(drop).map_err(|e| not_json(format!("is not JSON: {e}")))
 }
 
-/// serde says of a missing field only that the object lacks it: the name stands in its words.
+/// serde says of a missing field only that the object lacks it, and of one given twice nothing else: the name stands in its words.
 fn named(error: FieldError) -> FieldError {
-    let Some(name) = error.what.strip_prefix("missing field `").and_then(|rest| rest.split('`').next()) else {
-        return error;
-    };
+    let kinds = [("missing field `", "is missing"), ("duplicate field `", "is given twice")];
+    let found =
+        kinds.into_iter().find_map(|(start, what)| Some((error.what.strip_prefix(start)?.split('`').next()?, what)));
+    let Some((name, what)) = found else { return error };
     let field = if error.field == "body" { name.to_owned() } else { format!("{}.{name}", error.field) };
-    FieldError::new(field, "is missing")
+    FieldError::new(field, what)
 }
 
 impl Unreadable {

@@ -1,5 +1,6 @@
 //! The handlers of `/v1`.
 
+use super::import::patient;
 use super::{Api, Problem, auth, bulk};
 use crate::domain::id::RecoveryId;
 use crate::domain::key::Scope;
@@ -10,12 +11,13 @@ use crate::flow::reading;
 use crate::flow::register::{self, Put};
 use crate::flow::subscription as subscribing;
 use crate::store::recover;
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::{FromRequestParts, Path, Query, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
+use futures_util::TryStreamExt;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
@@ -37,6 +39,23 @@ impl<S: Send + Sync> FromRequestParts<S> for Segment {
         let segment = Path::<String>::from_request_parts(parts, state).await.ok();
         let segment = segment.filter(|Path(text)| !text.contains('\0'));
         segment.map(|Path(text)| Self(text)).ok_or_else(|| Problem::not_found("the path cannot be read"))
+    }
+}
+
+/// Nothing follows the `?`: a filter that is not known would be taken for one that was heeded.
+pub(super) struct Bare;
+
+impl<S: Send + Sync> FromRequestParts<S> for Bare {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let given = Query::<Vec<(String, String)>>::from_request_parts(parts, state).await;
+        let wrong = |name: &str, what: &str| Err(Problem::malformed(FieldError::new(name, what)));
+        match given.as_deref().map(Vec::as_slice) {
+            Ok([]) => Ok(Self),
+            Ok([(name, _), ..]) => wrong(name, "is no parameter here; there are none"),
+            Err(_) => wrong("query", "cannot be read"),
+        }
     }
 }
 
@@ -148,7 +167,7 @@ pub(super) async fn recovery(
 }
 
 /// `GET /v1/deliveries/{id}/mail`: the mail, byte for byte as it was handed to the relay.
-pub(super) async fn mail(State(api): State<Api>, Segment(id): Segment, headers: HeaderMap) -> Answered {
+pub(super) async fn mail(State(api): State<Api>, Segment(id): Segment, _: Bare, headers: HeaderMap) -> Answered {
     auth::caller(&api, &headers, Scope::Read).await?;
     let id = id.parse().map_err(|_| Problem::not_found("there is no such delivery"))?;
     let exact = copies::mail(&mut api.store.read().await?, id).await?;
@@ -172,8 +191,14 @@ pub(super) async fn json_body(api: &Api, headers: &HeaderMap, body: Body) -> Res
     if media_type(headers) != "application/json" {
         return Err(Problem::not_json());
     }
-    let read = to_bytes(body, api.max_body_bytes).await;
-    read.map(Into::into).map_err(|_| Problem::too_large(api.max_body_bytes))
+    let (mut chunks, mut all) = (patient(body), Vec::new());
+    while let Some(chunk) = chunks.try_next().await.map_err(|e| Problem::cut(&e.to_string()))? {
+        if chunk.len() > api.max_body_bytes - all.len() {
+            return Err(Problem::too_large(api.max_body_bytes));
+        }
+        all.extend_from_slice(&chunk);
+    }
+    Ok(all)
 }
 
 /// What the body is said to be, without parameters.

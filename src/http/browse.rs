@@ -1,7 +1,7 @@
 //! What support reads: people, connections, incidents, notices, deliveries, and how our own queue does. The bodies are
 //! the `--json` of `allclear show`, `search` and `status`.
 
-use super::api::Segment;
+use super::api::{Bare, Segment};
 use super::{Api, Problem, auth};
 use crate::domain::key::Scope;
 use crate::flow::intake::FieldError;
@@ -130,10 +130,7 @@ pub(super) async fn subscribers(State(api): State<Api>, given: Given, headers: H
 }
 
 /// `GET /v1/queue`: how our own queue does.
-pub(super) async fn queue(State(api): State<Api>, given: Given, headers: HeaderMap) -> Answered {
+pub(super) async fn queue(State(api): State<Api>, _: Bare, headers: HeaderMap) -> Answered {
     auth::caller(&api, &headers, Scope::Read).await?;
-    if let Some((name, _)) = pairs(given)?.first() {
-        return Err(Problem::malformed(FieldError::new(name.as_str(), "is not a parameter of the queue")));
-    }
     Ok(Json(status::status(&mut api.store.read().await?, &api.setting).await?).into_response())
 }

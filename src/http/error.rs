@@ -59,7 +59,7 @@ impl Problem {
     /// 413.
     #[must_use]
     pub fn too_large(max: usize) -> Self {
-        let detail = format!("the body is larger than {max} bytes, or ended early");
+        let detail = format!("the body is larger than {max} bytes");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail, "send less at once, or raise http.max_body_bytes")
     }
 
@@ -84,10 +84,10 @@ impl Problem {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_content_coding", "the body is compressed", hint)
     }
 
-    /// 400: a body of lines that broke off.
+    /// 400: a body that broke off.
     #[must_use]
     pub fn cut(detail: &str) -> Self {
-        let hint = "send all of it again: lines that were taken in are known by their `sequence` or `observed_at`";
+        let hint = "send all of it again; lines that were taken in are known again, signals by their `sequence` or `observed_at`";
         Self::new(StatusCode::BAD_REQUEST, "body_cut", format!("the body cannot be read to its end: {detail}"), hint)
     }
 

@@ -1,6 +1,6 @@
 //! Pauses of streams and suppressed addresses: what the operator and support may see and end.
 
-use super::api::{Segment, managed};
+use super::api::{Bare, Segment, managed};
 use super::{Api, Problem, auth};
 use crate::domain::key::Scope;
 use crate::flow::intake::FieldError;
@@ -28,7 +28,7 @@ struct Paused {
 }
 
 /// `GET /v1/pauses`: the streams that are paused, and what to do about each.
-pub(super) async fn pauses(State(api): State<Api>, headers: HeaderMap) -> Answered {
+pub(super) async fn pauses(State(api): State<Api>, _: Bare, headers: HeaderMap) -> Answered {
     auth::caller(&api, &headers, Scope::Read).await?;
     let mut tx = api.store.read().await?;
     let pauses = streams::pauses(&mut tx).await?.into_iter();
@@ -87,7 +87,12 @@ pub(super) async fn suppressed(
 }
 
 /// `GET /v1/suppressions/{address}`
-pub(super) async fn suppression(State(api): State<Api>, Segment(address): Segment, headers: HeaderMap) -> Answered {
+pub(super) async fn suppression(
+    State(api): State<Api>,
+    Segment(address): Segment,
+    _: Bare,
+    headers: HeaderMap,
+) -> Answered {
     auth::caller(&api, &headers, Scope::Read).await?;
     let mut tx = api.store.read().await?;
     let found = suppressions::of_address(&mut tx, &address).await?;

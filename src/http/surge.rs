@@ -1,6 +1,6 @@
 //! Surges: what is open, and what operators do about it.
 
-use super::api::{Segment, managed};
+use super::api::{Bare, Segment, managed};
 use super::operate::reason;
 use super::{Api, Problem, auth};
 use crate::domain::id::SurgeId;
@@ -40,14 +40,14 @@ struct Opened {
 }
 
 /// `GET /v1/surges`: the newest 100, open or over.
-pub(super) async fn list(State(api): State<Api>, headers: HeaderMap) -> Answered {
+pub(super) async fn list(State(api): State<Api>, _: Bare, headers: HeaderMap) -> Answered {
     auth::caller(&api, &headers, Scope::Read).await?;
     let mut tx = api.store.read().await?;
     Ok(Json(rows::list(&mut tx, None, Timestamp::END, PAGE).await?).into_response())
 }
 
 /// `GET /v1/surges/{id}`
-pub(super) async fn one(State(api): State<Api>, Segment(id): Segment, headers: HeaderMap) -> Answered {
+pub(super) async fn one(State(api): State<Api>, Segment(id): Segment, _: Bare, headers: HeaderMap) -> Answered {
     auth::caller(&api, &headers, Scope::Read).await?;
     let mut tx = api.store.read().await?;
     let found = rows::surge(&mut tx, parsed(&id)?).await?;
