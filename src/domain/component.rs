@@ -2,7 +2,7 @@
 
 use super::connection::{Covering, What};
 use super::delivery::Reason;
-use super::time::Timestamp;
+use super::time::{Span, Timestamp};
 
 /// What is known of a component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -78,6 +78,13 @@ impl Component {
             What::Recovering => Effect::Recovering,
             What::Recovered => self.recover(said),
         }
+    }
+
+    /// When something was observed that is said without a time: of what is said in one moment the later is newer.
+    #[must_use]
+    pub fn said_now(&self, now: Timestamp) -> Timestamp {
+        let after = self.down_since.max(self.up_since.map(|up| up + Span(1)));
+        after.map_or(now, |at| at.max(now))
     }
 
     fn fail(&mut self, said: Said) -> Effect {

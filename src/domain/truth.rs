@@ -21,7 +21,8 @@ pub struct Claim {
     pub covered: bool,
     /// A covering recovery covers the *newest* failure.
     pub newest_covered: bool,
-    /// `failed_at` lies in an ended outage of the component whose connections have not been declared well.
+    /// It failed in an ended outage of the component, or before and was heard of in it: where it is not covered, nobody has spoken
+    /// for the connection.
     pub awaiting: bool,
     /// The component is down at this moment.
     pub component_down: bool,

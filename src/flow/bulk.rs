@@ -77,13 +77,17 @@ pub async fn run(
                 Some(end) => Err(end),
             }
         };
-        let (taken, next) = tokio::join!(take(store, settings, caller, lines), reading);
-        let lines = taken.map_err(|source| BulkError::Ingest { after, source })?;
+        // Whoever waits for an answer before it says more hears it meanwhile.
+        let taking = async {
+            let mut enough = false;
+            for line in take(store, settings, caller, lines).await? {
+                enough |= !hear(line);
+            }
+            Ok(enough)
+        };
+        let (enough, next) = tokio::join!(taking, reading);
+        let enough = enough.map_err(|source| BulkError::Ingest { after, source })?;
         after = number;
-        let mut enough = false;
-        for line in lines {
-            enough |= !hear(line);
-        }
         match next {
             _ if enough => return Ok(number),
             Ok(next) => batch = next,

@@ -110,6 +110,8 @@ struct Batch {
     /// Failures that a covering recovery spoke for before anybody had heard of them.
     unheard: Vec<(ComponentId, Timestamp)>,
     tallies: BTreeMap<ComponentId, Tally>,
+    /// The connections that failed, and whether that is new in the shorter and in the longer window.
+    failed: HashMap<String, (bool, bool)>,
 }
 
 impl Batch {
@@ -131,6 +133,7 @@ impl Batch {
             recoveries: Vec::new(),
             unheard: Vec::new(),
             tallies: BTreeMap::new(),
+            failed: HashMap::new(),
         };
         for now in db::components(tx, &keys, exclusive).await? {
             batch.coverings.insert(now.id, db::coverings(tx, now.id).await?);
@@ -176,15 +179,19 @@ impl Batch {
         };
         let coverings = self.coverings.get(&now.component_id).map_or(&[][..], Vec::as_slice);
         let before = state.failed_at.filter(|_| state.is_well(coverings));
+        let well = state.well_as_of;
         let effect = state.hear(said, coverings);
-        let tally = self.tallies.entry(now.component_id).or_default();
+        // One that fails or recovers again and again counts once in each window.
         match (effect, settings.windows, state.failed_at) {
             (Effect::Broke { ask: true }, Some((short, long)), Some(at)) => {
-                // One that fails again and again counts once in each window.
                 let is_new = |window| before.is_none_or(|before| at - before > window);
-                tally.fail(at, is_new(short), is_new(long));
+                let new = self.failed.entry(key.to_owned()).or_default();
+                *new = (new.0 || is_new(short), new.1 || is_new(long));
             }
-            (Effect::Cleared, Some(_), _) if said.by != By::Customer => {
+            (Effect::Cleared, Some((short, _)), _)
+                if said.by != By::Customer && well.is_none_or(|before| observed_at - before > short) =>
+            {
+                let tally = self.tallies.entry(now.component_id).or_default();
                 tally.recovered += 1;
                 tally.recovered_unknown += i64::from(said.by == By::Unknown);
             }
@@ -260,12 +267,15 @@ impl Batch {
         key: &str,
         one: &SignalIn,
     ) -> Result<Result<Answer, FieldError>, IngestError> {
-        let observed_at = match observed(one.observed_at, self.now) {
-            Ok(at) => at,
-            Err(e) => return Ok(Err(e)),
-        };
         let Some((now, state)) = self.components.get_mut(key) else {
             return Ok(Err(FieldError::new("component", format!("no component has the key `{key}`"))));
+        };
+        let observed_at = match one.observed_at {
+            Some(at) => match observed(Some(at), self.now) {
+                Ok(at) => at,
+                Err(e) => return Ok(Err(e)),
+            },
+            None => state.said_now(self.now),
         };
         if one.since.is_some_and(|since| since > observed_at) {
             return Ok(Err(FieldError::new("since", "is after the recovery")));
@@ -335,7 +345,7 @@ impl Batch {
             id,
             source: caller.source.clone(),
             sequence: one.sequence,
-            observed_at,
+            observed_at: observed_at.min(self.now),
             component: now.id,
             connection: None,
             what: one.what,
@@ -372,8 +382,25 @@ impl Batch {
             db::add_recoveries(tx, &self.recoveries).await?;
         }
         deadlines::look_again(tx, &self.unheard).await?;
+        self.count_failed();
         tallies::count(tx, &self.tallies).await?;
         Ok(())
+    }
+}
+
+impl Batch {
+    /// Counts who is broken at the end of the batch, and has been only since its component was last known to be well: what a
+    /// file tells of the past, and what is over, is no evidence of an outage that lasts.
+    fn count_failed(&mut self) {
+        for (key, (new, new_slow)) in &self.failed {
+            let Some((now, state)) = self.connections.get(key) else { continue };
+            let up_since = self.components.get(&now.component_key).and_then(|(_, component)| component.up_since);
+            let coverings = self.coverings.get(&now.component_id).map_or(&[][..], Vec::as_slice);
+            let Some(at) = state.failed_at.filter(|at| Some(*at) > up_since && !state.is_well(coverings)) else {
+                continue;
+            };
+            self.tallies.entry(now.component_id).or_default().fail(at, *new, *new_slow);
+        }
     }
 }
 

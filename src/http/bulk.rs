@@ -22,7 +22,7 @@ use tokio_util::io::StreamReader;
 const AT_ONCE: usize = 4;
 /// The longest request.
 const LONGEST: Duration = Duration::from_secs(3_600);
-/// Wrong lines after which the rest is not read, and as many are named: it is another file than was meant.
+/// Wrong lines after which no more batches are read; all that were read are named. It is another file than was meant.
 const WRONG: usize = 1_000;
 
 /// Lets so many requests run at once.
@@ -62,9 +62,7 @@ pub(super) async fn signals(
             Ok(answer) => *taken.outcomes.entry(Became::as_str(answer.outcome)).or_default() += 1,
             Err(FieldError { field, what }) => {
                 taken.refused_total += 1;
-                if taken.refused.len() < WRONG {
-                    taken.refused.push(Refusal { line: line.number, field, reason: what });
-                }
+                taken.refused.push(Refusal { line: line.number, field, reason: what });
             }
         }
         taken.refused_total < WRONG

@@ -34,7 +34,8 @@ macro_rules! truth {
     };
 }
 
-/// What the gate asks of something a delivery names: the columns of an [`ItemTruth`].
+/// What the gate asks of something a delivery names: the columns of an [`ItemTruth`]. Of an outage are also those whose failure is
+/// older and was heard of in it, or was to heal until then: they may well come back with the others.
 macro_rules! item_truth {
     () => {
         "i.delivery_id, i.component_id, i.connection_id, i.episode, i.failed_at, i.status, k.down_since, k.up_since,
@@ -44,7 +45,8 @@ macro_rules! item_truth {
                 EXISTS (SELECT 1 FROM episode e WHERE e.component_id = i.component_id
                     AND e.covers_from <= c.failed_at AND e.covers_until >= c.failed_at) AS newest_covered,
                 EXISTS (SELECT 1 FROM episode e WHERE e.component_id = i.component_id AND e.n >= i.component_episode
-                    AND e.covers_from IS NULL AND e.released_at IS NULL AND e.since <= i.failed_at AND e.ended_at >= i.failed_at) AS awaiting,
+                    AND e.released_at IS NULL AND ((e.since <= i.failed_at AND e.ended_at >= i.failed_at)
+                        OR (e.since <= v.created_at AND e.ended_at >= v.created_at))) AS awaiting,
                 o.state AS original_state, o.maybe_mailed AND EXISTS (SELECT 1 FROM delivery_item x WHERE x.delivery_id = i.corrects_id
                     AND x.subject_id = i.subject_id AND x.episode = i.episode AND x.dropped IS NULL) AS original_mailed,
                 o.quarantine_until AS original_quarantine"

@@ -16,6 +16,7 @@ mod connections;
 mod copies;
 mod corrections;
 mod daily;
+mod evidence;
 mod explain;
 mod holds;
 mod hostile;

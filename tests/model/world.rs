@@ -253,12 +253,8 @@ impl World {
     /// As the statement LOOK reads it.
     pub fn claim(&self, item: &Item) -> Claim {
         let c = &self.connections[usize::from(item.connection)];
-        let awaits = |e: &Episode| {
-            e.n >= item.component_episode
-                && e.covers.is_none()
-                && e.since <= item.failed_at
-                && item.failed_at <= e.ended
-        };
+        let awaits =
+            |e: &Episode| e.n >= item.component_episode && e.since <= item.failed_at && item.failed_at <= e.ended;
         Claim {
             episode: item.episode.into(),
             failed_at: at(item.failed_at),

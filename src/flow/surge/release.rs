@@ -60,6 +60,10 @@ pub(super) async fn carry_out(
                 }
             }
             Next::Release(why) => {
+                // What failed before it was released at once is no flood that returns.
+                if surge.stage == Stage::Holding {
+                    surge.flooding = flooding;
+                }
                 if !surge.asks_each_in_time(why) && end_episode(tx, surge, &key).await? {
                     waiting::hasten(tx, component).await?;
                 }

@@ -389,7 +389,8 @@ impl Model {
 
     fn may_ask(&self, outage: &Outage) -> bool {
         let Some(asked) = outage.ask else { return false };
-        let inside = |over: &Over| !over.covers && over.since <= outage.from && outage.from <= over.until;
+        // Also what failed before it and was heard of in it; what a recovery spoke for is not broken.
+        let inside = |over: &Over| [outage.from, asked].iter().any(|at| over.since <= *at && *at <= over.until);
         // The component's number of outages was read when it was accepted.
         let waits = self.down_since.is_some()
             || self.over[outage.outages.saturating_sub(1).min(self.over.len())..].iter().any(inside);
