@@ -329,6 +329,7 @@ async fn dispatch_loop(mut dispatcher: Dispatcher, poll: Duration, stop: Cancell
     let bell = Arc::clone(dispatcher.bell());
     while !stop.is_cancelled() {
         let drained = round("dispatching", dispatcher.drain(|| stop.is_cancelled())).await;
+        let poll = if dispatcher.is_paced() { poll.min(REST) } else { poll };
         rest(bell.notified(), drained, poll, &stop).await;
     }
 }

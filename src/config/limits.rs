@@ -42,6 +42,16 @@ pub(super) fn check(check: &Check, raw: BTreeMap<String, raw::Limits>) -> Result
             told_elsewhere: span("told_elsewhere_seconds", given.told_elsewhere_seconds, base.told_elsewhere)?,
             daily_mails: daily_mails(check, &section, given.daily_mails, base.daily_mails)?,
         };
+        if limits.longest_hold.is_some_and(|longest| limits.dwell > longest) {
+            let hint = "Make the dwell shorter, or the longest hold longer.";
+            return Err(check.error(&format!("{section}.dwell_seconds"), "is longer than the longest hold", hint));
+        }
+        let waits = Span(limits.dwell.max(limits.stable_for).0 + limits.longest_hold.map_or(0, |longest| longest.0));
+        if limits.greatest_age.is_some_and(|age| age <= waits) {
+            let key = format!("{section}.greatest_age_seconds");
+            let what = format!("a mail may have to wait for {} s and would be too old then", waits.as_seconds());
+            return Err(check.error(&key, what, "Make the greatest age longer than the dwell and the longest hold."));
+        }
         all.insert(class, limits);
     }
     Ok(all)

@@ -181,6 +181,15 @@ fn values_out_of_range_are_refused() {
     assert_eq!(refused("[limits.free]\ndwell_seconds = 9223372036854775807").0, "limits.free.dwell_seconds");
     assert_eq!(refused("[limits.incident_end]\ndaily_mails = 4").0, "limits.incident_end.daily_mails");
     assert_eq!(refused("[limits.free]\ndaily_mails = 10001").0, "limits.free.daily_mails");
+    for (limits, key) in [
+        ("action_required]\ngreatest_age_seconds = 43200", "greatest_age_seconds"),
+        ("incident_update]\ngreatest_age_seconds = 0", "greatest_age_seconds"),
+        ("all_clear]\ngreatest_age_seconds = 600", "greatest_age_seconds"),
+        ("action_required]\nlongest_hold_seconds = 60", "dwell_seconds"),
+    ] {
+        let refused = refused(&format!("[limits.{limits}")).0;
+        assert!(refused.starts_with("limits.") && refused.ends_with(key), "{limits}: {refused}");
+    }
     assert_eq!(file("[limits.free]\ndaily_mails = 0", &[]).unwrap().limits(Class::Free).daily_mails, None);
     assert_eq!(refused("[http]\nlisten = \"8025\"").0, "http.listen");
     assert_eq!(refused("[database]\nurl = \"mysql://x\"").0, "database.url");

@@ -3,7 +3,7 @@
 use super::caught;
 use super::compose::{self, Frozen, Payloads};
 use super::daily::Daily;
-use super::gate::{Split, Verdict, View, gate, stays_whole};
+use super::gate::{Split, Verdict, View, gate, is_urgent, stays_whole};
 use super::lanes::Lanes;
 use super::look::{Seen, views};
 use super::paces::Paces;
@@ -129,7 +129,9 @@ async fn sort_and_arm(
                 };
                 let frozen = caught::about_a_mail(freeze);
                 let paced = one.row.reason == Some(Reason::Paced);
-                let urgent = one.row.class == Class::Correction || one.gate.is_own_fault();
+                // Who was told of trouble is told of its end, and no backlog is before that.
+                let owed = matches!(one.row.class, Class::Correction | Class::IncidentEnd | Class::AllClear);
+                let urgent = owed || is_urgent(&one.gate, &split, one.row.impact);
                 match frozen.map(|frozen| (frozen, paces.draw(&one.row.address, paced, urgent))) {
                     Ok((frozen, Ok(()))) => sorted.send.push((one, split, frozen)),
                     Ok((_, Err(turn))) => sorted.put_off.push((id, turn, Reason::Paced)),
@@ -156,12 +158,13 @@ async fn sort_and_arm(
 async fn fair_share(tx: &mut Tx, lanes: &mut Lanes, most: usize) -> Result<Vec<Due>, StoreError> {
     let mut taken: Vec<Due> = Vec::new();
     let mut threads = HashSet::new();
-    let mut more = Vec::new();
+    let (mut served, mut more) = (Vec::new(), Vec::new());
     let open = &mut lanes.open;
     while !open.is_empty() && taken.len() < most {
         let lane = open.remove(0);
         let share = (most - taken.len()).div_ceil(open.len() + 1);
         let found = queue::due(tx, &lane, i64::try_from(share).unwrap_or(i64::MAX)).await?;
+        served.push(lane.id);
         if found.len() == share {
             more.push(lane);
         }
@@ -171,7 +174,7 @@ async fn fair_share(tx: &mut Tx, lanes: &mut Lanes, most: usize) -> Result<Vec<D
         }
         taken.extend(found.into_iter().filter(|d| threads.insert(d.thread_id)));
     }
-    lanes.gave(more);
+    lanes.gave(&served, more);
     Ok(taken)
 }
 

@@ -19,7 +19,7 @@ use super::spill::Spill;
 use super::surge::Watch;
 use crate::domain::delivery::{HandOver, Outcome};
 use crate::domain::id::DeliveryId;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Span, Timestamp};
 use crate::mail::{self, Transport};
 use crate::store::streams::Probe;
 use crate::store::{Store, StoreError};
@@ -46,6 +46,8 @@ const ENOUGH: usize = 10;
 const BATCH: usize = 16;
 /// How long the list of lanes is trusted.
 const LANES_AGE: Duration = Duration::from_millis(100);
+/// No cap has anybody wait longer for the next mail: the clock was set back.
+const LONGEST_TURN: Span = Span::minutes(3);
 
 /// What all dispatchers of a process share.
 #[derive(Clone)]
@@ -324,6 +326,12 @@ impl Dispatcher {
         self.idle.extend(finished.session);
     }
 
+    /// Whether it waits for a turn under a cap, and has to look again soon.
+    #[must_use]
+    pub const fn is_paced(&self) -> bool {
+        self.turn_at.is_some()
+    }
+
     /// Whether something may be due. The lanes are read once and then after a moment: what waits for a sibling on the
     /// wire would else be asked for again and again.
     async fn has_work(&mut self) -> Result<bool, StoreError> {
@@ -337,7 +345,7 @@ impl Dispatcher {
         let mut tx = self.shared.store.read().await?;
         let now = tx.now();
         // A cap that is reached, and a relay that cannot be reached, need no sessions yet.
-        let later = self.turn_at.is_some_and(|at| now < at);
+        let later = self.turn_at.is_some_and(|at| now < at && at - now <= LONGEST_TURN);
         let without = self.dialogues + self.opening + self.idle.len() == 0;
         if self.lost >= LOST_IN_A_ROW && without {
             // It takes sessions and drops them: hammering it would help nobody.

@@ -14,6 +14,9 @@ const LOOK_AGAIN: Span = Span::seconds(30);
 /// The window of the daily cap.
 pub const DAY: Span = Span::hours(24);
 
+/// So long before it is too old a mail leaves, whatever its subscriber has had.
+const IN_TIME: Span = Span::minutes(30);
+
 /// The same for an end that waits for other incidents: they take hours.
 const ENDS_AGAIN: Span = Span::minutes(5);
 
@@ -160,7 +163,7 @@ pub fn as_it_was(verdict: Verdict, class: Class, maybe_mailed: bool, now: Timest
 /// Until when a mail that could leave waits, because its subscriber had as many of its class in the last 24 hours as
 /// anybody gets; `None`: it leaves. `mailed` says when those left, or may have left.
 ///
-/// It waits no longer than any hold may last. What is urgent does not wait, though it counts.
+/// It waits no longer than any hold may last, and leaves before it would be too old. What is urgent does not wait, though it counts.
 #[must_use]
 pub fn daily_cap(
     view: &View,
@@ -174,14 +177,17 @@ pub fn daily_cap(
     let mut mailed: Vec<_> = mailed.iter().filter(|at| now - **at < DAY).collect();
     mailed.sort_unstable_by(|a, b| b.cmp(a));
     let room = **mailed.get(cap.checked_sub(1)?)? + DAY;
-    let longest = limits.longest_hold.map_or(room, |hold| view.created_at + hold);
-    let until = room.min(longest);
+    let until = [limits.longest_hold, limits.greatest_age.map(|age| Span(age.0 - IN_TIME.0))]
+        .into_iter()
+        .flatten()
+        .fold(room, |until, longest| until.min(view.created_at + longest));
     (until > now && !view.resend && !is_urgent(view, split, impact)).then_some(until)
 }
 
 /// Silence would do harm: a connection that only its customer can mend, something that got worse or is down again, the
 /// first word of a major outage, what operators are told of a surge.
-fn is_urgent(view: &View, split: &Split, impact: Option<Impact>) -> bool {
+#[must_use]
+pub fn is_urgent(view: &View, split: &Split, impact: Option<Impact>) -> bool {
     let own_fault = |i: &usize| matches!(view.items.get(*i), Some(Item::Connection(claim)) if claim.is_own_fault());
     match view.rule {
         Some(Rule::Worse | Rule::Relapse | Rule::Surge) => true,

@@ -17,7 +17,7 @@ pub struct Lanes {
     pub open: Vec<Lane>,
     /// What is known to be behind in each.
     pub floors: Floors,
-    /// So often something was taken.
+    /// So often a lane was taken from.
     turn: u64,
     /// When each lane was last taken from: where there are fewer slots than lanes, each has its turn.
     last: HashMap<LaneId, u64>,
@@ -32,25 +32,26 @@ impl Lanes {
         let now = tx.now();
         let queue::Open { mut lanes, holds, pause } = queue::open(tx, self.floors.to_read_from(), &stream.name).await?;
         self.floors.learn(&lanes, now);
+        self.last.retain(|id, _| lanes.iter().any(|lane| lane.id == *id));
         lanes.retain_mut(|lane| {
             if setting.gate {
                 lane.overdue = overdue(lane, setting);
             }
             stream.classes.contains(&lane.class) && lane.is_due(now) && (!setting.gate || is_open(lane, &holds))
         });
-        self.last.retain(|id, _| lanes.iter().any(|lane| lane.id == *id));
         self.open = lanes;
         self.sort();
         Ok(pause)
     }
 
-    /// Something was taken, and these have more.
-    pub fn gave(&mut self, more: Vec<Lane>) {
-        self.turn += 1;
-        for lane in more {
-            self.last.insert(lane.id, self.turn);
-            self.open.push(lane);
+    /// Something was taken from these, in this order, and some have more. Where not all of it may leave, as under a cap, the
+    /// first had the better chance: it comes last the next time.
+    pub fn gave(&mut self, served: &[LaneId], more: Vec<Lane>) {
+        for id in served.iter().rev() {
+            self.turn += 1;
+            self.last.insert(*id, self.turn);
         }
+        self.open.extend(more);
         self.sort();
     }
 

@@ -62,7 +62,7 @@ impl Rate {
     /// The level at a time, from an earlier one.
     #[must_use]
     pub fn level(self, level: i64, at: Timestamp, now: Timestamp) -> i64 {
-        let elapsed = (now - at).0.clamp(0, MINUTE);
+        let elapsed = (now - at).0.max(0);
         let inflow = i128::from(elapsed) * i128::from(self.refill()) / i128::from(MINUTE);
         i64::try_from(inflow).unwrap_or(i64::MAX).saturating_add(level).min(self.brim())
     }
@@ -105,12 +105,16 @@ mod tests {
         let (mut level, mut at) = (rate.size(), 0);
         let mut times = Vec::new();
         for now in (0..60 * MINUTE).step_by(usize::try_from(step).unwrap()) {
-            level = rate.level(level, Timestamp(at), Timestamp(now));
-            at = now;
-            while level >= MAIL {
-                level -= MAIL;
+            // As a claim does, what there is is not written before something is drawn.
+            let mut left = rate.level(level, Timestamp(at), Timestamp(now));
+            if left < MAIL {
+                continue;
+            }
+            while left >= MAIL {
+                left -= MAIL;
                 times.push(now);
             }
+            (level, at) = (left, now);
         }
         times
     }

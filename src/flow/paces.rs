@@ -23,7 +23,15 @@ struct Domain {
     bucket: Bucket,
     /// Until when those are given away of what must not stand behind a backlog; nobody draws from it.
     urgent: Bucket,
+    /// The last turn given in this claim to one that had lost its own.
+    late: Timestamp,
 }
+
+/// A turn is given no further ahead: of those before it some may never leave, and a cap may be raised.
+const FAR: Span = Span::minutes(30);
+
+/// All nodes go by the database's clock: that was set back, and whoever waited for it would wait as long.
+const SET_BACK: Span = Span::minutes(1);
 
 impl<'a> Paces<'a> {
     /// Reads the buckets of all the stream's mails and of all its relay's. Where anything is capped, one of them is
@@ -80,14 +88,14 @@ impl<'a> Paces<'a> {
         for (domain, rate) in new {
             let mut bucket = |what: &str| found.remove(&name(what, domain));
             if let (Some(bucket), Some(urgent)) = (bucket("domain"), bucket("urgent")) {
-                self.domains.insert(domain.to_owned(), Domain { rate, bucket, urgent });
+                self.domains.insert(domain.to_owned(), Domain { rate, bucket, urgent, late: self.now });
             }
         }
         Ok(())
     }
 
     /// Draws for one mail, or says when it is to come back. Each that comes back later is given a time of its own, so
-    /// that a long queue to one domain is put off once, not again and again; `paced` was, and lost its turn. What is
+    /// that a long queue to one domain is put off seldom, not again and again; `paced` was, and lost its turn. What is
     /// `urgent` does not stand behind that queue, some of which may never leave.
     ///
     /// # Errors
@@ -96,11 +104,14 @@ impl<'a> Paces<'a> {
         let now = self.now;
         if let Some(of) = self.domains.get_mut(domain(address)) {
             if of.bucket.level < MAIL {
-                let booked = if urgent { &mut of.urgent.booked_until } else { &mut of.bucket.booked_until };
-                let from = if paced { now } else { (*booked).max(now) };
-                let turn = from + Span(of.rate.spacing());
-                *booked = turn.max(*booked);
-                return Err(turn);
+                let booked = match (paced, urgent) {
+                    (true, _) => &mut of.late,
+                    (false, true) => &mut of.urgent.booked_until,
+                    (false, false) => &mut of.bucket.booked_until,
+                };
+                *booked = (*booked).max(now) + Span(of.rate.spacing());
+                let ahead = (*booked - now).0;
+                return Err(now + Span(if ahead > FAR.0 { FAR.0 + ahead % FAR.0 } else { ahead }));
             }
             of.bucket.level -= MAIL;
         }
@@ -139,9 +150,16 @@ async fn read(tx: &mut Tx, of: &[(String, Rate)]) -> Result<Vec<(Rate, Bucket)>,
     let known = found.into_iter().filter_map(|bucket| Some((*rates.get(bucket.name.as_str())?, bucket)));
     Ok(known
         .map(|(rate, bucket)| {
+            if bucket.at - now > SET_BACK {
+                return (rate, Bucket { level: rate.size(), at: now, booked_until: now, ..bucket });
+            }
             let level = rate.level(bucket.level, bucket.at, now);
             // Another node may have read a later time: what it took is not given back.
-            (rate, Bucket { level, at: bucket.at.max(now), ..bucket })
+            let at = bucket.at.max(now);
+            // Whoever was given a turn has had it, or need not any more: nobody has drawn for long, and it is full.
+            let rested = level >= rate.size() && now - bucket.at > Span(5 * rate.spacing() + Span::seconds(1).0);
+            let booked_until = if rested { now } else { bucket.booked_until };
+            (rate, Bucket { level, at, booked_until, ..bucket })
         })
         .collect())
 }

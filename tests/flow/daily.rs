@@ -19,6 +19,7 @@ on_both! {
     a_fault_of_its_own_a_correction_and_an_end_do_not_wait;
     what_gets_worse_does_not_wait_and_takes_what_waited_with_it;
     nobody_waits_for_the_cap_longer_than_the_longest_hold;
+    nothing_waits_for_the_cap_until_it_is_too_old;
     two_mails_of_one_claim_do_not_go_beyond_the_cap_together;
     whoever_takes_the_cap_away_gets_every_mail;
 }
@@ -169,6 +170,16 @@ async fn nobody_waits_for_the_cap_longer_than_the_longest_hold(on: On) {
         "Mon 2 Jun 08:05 ann please reconnect: Inbox inbox
          Mon 2 Jun 20:10 ann please reconnect: Inbox second",
     );
+}
+
+async fn nothing_waits_for_the_cap_until_it_is_too_old(on: On) {
+    let mut w = world(on, &[(Class::IncidentUpdate, 1)]).await;
+    incident(&w, "one", "investigating", "minor", "degraded_performance").await;
+    incident(&w, "two", "investigating", "minor", "partial_outage").await;
+    w.pass(10).await;
+    assert_eq!(w.all().len(), 2, "one for each subscriber: {:?}", subjects(&w));
+    until(&mut w, "2025-06-03T09:00:00Z").await;
+    assert_eq!(w.all().len(), 4, "{:?}", w.deliveries().await);
 }
 
 async fn two_mails_of_one_claim_do_not_go_beyond_the_cap_together(on: On) {

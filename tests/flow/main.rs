@@ -35,4 +35,5 @@ mod replies;
 mod resend;
 mod streams;
 mod surge;
+mod turns;
 mod vanished;
