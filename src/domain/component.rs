@@ -87,6 +87,12 @@ impl Component {
         after.map_or(now, |at| at.max(now))
     }
 
+    /// Whether this was in its last outage, which is over.
+    #[must_use]
+    pub fn was_down_at(&self, at: Timestamp) -> bool {
+        self.down_since.is_none() && self.last_since.is_some_and(|since| since <= at) && Some(at) <= self.up_since
+    }
+
     fn fail(&mut self, said: Said) -> Effect {
         if self.down_since.is_some() {
             return Effect::Repeated;

@@ -6,7 +6,7 @@ use super::daily::Daily;
 use super::gate::{Split, Verdict, View, gate, is_urgent, stays_whole};
 use super::lanes::Lanes;
 use super::look::{Seen, views};
-use super::paces::Paces;
+use super::paces::{Behind, Paces};
 use super::setting::{Setting, Stream};
 use crate::domain::class::Class;
 use crate::domain::delivery::{Reason, State};
@@ -53,6 +53,18 @@ pub struct Taken {
     pub claimed: Vec<Claimed>,
     /// Not before this time is there another.
     pub turn_at: Option<Timestamp>,
+}
+
+/// Behind which turns of a capped domain a mail stands: who was told of trouble is told of its end, whatever else is to be told.
+fn behind(one: &Seen, split: &Split) -> Behind {
+    let is_end = matches!(one.row.class, Class::IncidentEnd | Class::AllClear);
+    let is_late = one.row.reason == Some(Reason::Paced);
+    match one.row.class {
+        Class::Correction => Behind::TheUrgent,
+        _ if one.gate.is_own_fault() => Behind::TheUrgent,
+        _ if is_end || is_late || is_urgent(&one.gate, split, one.row.impact) => Behind::TheLate,
+        _ => Behind::All,
+    }
 }
 
 /// Claims up to `most` deliveries from these lanes. Nothing is on the wire before the caller has committed.
@@ -128,11 +140,7 @@ async fn sort_and_arm(
                     compose::freeze(one, &split.keep, open, &payloads, setting, now)
                 };
                 let frozen = caught::about_a_mail(freeze);
-                let paced = one.row.reason == Some(Reason::Paced);
-                // Who was told of trouble is told of its end, and no backlog is before that.
-                let owed = matches!(one.row.class, Class::Correction | Class::IncidentEnd | Class::AllClear);
-                let urgent = owed || is_urgent(&one.gate, &split, one.row.impact);
-                match frozen.map(|frozen| (frozen, paces.draw(&one.row.address, paced, urgent))) {
+                match frozen.map(|frozen| (frozen, paces.draw(&one.row.address, behind(one, &split)))) {
                     Ok((frozen, Ok(()))) => sorted.send.push((one, split, frozen)),
                     Ok((_, Err(turn))) => sorted.put_off.push((id, turn, Reason::Paced)),
                     Err(e) => {

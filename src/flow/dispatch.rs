@@ -326,10 +326,10 @@ impl Dispatcher {
         self.idle.extend(finished.session);
     }
 
-    /// Whether it waits for a turn under a cap, and has to look again soon.
+    /// Whether something may wait for a turn under a cap: it has to look again soon.
     #[must_use]
-    pub const fn is_paced(&self) -> bool {
-        self.turn_at.is_some()
+    pub fn is_paced(&self) -> bool {
+        self.turn_at.is_some() || self.stream.caps.by_domain()
     }
 
     /// Whether something may be due. The lanes are read once and then after a moment: what waits for a sibling on the
@@ -346,6 +346,7 @@ impl Dispatcher {
         let now = tx.now();
         // A cap that is reached, and a relay that cannot be reached, need no sessions yet.
         let later = self.turn_at.is_some_and(|at| now < at && at - now <= LONGEST_TURN);
+        self.turn_at = self.turn_at.filter(|_| later);
         let without = self.dialogues + self.opening + self.idle.len() == 0;
         if self.lost >= LOST_IN_A_ROW && without {
             // It takes sessions and drops them: hammering it would help nobody.

@@ -177,7 +177,7 @@ pub fn daily_cap(
     let mut mailed: Vec<_> = mailed.iter().filter(|at| now - **at < DAY).collect();
     mailed.sort_unstable_by(|a, b| b.cmp(a));
     let room = **mailed.get(cap.checked_sub(1)?)? + DAY;
-    let until = [limits.longest_hold, limits.greatest_age.map(|age| Span(age.0 - IN_TIME.0))]
+    let until = [limits.longest_hold, limits.greatest_age.map(|age| Span(age.0 - IN_TIME.0.min(age.0 / 2)))]
         .into_iter()
         .flatten()
         .fold(room, |until, longest| until.min(view.created_at + longest));

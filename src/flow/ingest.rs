@@ -136,9 +136,19 @@ pub struct Settings {
     pub confirm_within: Span,
     /// An update about a time as long ago as this mails nobody.
     pub backdated: Option<Span>,
-    /// In each of these, short and long, a failing connection counts once as evidence of a surge; without them nothing
-    /// is counted.
-    pub windows: Option<(Span, Span)>,
+    /// In these a connection counts once as evidence of a surge; without them nothing is counted.
+    pub windows: Option<Windows>,
+}
+
+/// How long one connection counts once.
+#[derive(Clone, Copy, Debug)]
+pub struct Windows {
+    /// As failed, in the shorter window.
+    pub failed: Span,
+    /// As failed, in the longer one.
+    pub failed_slow: Span,
+    /// As recovered.
+    pub recovered: Span,
 }
 
 /// The latest time a source may claim to have observed something: its clock may be a little ahead.

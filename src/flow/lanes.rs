@@ -45,9 +45,9 @@ impl Lanes {
     }
 
     /// Something was taken from these, in this order, and some have more. Where not all of it may leave, as under a cap, the
-    /// first had the better chance: it comes last the next time.
+    /// first had the best chance: it comes last the next time.
     pub fn gave(&mut self, served: &[LaneId], more: Vec<Lane>) {
-        for id in served.iter().rev() {
+        for id in served.iter().skip(1).chain(served.first()) {
             self.turn += 1;
             self.last.insert(*id, self.turn);
         }
@@ -82,5 +82,37 @@ fn overdue(lane: &Lane, setting: &Setting) -> Span {
         _ if lane.down_since.is_none() || lane.class != Class::ActionRequired => Span::ZERO,
         Some(longest) => Span(longest.0 - limits.dwell.0),
         None => Span(i64::MAX),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::time::Timestamp;
+    use uuid::Uuid;
+
+    #[test]
+    fn each_lane_is_the_first_in_its_turn() {
+        let lane = |class| Lane {
+            id: LaneId::new(),
+            class,
+            fence_kind: "none".to_owned(),
+            fence_id: Uuid::nil(),
+            down_since: None,
+            next_due: Some(Timestamp(0)),
+            next_held: None,
+            overdue: Span::ZERO,
+        };
+        let all = [Class::ActionRequired, Class::Correction, Class::Free].map(lane);
+        let mut lanes = Lanes { open: all.to_vec(), ..Lanes::default() };
+        lanes.sort();
+        let mut first = Vec::new();
+        for _ in 0..6 {
+            let open = std::mem::take(&mut lanes.open);
+            first.push(open[0].class);
+            lanes.gave(&open.iter().map(|lane| lane.id).collect::<Vec<_>>(), open);
+        }
+        let round = [Class::ActionRequired, Class::Correction, Class::Free];
+        assert_eq!(first, [round, round].concat());
     }
 }

@@ -23,8 +23,20 @@ struct Domain {
     bucket: Bucket,
     /// Until when those are given away of what must not stand behind a backlog; nobody draws from it.
     urgent: Bucket,
-    /// The last turn given in this claim to one that had lost its own.
-    late: Timestamp,
+    /// The same of what has lost a turn that it was given, or is owed.
+    late: Bucket,
+}
+
+/// Behind which turns that are given away a mail stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behind {
+    /// All there are of its kind: it is new.
+    All,
+    /// Those of mails that are late, too: it has lost its turn, or tells an end. Of the turns of new mails many may be of some that
+    /// will never leave.
+    TheLate,
+    /// Those of what is urgent: a correction, or a fault of the customer's own.
+    TheUrgent,
 }
 
 /// A turn is given no further ahead: of those before it some may never leave, and a cap may be raised.
@@ -80,35 +92,36 @@ impl<'a> Paces<'a> {
             return Ok(());
         }
         let name = |what: &str, domain: &str| format!("{what} {} {domain}", self.stream.name);
-        let names =
-            ["domain", "urgent"].into_iter().flat_map(|what| new.iter().map(move |(of, rate)| (what, *of, *rate)));
+        let names = ["domain", "urgent", "late"]
+            .into_iter()
+            .flat_map(|what| new.iter().map(move |(of, rate)| (what, *of, *rate)));
         let names: Vec<_> = names.map(|(what, of, rate)| (name(what, of), rate)).collect();
         let found = read(tx, &names).await?.into_iter();
         let mut found: HashMap<String, Bucket> = found.map(|(_, bucket)| (bucket.name.clone(), bucket)).collect();
         for (domain, rate) in new {
             let mut bucket = |what: &str| found.remove(&name(what, domain));
-            if let (Some(bucket), Some(urgent)) = (bucket("domain"), bucket("urgent")) {
-                self.domains.insert(domain.to_owned(), Domain { rate, bucket, urgent, late: self.now });
+            if let (Some(all), Some(urgent), Some(late)) = (bucket("domain"), bucket("urgent"), bucket("late")) {
+                self.domains.insert(domain.to_owned(), Domain { rate, bucket: all, urgent, late });
             }
         }
         Ok(())
     }
 
     /// Draws for one mail, or says when it is to come back. Each that comes back later is given a time of its own, so
-    /// that a long queue to one domain is put off seldom, not again and again; `paced` was, and lost its turn. What is
-    /// `urgent` does not stand behind that queue, some of which may never leave.
+    /// that a long queue to one domain is put off seldom, not again and again.
     ///
     /// # Errors
     /// The time at which it is its turn.
-    pub fn draw(&mut self, address: &str, paced: bool, urgent: bool) -> Result<(), Timestamp> {
+    pub fn draw(&mut self, address: &str, behind: Behind) -> Result<(), Timestamp> {
         let now = self.now;
         if let Some(of) = self.domains.get_mut(domain(address)) {
             if of.bucket.level < MAIL {
-                let booked = match (paced, urgent) {
-                    (true, _) => &mut of.late,
-                    (false, true) => &mut of.urgent.booked_until,
-                    (false, false) => &mut of.bucket.booked_until,
+                let turns = match behind {
+                    Behind::All => &mut of.bucket,
+                    Behind::TheLate => &mut of.late,
+                    Behind::TheUrgent => &mut of.urgent,
                 };
+                let booked = &mut turns.booked_until;
                 *booked = (*booked).max(now) + Span(of.rate.spacing());
                 let ahead = (*booked - now).0;
                 return Err(now + Span(if ahead > FAR.0 { FAR.0 + ahead % FAR.0 } else { ahead }));
@@ -126,7 +139,7 @@ impl<'a> Paces<'a> {
     /// # Errors
     /// When the database fails.
     pub async fn store(self, tx: &mut Tx) -> Result<(), StoreError> {
-        let domains = self.domains.into_values().flat_map(|of| [of.bucket, of.urgent]);
+        let domains = self.domains.into_values().flat_map(|of| [of.bucket, of.urgent, of.late]);
         let left: Vec<Bucket> = self.whole.into_iter().map(|(_, bucket)| bucket).chain(domains).collect();
         if left.is_empty() { Ok(()) } else { streams::set_buckets(tx, &left).await }
     }

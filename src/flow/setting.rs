@@ -117,7 +117,11 @@ impl Setting {
             dwell: self.limits(Class::ActionRequired).dwell,
             confirm_within: self.confirm_within,
             backdated: self.limits(Class::IncidentUpdate).greatest_age,
-            windows: self.surge.map(|rules| (Span::minutes(rules.flood.minutes), Span::minutes(rules.slow.minutes))),
+            windows: self.surge.map(|rules| super::ingest::Windows {
+                failed: Span::minutes(rules.flood.minutes),
+                failed_slow: Span::minutes(rules.slow.minutes),
+                recovered: Span::minutes(rules.recoveries.minutes),
+            }),
         }
     }
 }

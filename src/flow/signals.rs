@@ -110,8 +110,16 @@ struct Batch {
     /// Failures that a covering recovery spoke for before anybody had heard of them.
     unheard: Vec<(ComponentId, Timestamp)>,
     tallies: BTreeMap<ComponentId, Tally>,
-    /// The connections that failed, and whether that is new in the shorter and in the longer window.
-    failed: HashMap<String, (bool, bool)>,
+    /// The connections that failed.
+    failed: HashMap<String, Failed>,
+}
+
+/// What a connection's failures in a batch are as evidence.
+#[derive(Default)]
+struct Failed {
+    is_new: bool,
+    is_new_slow: bool,
+    is_recent: bool,
 }
 
 impl Batch {
@@ -183,13 +191,15 @@ impl Batch {
         let effect = state.hear(said, coverings);
         // One that fails or recovers again and again counts once in each window.
         match (effect, settings.windows, state.failed_at) {
-            (Effect::Broke { ask: true }, Some((short, long)), Some(at)) => {
+            (Effect::Broke { ask: true }, Some(windows), Some(at)) => {
                 let is_new = |window| before.is_none_or(|before| at - before > window);
-                let new = self.failed.entry(key.to_owned()).or_default();
-                *new = (new.0 || is_new(short), new.1 || is_new(long));
+                let failed = self.failed.entry(key.to_owned()).or_default();
+                failed.is_new |= is_new(windows.failed);
+                failed.is_new_slow |= is_new(windows.failed_slow);
+                failed.is_recent |= self.now - at <= windows.failed;
             }
-            (Effect::Cleared, Some((short, _)), _)
-                if said.by != By::Customer && well.is_none_or(|before| observed_at - before > short) =>
+            (Effect::Cleared, Some(windows), _)
+                if said.by != By::Customer && well.is_none_or(|before| observed_at - before > windows.recovered) =>
             {
                 let tally = self.tallies.entry(now.component_id).or_default();
                 tally.recovered += 1;
@@ -389,17 +399,17 @@ impl Batch {
 }
 
 impl Batch {
-    /// Counts who is broken at the end of the batch, and has been only since its component was last known to be well: what a
-    /// file tells of the past, and what is over, is no evidence of an outage that lasts.
+    /// Counts who is broken at the end of the batch, or was a moment ago: what a file tells of the past is no evidence. Nor is
+    /// what failed in an outage that is over: it waits to come back.
     fn count_failed(&mut self) {
-        for (key, (new, new_slow)) in &self.failed {
+        for (key, failed) in &self.failed {
             let Some((now, state)) = self.connections.get(key) else { continue };
-            let up_since = self.components.get(&now.component_key).and_then(|(_, component)| component.up_since);
             let coverings = self.coverings.get(&now.component_id).map_or(&[][..], Vec::as_slice);
-            let Some(at) = state.failed_at.filter(|at| Some(*at) > up_since && !state.is_well(coverings)) else {
-                continue;
-            };
-            self.tallies.entry(now.component_id).or_default().fail(at, *new, *new_slow);
+            let Some(at) = state.failed_at.filter(|_| failed.is_recent || !state.is_well(coverings)) else { continue };
+            let component = self.components.get(&now.component_key);
+            if !component.is_some_and(|(_, component)| component.was_down_at(at)) {
+                self.tallies.entry(now.component_id).or_default().fail(at, failed.is_new, failed.is_new_slow);
+            }
         }
     }
 }

@@ -46,7 +46,7 @@ macro_rules! item_truth {
                     AND e.covers_from <= c.failed_at AND e.covers_until >= c.failed_at) AS newest_covered,
                 EXISTS (SELECT 1 FROM episode e WHERE e.component_id = i.component_id AND e.n >= i.component_episode
                     AND e.released_at IS NULL AND ((e.since <= i.failed_at AND e.ended_at >= i.failed_at)
-                        OR (e.since <= v.created_at AND e.ended_at >= v.created_at))) AS awaiting,
+                        OR (e.ended_at >= i.failed_at AND e.since <= v.created_at AND e.ended_at >= v.created_at))) AS awaiting,
                 o.state AS original_state, o.maybe_mailed AND EXISTS (SELECT 1 FROM delivery_item x WHERE x.delivery_id = i.corrects_id
                     AND x.subject_id = i.subject_id AND x.episode = i.episode AND x.dropped IS NULL) AS original_mailed,
                 o.quarantine_until AS original_quarantine"

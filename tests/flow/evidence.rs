@@ -20,6 +20,9 @@ on_both! {
     what_is_said_in_one_moment_is_taken_in_its_order;
     who_is_left_out_of_a_recovery_waits_to_reconnect;
     what_is_told_after_an_outage_and_was_before_it_is_none_of_it;
+    many_that_are_told_after_an_outage_and_were_before_it_are_a_flood;
+    who_fails_after_an_outage_does_not_wait_for_who_has_not_come_back;
+    connections_that_come_and_go_are_a_flood_too;
     those_whose_patience_ended_belong_to_the_outage_they_make;
     those_who_were_to_heal_and_do_not_belong_to_it_too;
     those_who_were_reported_late_belong_to_it_too;
@@ -127,6 +130,45 @@ async fn what_is_told_after_an_outage_and_was_before_it_is_none_of_it(on: On) {
     w.signal(failed("k0", "2025-06-02T07:00:00Z")).await;
     w.pass(10).await;
     assert_eq!(asked(&w), ["k0"]);
+}
+
+async fn many_that_are_told_after_an_outage_and_were_before_it_are_a_flood(on: On) {
+    let mut w = world(on, 60).await;
+    w.down("outlook").await;
+    until(&mut w, "2025-06-02T08:20:00Z").await;
+    w.up("outlook").await;
+    w.pass(5).await;
+    for n in 0..30 {
+        w.signal(failed(&format!("k{n}"), "2025-06-02T07:50:00Z")).await;
+    }
+    w.pass(10).await;
+    assert_eq!((asked(&w), surges(&w).await), (vec![], vec!["flood holding opened".to_owned()]));
+}
+
+async fn who_fails_after_an_outage_does_not_wait_for_who_has_not_come_back(on: On) {
+    let mut w = world(on, 1).await;
+    w.connection("second", "outlook", "k0").await;
+    w.down("outlook").await;
+    w.broken("k0").await;
+    until(&mut w, "2025-06-02T09:00:00Z").await;
+    w.up("outlook").await;
+    until(&mut w, "2025-06-02T12:00:00Z").await;
+    w.broken("second").await;
+    w.pass(7).await;
+    assert_eq!(asked(&w), ["k0"]);
+    let mail = w.all()[0].text();
+    assert!(mail.contains("Inbox second") && !mail.contains("Inbox k0"), "{mail}");
+}
+
+async fn connections_that_come_and_go_are_a_flood_too(on: On) {
+    let mut w = world(on, 60).await;
+    let keys: Vec<_> = (0..30).map(|n| format!("k{n}")).collect();
+    let flap = keys.iter().map(|key| failed(key, "2025-06-02T07:59:00Z"));
+    lines(&w, flap.chain(keys.iter().map(|key| healed(key, "2025-06-02T07:59:20Z")))).await;
+    w.pass(1).await;
+    lines(&w, keys.iter().map(|key| failed(key, START))).await;
+    w.pass(10).await;
+    assert_eq!((asked(&w).len(), surges(&w).await.len()), (0, 1));
 }
 
 /// So many that were to heal by themselves are taken for permanent, and their component is then said to be well.

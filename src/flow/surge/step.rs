@@ -133,7 +133,8 @@ pub(super) async fn view(
         }
         Stage::Holding if due && surge.until.is_none_or(|until| until <= now) => {
             view.waiting = waiting::count(tx, component, planned).await?;
-            let broken = db::broken_since(tx, component, surge.since).await?;
+            // What waits is broken, too, though its failure be older.
+            let broken = db::broken_since(tx, component, surge.since).await?.max(view.waiting);
             view.broken_percent = broken.saturating_mul(100) / surge.connections.max(1);
         }
         Stage::Canary => {
