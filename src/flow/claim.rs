@@ -57,13 +57,13 @@ pub struct Taken {
 
 /// Behind which turns of a capped domain a mail stands: who was told of trouble is told of its end, whatever else is to be told.
 fn behind(one: &Seen, split: &Split) -> Behind {
-    let is_end = matches!(one.row.class, Class::IncidentEnd | Class::AllClear);
-    let is_late = one.row.reason == Some(Reason::Paced);
     match one.row.class {
         Class::Correction => Behind::TheUrgent,
         _ if one.gate.is_own_fault() => Behind::TheUrgent,
-        _ if is_end || is_late || is_urgent(&one.gate, split, one.row.impact) => Behind::TheLate,
-        _ => Behind::All,
+        Class::IncidentEnd | Class::AllClear => Behind::TheOwed,
+        _ if is_urgent(&one.gate, split, one.row.impact) => Behind::TheOwed,
+        _ if one.row.reason == Some(Reason::Paced) => Behind::TheLate,
+        _ => Behind::TheNew,
     }
 }
 

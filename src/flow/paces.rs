@@ -19,27 +19,28 @@ pub struct Paces<'a> {
 /// A capped recipient domain.
 struct Domain {
     rate: Rate,
-    /// What all draw from, and until when turns are given away.
-    bucket: Bucket,
-    /// Until when those are given away of what must not stand behind a backlog; nobody draws from it.
-    urgent: Bucket,
-    /// The same of what has lost a turn that it was given, or is owed.
-    late: Bucket,
+    /// One for each of [`QUEUES`], with the time until which its turns are given away. All draw from the first.
+    buckets: [Bucket; 4],
 }
 
-/// Behind which turns that are given away a mail stands.
+/// Those who wait for a turn stand in one of these, as [`Behind`] says.
+const QUEUES: [&str; 4] = ["domain", "late", "owed", "urgent"];
+
+/// Behind whose turns a mail stands. Of those that are given to new mails many may be of some that will never leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Behind {
-    /// All there are of its kind: it is new.
-    All,
-    /// Those of mails that are late, too: it has lost its turn, or tells an end. Of the turns of new mails many may be of some that
-    /// will never leave.
+    /// It is new.
+    TheNew,
+    /// It has lost a turn.
     TheLate,
-    /// Those of what is urgent: a correction, or a fault of the customer's own.
+    /// It tells an end, or what cannot wait for a backlog.
+    TheOwed,
+    /// It is a correction, or a fault of the customer's own.
     TheUrgent,
 }
 
-/// A turn is given no further ahead: of those before it some may never leave, and a cap may be raised.
+/// A turn is given within twice this time, beyond which all begin anew from here: of those before it some may never leave, and a
+/// cap may be raised.
 const FAR: Span = Span::minutes(30);
 
 /// All nodes go by the database's clock: that was set back, and whoever waited for it would wait as long.
@@ -92,16 +93,15 @@ impl<'a> Paces<'a> {
             return Ok(());
         }
         let name = |what: &str, domain: &str| format!("{what} {} {domain}", self.stream.name);
-        let names = ["domain", "urgent", "late"]
-            .into_iter()
-            .flat_map(|what| new.iter().map(move |(of, rate)| (what, *of, *rate)));
+        let names = QUEUES.into_iter().flat_map(|what| new.iter().map(move |(of, rate)| (what, *of, *rate)));
         let names: Vec<_> = names.map(|(what, of, rate)| (name(what, of), rate)).collect();
         let found = read(tx, &names).await?.into_iter();
         let mut found: HashMap<String, Bucket> = found.map(|(_, bucket)| (bucket.name.clone(), bucket)).collect();
         for (domain, rate) in new {
-            let mut bucket = |what: &str| found.remove(&name(what, domain));
-            if let (Some(all), Some(urgent), Some(late)) = (bucket("domain"), bucket("urgent"), bucket("late")) {
-                self.domains.insert(domain.to_owned(), Domain { rate, bucket: all, urgent, late });
+            if let [Some(new), Some(late), Some(owed), Some(urgent)] =
+                QUEUES.map(|what| found.remove(&name(what, domain)))
+            {
+                self.domains.insert(domain.to_owned(), Domain { rate, buckets: [new, late, owed, urgent] });
             }
         }
         Ok(())
@@ -115,18 +115,15 @@ impl<'a> Paces<'a> {
     pub fn draw(&mut self, address: &str, behind: Behind) -> Result<(), Timestamp> {
         let now = self.now;
         if let Some(of) = self.domains.get_mut(domain(address)) {
-            if of.bucket.level < MAIL {
-                let turns = match behind {
-                    Behind::All => &mut of.bucket,
-                    Behind::TheLate => &mut of.late,
-                    Behind::TheUrgent => &mut of.urgent,
-                };
-                let booked = &mut turns.booked_until;
+            if of.buckets[0].level < MAIL {
+                let booked = &mut of.buckets[behind as usize].booked_until;
                 *booked = (*booked).max(now) + Span(of.rate.spacing());
-                let ahead = (*booked - now).0;
-                return Err(now + Span(if ahead > FAR.0 { FAR.0 + ahead % FAR.0 } else { ahead }));
+                if (*booked - now).0 > 2 * FAR.0 {
+                    *booked = now + FAR + Span(of.rate.spacing());
+                }
+                return Err(*booked);
             }
-            of.bucket.level -= MAIL;
+            of.buckets[0].level -= MAIL;
         }
         for (_, bucket) in &mut self.whole {
             bucket.level -= MAIL;
@@ -139,7 +136,7 @@ impl<'a> Paces<'a> {
     /// # Errors
     /// When the database fails.
     pub async fn store(self, tx: &mut Tx) -> Result<(), StoreError> {
-        let domains = self.domains.into_values().flat_map(|of| [of.bucket, of.urgent, of.late]);
+        let domains = self.domains.into_values().flat_map(|of| of.buckets);
         let left: Vec<Bucket> = self.whole.into_iter().map(|(_, bucket)| bucket).chain(domains).collect();
         if left.is_empty() { Ok(()) } else { streams::set_buckets(tx, &left).await }
     }

@@ -313,6 +313,8 @@ impl Batch {
             }
             component::Effect::Ended { n, since, at, covering, was_open } => {
                 tallies::begin_anew(tx, now.id).await?;
+                let of = now.id;
+                self.failed.retain(|key, _| self.connections.get(key).is_none_or(|(c, _)| c.component_id != of));
                 db::save_episode(tx, now.id, n, since, Some(at), covering, None).await?;
                 let recovery = RecoveryId::new();
                 let within = one.confirm_span()?.unwrap_or(settings.confirm_within);

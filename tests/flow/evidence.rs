@@ -16,6 +16,7 @@ on_both! {
     what_was_over_before_it_was_told_is_no_flood;
     a_connection_that_failed_often_is_one;
     what_a_recovery_ends_in_the_same_lines_opens_nothing;
+    what_a_recovery_speaks_for_in_the_same_lines_opens_nothing;
     what_failed_before_its_component_was_back_opens_nothing;
     what_is_said_in_one_moment_is_taken_in_its_order;
     who_is_left_out_of_a_recovery_waits_to_reconnect;
@@ -78,6 +79,17 @@ async fn what_a_recovery_ends_in_the_same_lines_opens_nothing(on: On) {
     let down = [component("failed", "2025-06-02T07:30:00Z")];
     let failures = (0..30).map(|n| failed(&format!("k{n}"), "2025-06-02T07:40:00Z"));
     lines(&w, down.into_iter().chain(failures).chain([component("recovered", "2025-06-02T07:50:00Z")])).await;
+    w.pass(20).await;
+    assert_eq!((surges(&w).await, asked(&w), is_down(&w).await), (vec![], vec![], false));
+}
+
+async fn what_a_recovery_speaks_for_in_the_same_lines_opens_nothing(on: On) {
+    let mut w = world(on, 60).await;
+    let failures = (0..30).map(|n| failed(&format!("k{n}"), "2025-06-02T07:55:00Z"));
+    let down = json!({"component": "outlook", "what": "failed", "observed_at": "2025-06-02T07:58:00Z"});
+    let back =
+        json!({"component": "outlook", "what": "recovered", "connections": "all", "since": "2025-06-02T07:50:00Z"});
+    lines(&w, failures.chain([down, back])).await;
     w.pass(20).await;
     assert_eq!((surges(&w).await, asked(&w), is_down(&w).await), (vec![], vec![], false));
 }

@@ -133,8 +133,7 @@ pub(super) async fn view(
         }
         Stage::Holding if due && surge.until.is_none_or(|until| until <= now) => {
             view.waiting = waiting::count(tx, component, planned).await?;
-            // What waits is broken, too, though its failure be older.
-            let broken = db::broken_since(tx, component, surge.since).await?.max(view.waiting);
+            let broken = db::broken_since(tx, component, surge.since).await?;
             view.broken_percent = broken.saturating_mul(100) / surge.connections.max(1);
         }
         Stage::Canary => {
