@@ -47,6 +47,16 @@ fn healed(key: &str, at: &str) -> Value {
     json!({"connection": key, "what": "recovered", "by": "automatic", "observed_at": at})
 }
 
+/// Its component was down for twenty minutes from the beginning, and is back.
+async fn after_an_outage(on: On) -> World {
+    let mut w = world(on, 60).await;
+    w.down("outlook").await;
+    until(&mut w, "2025-06-02T08:20:00Z").await;
+    w.up("outlook").await;
+    w.pass(5).await;
+    w
+}
+
 async fn is_down(w: &World) -> bool {
     !w.query("SELECT key FROM component WHERE down_since IS NOT NULL").await.is_empty()
 }
@@ -95,11 +105,7 @@ async fn what_a_recovery_speaks_for_in_the_same_lines_opens_nothing(on: On) {
 }
 
 async fn what_failed_before_its_component_was_back_opens_nothing(on: On) {
-    let mut w = world(on, 60).await;
-    w.down("outlook").await;
-    until(&mut w, "2025-06-02T08:20:00Z").await;
-    w.up("outlook").await;
-    w.pass(5).await;
+    let mut w = after_an_outage(on).await;
     for n in 0..30 {
         w.signal(failed(&format!("k{n}"), "2025-06-02T08:10:00Z")).await;
     }
@@ -134,22 +140,14 @@ async fn who_is_left_out_of_a_recovery_waits_to_reconnect(on: On) {
 }
 
 async fn what_is_told_after_an_outage_and_was_before_it_is_none_of_it(on: On) {
-    let mut w = world(on, 60).await;
-    w.down("outlook").await;
-    until(&mut w, "2025-06-02T08:20:00Z").await;
-    w.up("outlook").await;
-    w.pass(5).await;
+    let mut w = after_an_outage(on).await;
     w.signal(failed("k0", "2025-06-02T07:00:00Z")).await;
     w.pass(10).await;
     assert_eq!(asked(&w), ["k0"]);
 }
 
 async fn many_that_are_told_after_an_outage_and_were_before_it_are_a_flood(on: On) {
-    let mut w = world(on, 60).await;
-    w.down("outlook").await;
-    until(&mut w, "2025-06-02T08:20:00Z").await;
-    w.up("outlook").await;
-    w.pass(5).await;
+    let mut w = after_an_outage(on).await;
     for n in 0..30 {
         w.signal(failed(&format!("k{n}"), "2025-06-02T07:50:00Z")).await;
     }
