@@ -11,6 +11,8 @@ pub struct Component {
     pub episode: i64,
     /// Since when it is down, if it is.
     pub down_since: Option<Timestamp>,
+    /// The newest time at which its newest outage was seen to last: what recovered before is old news.
+    pub failing_as_of: Option<Timestamp>,
     /// When its newest ended outage ended.
     pub up_since: Option<Timestamp>,
     /// When its newest outage began.
@@ -83,7 +85,8 @@ impl Component {
     /// When something was observed that is said without a time: of what is said in one moment the later is newer.
     #[must_use]
     pub fn said_now(&self, now: Timestamp) -> Timestamp {
-        let after = self.down_since.max(self.up_since.map(|up| up + Span(1)));
+        let lasts = self.down_since.and(self.down_since.max(self.failing_as_of));
+        let after = lasts.max(self.up_since.map(|up| up + Span(1)));
         after.map_or(now, |at| at.max(now))
     }
 
@@ -95,6 +98,7 @@ impl Component {
 
     fn fail(&mut self, said: Said) -> Effect {
         if self.down_since.is_some() {
+            self.failing_as_of = self.failing_as_of.max(Some(said.observed_at));
             return Effect::Repeated;
         }
         if self.up_since.is_some_and(|up| said.observed_at <= up) && !said.newest_in_sequence {
@@ -103,13 +107,16 @@ impl Component {
         self.episode += 1;
         self.down_since = Some(said.observed_at);
         self.last_since = self.down_since;
+        self.failing_as_of = self.down_since;
         self.last_covered = false;
         Effect::Opened { since: said.observed_at }
     }
 
     fn recover(&mut self, said: Said) -> Effect {
         match (self.down_since, said.covers) {
-            (Some(since), _) if said.observed_at < since && !said.newest_in_sequence => {
+            (since @ Some(_), _)
+                if Some(said.observed_at) < since.max(self.failing_as_of) && !said.newest_in_sequence =>
+            {
                 Effect::StaleAtBirth(Reason::ReplacedByNewer)
             }
             (Some(since), covers) => {
@@ -210,5 +217,18 @@ mod tests {
         c.hear(said(What::Failed, 10));
         assert!(matches!(c.hear(said(What::Recovered, 5)), Effect::StaleAtBirth(_)));
         assert!(c.down_since.is_some());
+    }
+
+    #[test]
+    fn a_recovery_observed_before_it_was_seen_to_last_ends_nothing() {
+        let mut c = Component::default();
+        c.hear(said(What::Failed, 10));
+        c.hear(said(What::Failed, 30));
+        assert_eq!(c.said_now(Timestamp(20)), Timestamp(30));
+        assert!(matches!(c.hear(said(What::Recovered, 20)), Effect::StaleAtBirth(_)));
+        assert!(matches!(c.hear(Said { newest_in_sequence: true, ..said(What::Recovered, 20) }), Effect::Ended { .. }));
+        // Of the outage before nothing is left.
+        c.hear(said(What::Failed, 25));
+        assert!(matches!(c.hear(said(What::Recovered, 26)), Effect::Ended { n: 2, .. }));
     }
 }

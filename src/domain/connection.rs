@@ -75,6 +75,8 @@ pub struct Connection {
     pub failed_at: Option<Timestamp>,
     /// When it truly broke: the time to tell the customer.
     pub broken_since: Option<Timestamp>,
+    /// The newest time at which the newest outage was seen to last: what recovered before is old news.
+    pub failing_as_of: Option<Timestamp>,
     /// It was seen well at this time; what failed before is old news.
     pub well_as_of: Option<Timestamp>,
     /// Who cleared the newest cleared outage.
@@ -156,10 +158,12 @@ impl Connection {
         }
         if self.is_well(coverings) {
             self.open(said.observed_at, said.fault);
-        } else if said.fault == Fault::Permanent && self.fault == Fault::Recoverable {
-            self.fault = Fault::Permanent;
         } else {
-            return Effect::Repeated;
+            self.failing_as_of = self.failing_as_of.max(Some(said.observed_at));
+            if said.fault != Fault::Permanent || self.fault != Fault::Recoverable {
+                return Effect::Repeated;
+            }
+            self.fault = Fault::Permanent;
         }
         let ask = said.fault == Fault::Permanent && self.asked < self.episode;
         if ask {
@@ -172,7 +176,7 @@ impl Connection {
         self.recovering = false;
         // Of an outage that a deadline opened: since when it was truly broken, for a confirmation may be late.
         let began = self.broken_since.or(self.failed_at);
-        let ends = began.is_none_or(|at| at <= said.observed_at) || said.newest_in_sequence;
+        let ends = began.max(self.failing_as_of).is_none_or(|at| at <= said.observed_at) || said.newest_in_sequence;
         self.well_as_of = self.well_as_of.max(Some(said.observed_at));
         if self.cleared >= self.episode {
             return Effect::Repeated;
@@ -192,8 +196,11 @@ impl Connection {
         }
         if self.is_well(coverings) {
             self.open(said.observed_at, Fault::Permanent);
-        } else if self.own_fault >= self.episode {
-            return Effect::Repeated;
+        } else {
+            self.failing_as_of = self.failing_as_of.max(Some(said.observed_at));
+            if self.own_fault >= self.episode {
+                return Effect::Repeated;
+            }
         }
         self.recovering = false;
         self.fault = Fault::Permanent;
@@ -205,7 +212,7 @@ impl Connection {
     /// When something was observed that is said without a time: of what is said in one moment the later is newer.
     #[must_use]
     pub fn said_now(&self, now: Timestamp) -> Timestamp {
-        let after = self.failed_at.max(self.well_as_of.map(|well| well + Span(1)));
+        let after = self.failed_at.max(self.failing_as_of).max(self.well_as_of.map(|well| well + Span(1)));
         after.map_or(now, |at| at.max(now))
     }
 
@@ -215,9 +222,9 @@ impl Connection {
         let is_covered = self.failed_at.is_some_and(|at| covering.covers(at));
         let is_silent = is_covered && self.cleared < self.episode && self.own_fault < self.episode;
         if is_silent {
-            let since = self.broken_since;
+            let (since, as_of) = (self.broken_since, self.failing_as_of);
             self.open(now, Fault::Permanent);
-            self.broken_since = since;
+            (self.broken_since, self.failing_as_of) = (since, as_of);
             self.asked = self.episode;
         }
         is_silent
@@ -240,6 +247,7 @@ impl Connection {
         self.episode += 1;
         self.failed_at = Some(at);
         self.broken_since = Some(at);
+        self.failing_as_of = Some(at);
         self.fault = fault;
         self.recovering = false;
     }
@@ -269,6 +277,7 @@ mod tests {
             fault: Fault::None,
             failed_at: None,
             broken_since: None,
+            failing_as_of: None,
             well_as_of: None,
             cleared_by: None,
             recovering: false,
@@ -334,6 +343,26 @@ mod tests {
     }
 
     #[test]
+    fn a_recovery_observed_before_it_was_seen_to_last_ends_nothing() {
+        let soft = |at| Said { fault: Fault::Recoverable, ..said(What::Failed, at) };
+        for again in [said(What::Failed, 30), soft(30), said(What::RecoveryFailed, 30)] {
+            let mut c = new();
+            c.hear(soft(10), &[]);
+            c.hear(again, &[]);
+            assert_eq!(c.said_now(Timestamp(20)), Timestamp(30));
+            assert!(matches!(c.hear(said(What::Recovered, 20), &[]), Effect::StaleAtBirth(_)));
+            // Nor does what failed before it begin anything, and what was seen at the same time ends it.
+            assert!(matches!(c.hear(said(What::Failed, 15), &[]), Effect::StaleAtBirth(_)));
+            assert_eq!(c.hear(said(What::Recovered, 30), &[]), Effect::Cleared);
+        }
+        let mut c = new();
+        c.hear(said(What::Failed, 10), &[]);
+        c.hear(said(What::Failed, 30), &[]);
+        let newer = Said { newest_in_sequence: true, ..said(What::Recovered, 20) };
+        assert_eq!(c.hear(newer, &[]), Effect::Cleared);
+    }
+
+    #[test]
     fn a_newer_sequence_beats_time() {
         let mut c = new();
         c.hear(said(What::Failed, 30), &[]);
@@ -385,7 +414,8 @@ mod tests {
         assert!(!{ c }.left_unconfirmed(covering(11), Timestamp(99)), "not covered by that one");
         assert!(c.left_unconfirmed(covering(10), Timestamp(99)));
         assert_eq!((c.episode, c.asked, c.failed_at), (2, 2, Some(Timestamp(99))));
-        assert_eq!(c.broken_since, Some(Timestamp(10)));
+        assert_eq!((c.broken_since, c.failing_as_of), (Some(Timestamp(10)), Some(Timestamp(10))));
+        assert_eq!(c.hear(said(What::Recovered, 50), &[]), Effect::Cleared, "a confirmation that was late");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::domain::incident::Impact;
 use crate::domain::time::{Span, Timestamp};
 use crate::domain::truth::{Claim, Original};
 
-/// How long a mail waits before it is looked at again, where no event is sure to bring it back.
+/// How long a mail waits at least before it is looked at again, where no event is sure to bring it back.
 const LOOK_AGAIN: Span = Span::seconds(30);
 
 /// The window of the daily cap.
@@ -136,7 +136,7 @@ pub fn gate(view: &View, limits: &Limits, now: Timestamp) -> Verdict {
     }
     // What is untrue is withdrawn even under a stop; what is true then waits for its holds.
     match held(view) {
-        Some(reason) => Verdict::Wait(now + LOOK_AGAIN, reason),
+        Some(reason) => Verdict::Wait(look_again(view, now), reason),
         None if view.suppressed => Verdict::Suppress,
         None => verdict,
     }
@@ -214,6 +214,11 @@ fn held(view: &View) -> Option<Reason> {
         .then_some(Reason::Held)
 }
 
+/// What has waited for long is looked at more rarely, and often is one of very many: each look writes its row.
+fn look_again(view: &View, now: Timestamp) -> Timestamp {
+    now + Span((now - view.created_at).0 / 20).clamp(LOOK_AGAIN, ENDS_AGAIN)
+}
+
 fn everything(view: &View) -> Verdict {
     Verdict::Send(Split { keep: (0..view.items.len()).collect(), ..Split::default() })
 }
@@ -242,7 +247,7 @@ fn action_required(view: &View, limits: &Limits, now: Timestamp) -> Verdict {
     if split.keep.is_empty() {
         return match (waiting, split.dropped.first()) {
             (Some(reason), _) => {
-                let longest = limits.longest_hold.map_or(now + LOOK_AGAIN, |hold| view.created_at + hold);
+                let longest = limits.longest_hold.map_or(look_again(view, now), |hold| view.created_at + hold);
                 Verdict::Wait(longest.max(now + Span::seconds(1)), reason)
             }
             (None, Some((_, reason))) => Verdict::Withdraw(*reason),
@@ -274,7 +279,7 @@ fn correction(view: &View, now: Timestamp) -> Verdict {
     }
     match (split.keep.is_empty(), waiting) {
         (false, _) => Verdict::Send(split),
-        (true, Some(reason)) => Verdict::Wait(now + LOOK_AGAIN, reason),
+        (true, Some(reason)) => Verdict::Wait(look_again(view, now), reason),
         (true, None) => Verdict::Cancel(Reason::NeverMailed),
     }
 }

@@ -408,8 +408,8 @@ async fn hear(
 ) -> Result<bool, IngestError> {
     let mut state = component.domain();
     // The first report tells since when; what was down before it was known belongs to the outage.
-    let since = said.started_at.filter(|at| state.up_since.is_none_or(|up| *at > up)).unwrap_or(observed_at);
-    let at = if what == What::Failed { since.min(observed_at) } else { observed_at };
+    let started = said.started_at.filter(|at| state.down_since.is_none() && state.up_since.is_none_or(|up| *at > up));
+    let at = started.filter(|_| what == What::Failed).map_or(observed_at, |since| since.min(observed_at));
     let heard =
         Said { what, observed_at: at, covers: false, since: None, newest_in_sequence: false, out_of_sequence: false };
     let mut ended = false;
@@ -425,7 +425,6 @@ async fn hear(
         }
         Effect::Repeated if what == What::Failed => {
             surge::reported(tx, component.id, &state).await?;
-            return Ok(false);
         }
         _ => return Ok(false),
     }

@@ -86,23 +86,23 @@ impl Page<'_> {
     }
 
     async fn free(&mut self, notice: &Notice) -> Result<(), StoreError> {
-        let (reach, matter, subject, rule) = match read_back(notice)? {
+        let (reach, matter, subject, rule, fence) = match read_back(notice)? {
             Own::Free(said) => {
                 let reach = audience::of_free(self.tx, notice.id, &said).await?;
-                (reach, notice.id.0, Matter::Notice { subject: said.subject }, Rule::Notice)
+                (reach, notice.id.0, Matter::Notice { subject: said.subject }, Rule::Notice, Fence::None)
             }
             // All that is said of a surge is one thread.
             Own::Surge(mail) => {
                 let matter = mail.surge.parse::<SurgeId>().map_or(notice.id.0, |id| id.0);
                 let occasion = mail.occasion();
                 let subject = Matter::Surge { kind: mail.kind, component: mail.component, occasion };
-                (Reach::recipients(notice.id), matter, subject, Rule::Surge)
+                (Reach::recipients(notice.id), matter, subject, Rule::Surge, Fence::Operators)
             }
         };
         let page = self.page_of(&reach, 0).await?;
         let fresh = self.fresh(notice.id.0, &page).await?;
         let threads = self.threads("notice", matter, &fresh, Class::Free, &subject).await?;
-        let lane = lanes::lane(self.tx, Class::Free, Fence::None).await?;
+        let lane = lanes::lane(self.tx, Class::Free, fence).await?;
         let own = |s: &SubscriberId| threads.get(s).map(|t| self.delivery(Class::Free, lane, notice, t, rule));
         let deliveries: Vec<_> = fresh.iter().filter_map(own).collect();
         self.store(&deliveries, &[], &[]).await?;

@@ -10,7 +10,7 @@ use crate::domain::time::Timestamp;
 
 statements! {
     COMPONENTS = over_rows!(
-        "SELECT c.id, c.key, c.name, c.episode, c.down_since, c.up_since, e.since AS last_since,
+        "SELECT c.id, c.key, c.name, c.episode, c.down_since, c.failing_as_of, c.up_since, e.since AS last_since,
                 COALESCE(e.covers_connections, FALSE) AS last_covered
          FROM", [key text],
         "JOIN component c ON c.key = j.key
@@ -35,7 +35,7 @@ statements! {
     );
     CONNECTIONS = over_rows!(
         "SELECT c.id, c.key, k.key AS component_key, c.component_id, c.episode, c.cleared, c.own_fault_episode, c.asked_episode,
-                c.fault, c.failed_at, c.broken_since, c.well_as_of, c.cleared_by, c.recovering, q.latest
+                c.fault, c.failed_at, c.broken_since, c.failing_as_of, c.well_as_of, c.cleared_by, c.recovering, q.latest
          FROM", [key text, source text],
         "JOIN connection c ON c.key = j.key JOIN component k ON k.id = c.component_id
          LEFT JOIN signal_sequence q ON q.source = j.source AND q.subject_id = c.id"
@@ -46,9 +46,9 @@ statements! {
     SAVE_CONNECTIONS = over_rows!(
         "UPDATE connection SET episode = j.episode, cleared = j.cleared, own_fault_episode = j.own_fault,
             asked_episode = j.asked, fault = j.fault, failed_at = j.failed_at, broken_since = j.broken_since,
-            well_as_of = j.well_as_of, cleared_by = j.cleared_by, recovering = j.recovering FROM",
+            failing_as_of = j.failing_as_of, well_as_of = j.well_as_of, cleared_by = j.cleared_by, recovering = j.recovering FROM",
         [id uuid, episode bigint, cleared bigint, own_fault bigint, asked bigint, fault text, failed_at bigint,
-         broken_since bigint, well_as_of bigint, cleared_by text, recovering boolean],
+         broken_since bigint, failing_as_of bigint, well_as_of bigint, cleared_by text, recovering boolean],
         "WHERE connection.id = j.id"
     );
     ADD_SIGNALS = over_rows!(
@@ -85,7 +85,7 @@ statements! {
         "WHERE TRUE"
     );
     SAVE_COMPONENT = super::Sql::same(
-        "UPDATE component SET episode = $2, down_since = $3, up_since = $4 WHERE id = $1",
+        "UPDATE component SET episode = $2, down_since = $3, failing_as_of = $4, up_since = $5 WHERE id = $1",
     );
     SAVE_EPISODE = super::Sql::same(
         "INSERT INTO episode (component_id, n, since, ended_at, covers_connections, covers_from, covers_until, incident_id)
@@ -107,6 +107,7 @@ pub struct ComponentNow {
     pub name: String,
     episode: i64,
     down_since: Option<Timestamp>,
+    failing_as_of: Option<Timestamp>,
     up_since: Option<Timestamp>,
     last_since: Option<Timestamp>,
     last_covered: bool,
@@ -119,6 +120,7 @@ impl ComponentNow {
         Component {
             episode: self.episode,
             down_since: self.down_since,
+            failing_as_of: self.failing_as_of,
             up_since: self.up_since,
             last_since: self.last_since,
             last_covered: self.last_covered,
@@ -144,6 +146,7 @@ pub struct ConnectionNow {
     fault: Fault,
     failed_at: Option<Timestamp>,
     broken_since: Option<Timestamp>,
+    failing_as_of: Option<Timestamp>,
     well_as_of: Option<Timestamp>,
     cleared_by: Option<By>,
     recovering: bool,
@@ -163,6 +166,7 @@ impl ConnectionNow {
             fault: self.fault,
             failed_at: self.failed_at,
             broken_since: self.broken_since,
+            failing_as_of: self.failing_as_of,
             well_as_of: self.well_as_of,
             cleared_by: self.cleared_by,
             recovering: self.recovering,
@@ -321,6 +325,7 @@ pub async fn save_connections(tx: &mut Tx, of: &[(ConnectionId, Connection)]) ->
             fault: c.fault,
             failed_at: c.failed_at,
             broken_since: c.broken_since,
+            failing_as_of: c.failing_as_of,
             well_as_of: c.well_as_of,
             cleared_by: c.cleared_by,
             recovering: c.recovering,
@@ -414,7 +419,7 @@ pub async fn add_recoveries(tx: &mut Tx, of: &[RecoveryRow]) -> Result<(), Store
 /// # Errors
 /// When the database fails.
 pub async fn save_component(tx: &mut Tx, id: ComponentId, c: &Component) -> Result<(), StoreError> {
-    exec!(tx, SAVE_COMPONENT, id, c.episode, c.down_since, c.up_since).map(drop)
+    exec!(tx, SAVE_COMPONENT, id, c.episode, c.down_since, c.failing_as_of, c.up_since).map(drop)
 }
 
 /// Stores an outage of a component.

@@ -74,7 +74,12 @@ pub enum Fence {
     Component(ComponentId),
     /// An incident.
     Incident(IncidentId),
+    /// Nothing but its readers: what operators are told waits behind nobody's mail.
+    Operators,
 }
+
+/// What stands for the operators where others have the id of their component or incident.
+const OPERATORS: Uuid = Uuid::from_u128(1);
 
 /// The lane of a class and fence, made if need be, and locked: of one lane only one page is planned at a time,
 /// so two connections of one customer never make two mails.
@@ -86,6 +91,7 @@ pub async fn lane(tx: &mut Tx, class: Class, fence: Fence) -> Result<LaneId, Sto
         Fence::None => ("none", Uuid::nil()),
         Fence::Component(id) => ("component", id.0),
         Fence::Incident(id) => ("incident", id.0),
+        Fence::Operators => ("none", OPERATORS),
     };
     if let Some((lane, closed)) = first!(tx, (LaneId, bool), FIND_LANE, class, kind, id)? {
         if closed {

@@ -45,7 +45,7 @@ async fn the_lane_of_an_incident_long_over_is_closed_and_opened_again(on: On) {
     w.pass(10).await;
     incident(&w, "INC-1", "resolved", "operational").await;
     w.pass(10).await;
-    assert_eq!(open_incident_lanes(&w).await, 1);
+    assert_eq!(open_incident_lanes(&w).await, 2, "of its updates, and of its ends");
     until(&mut w, "2025-06-03T09:00:00Z").await;
     assert_eq!(open_incident_lanes(&w).await, 0);
     incident(&w, "INC-1", "investigating", "partial_outage").await;

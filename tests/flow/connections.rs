@@ -25,6 +25,7 @@ on_both! {
     a_covering_recovery_is_swept_a_page_at_a_time_and_counts_what_it_took_back;
     a_recovery_of_one_connection_counts_what_it_took_back;
     a_late_failure_is_stale_at_birth;
+    a_late_recovery_from_between_two_failures_ends_nothing;
     breaking_again_before_the_correction_left_folds_it;
     breaking_again_while_its_mail_waits_for_another_is_asked;
     what_breaks_again_while_its_mail_waits_is_told_and_does_not_wait_with_it;
@@ -277,6 +278,29 @@ async fn a_late_failure_is_stale_at_birth(on: On) {
         .await;
     assert_eq!(answer.outcome.as_str(), "stale_at_birth");
     assert!(w.pass(30).await.is_empty());
+}
+
+/// A queue between the source and us that mixes up the order: who failed last is broken.
+async fn a_late_recovery_from_between_two_failures_ends_nothing(on: On) {
+    for subject in ["connection", "component"] {
+        let mut w = world(on).await;
+        let key = if subject == "component" { "outlook" } else { "ann-1" };
+        let mut answers = Vec::new();
+        for (what, minute) in [("failed", 30), ("failed", 38), ("recovered", 35)] {
+            let mut said = json!({subject: key, "what": what, "observed_at": format!("2025-03-01T20:{minute}:00Z")});
+            if subject == "connection" && what == "failed" {
+                said["fault"] = json!("permanent");
+            }
+            answers.push(w.signal(said).await.outcome.to_string());
+        }
+        assert_eq!(answers[1..], ["repeated", "stale_at_birth"], "{subject}");
+        w.broken("ann-1").await;
+        // The connection's customer is asked, and the component's is not: it is down.
+        assert_eq!(w.pass(10).await.len(), usize::from(subject == "connection"));
+        let end = json!({subject: key, "what": "recovered", "by": "automatic", "observed_at": "2025-03-01T20:41:00Z"});
+        assert_eq!(w.signal(end).await.outcome.as_str(), "recovering", "{subject}");
+        assert_eq!(w.pass(1).await.len(), usize::from(subject == "connection"));
+    }
 }
 
 async fn breaking_again_before_the_correction_left_folds_it(on: On) {

@@ -1,8 +1,9 @@
 //! Turns under the cap of a recipient domain: nobody waits behind mail that will not leave, nor is put off again and again.
 
-use super::surge::asked;
+use super::surge::{asked, fill, flood, told};
 use crate::on_both;
 use crate::support::{On, World};
+use allclear::domain::surge::Rules;
 use allclear::domain::time::{Span, Timestamp};
 use allclear::flow::pace::Rate;
 use allclear::mail::sink::Script;
@@ -14,6 +15,8 @@ on_both! {
     those_who_lost_their_turns_get_turns_of_their_own;
     no_turn_is_further_ahead_than_an_hour;
     a_clock_that_was_set_back_keeps_nobody_waiting;
+    an_end_waits_behind_no_other_incident_s;
+    operators_are_told_before_everybody_has_their_news;
 }
 
 const START: &str = "2025-06-02T08:00:00Z";
@@ -127,4 +130,51 @@ async fn a_clock_that_was_set_back_keeps_nobody_waiting(on: On) {
     free(&w, 10).await;
     seconds(&mut w, 30).await;
     assert_eq!(w.all().len(), 30);
+}
+
+/// As `world`, with this cap for all mails of a stream.
+async fn paced(on: On, readers: usize, cap: u32) -> World {
+    let w = World::with(on, START, Script::default(), |s| {
+        s.streams.iter_mut().for_each(|stream| stream.caps.overall = Some(Rate::per_minute(cap)));
+        s.surge = Some(Rules::default());
+        s.operators.address = Some("oncall@example.net".to_owned());
+    })
+    .await;
+    fill(&w, "outlook", "k", readers).await;
+    w
+}
+
+async fn an_end_waits_behind_no_other_incident_s(on: On) {
+    let mut w = paced(on, 60, 60).await;
+    for n in 0..60 {
+        w.subscribe(&format!("k{n}"), "outlook").await;
+    }
+    w.component("imap", "IMAP").await;
+    w.subscriber("ann").await;
+    w.subscribe("ann", "imap").await;
+    let said = |id: &str, phase: &str, key: &str, status: &str| {
+        json!({"kind": "incident", "incident": id, "title": id, "phase": phase, "body": phase,
+            "components": [{"key": key, "status": status}]})
+    };
+    w.notice(said("large", "investigating", "outlook", "partial_outage")).await;
+    w.notice(said("small", "investigating", "imap", "partial_outage")).await;
+    seconds(&mut w, 70).await;
+    assert_eq!(w.all().len(), 61);
+    w.notice(said("large", "resolved", "outlook", "operational")).await;
+    seconds(&mut w, 2).await;
+    w.notice(said("small", "resolved", "imap", "operational")).await;
+    seconds(&mut w, 8).await;
+    let ends = asked(&w).split_off(61);
+    assert!(ends.len() < 20 && ends.contains(&"ann".to_owned()), "{ends:?}");
+}
+
+async fn operators_are_told_before_everybody_has_their_news(on: On) {
+    let mut w = paced(on, 60, 20).await;
+    let recipients: Vec<_> = (0..60).map(|n| format!("k{n}")).collect();
+    w.notice(json!({"kind": "free", "subject": "News", "body": "Something.", "recipients": recipients})).await;
+    flood(&mut w).await;
+    w.pass(1).await;
+    seconds(&mut w, 10).await;
+    assert!(asked(&w).len() < 40, "{:?}", asked(&w));
+    assert_eq!(told(&w).len(), 1, "{:?}", w.deliveries().await);
 }

@@ -50,6 +50,7 @@ impl Model for Dispatcher {
             fault: Fault::None,
             failed_at: None,
             broken_since: None,
+            failing_as_of: None,
             well_as_of: None,
             cleared_by: None,
             recovering: false,

@@ -20,7 +20,7 @@ impl Page<'_> {
         let ids: Vec<ThreadId> = page.iter().map(|t| t.id).collect();
         let memories = memories(self.tx, &ids).await?;
         let components = components_of(self.tx, incident, None).await?;
-        let lane = lanes::lane(self.tx, notice.class, Fence::None).await?;
+        let lane = lanes::lane(self.tx, notice.class, Fence::Incident(incident)).await?;
         let subscribers: Vec<_> = page.iter().map(|t| t.subscriber_id).collect();
         let fresh: HashSet<_> = self.fresh(notice.id.0, &subscribers).await?.into_iter().collect();
         let (mut deliveries, mut items, mut folds, mut withdrawn) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -58,7 +58,7 @@ impl Page<'_> {
             .into_iter()
             .filter_map(|(c, status)| (status == ComponentStatus::Operational).then_some(c))
             .collect();
-        let lane = lanes::lane(self.tx, Class::AllClear, Fence::None).await?;
+        let lane = lanes::lane(self.tx, Class::AllClear, Fence::Incident(*incident)).await?;
         let (mut deliveries, mut items, mut folds) = (Vec::new(), Vec::new(), Vec::new());
         for thread in &page {
             let Some(memory) = memories.get(&thread.id) else { continue };

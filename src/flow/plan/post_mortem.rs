@@ -41,7 +41,7 @@ impl Page<'_> {
         };
         let subscribers: Vec<_> = owed.iter().map(|o| o.0).collect();
         let threads = self.threads("incident", incident.0, &subscribers, Class::PostMortem, &subject).await?;
-        let lane = lanes::lane(self.tx, Class::PostMortem, Fence::None).await?;
+        let lane = lanes::lane(self.tx, Class::PostMortem, Fence::Incident(incident)).await?;
         let (mut deliveries, mut items) = (Vec::new(), Vec::new());
         for (subscriber, wants) in owed {
             let Some(thread) = threads.get(&subscriber) else { continue };

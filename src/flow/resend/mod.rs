@@ -291,8 +291,7 @@ impl Made {
                 new.cause = newest.notice_id.0;
                 new.notice = Some(newest.notice_id);
                 new.resend_no = copies.resends + 1;
-                let incident = known.incident_id.filter(|_| newest.class == Class::IncidentUpdate);
-                place = Place::Of(newest.class, incident.map_or(Fence::None, Fence::Incident));
+                place = Place::Of(newest.class, known.incident_id.map_or(Fence::None, Fence::Incident));
                 self.copied.push((id, known.id, true));
             }
         }

@@ -66,6 +66,8 @@ pub struct Said {
 #[derive(Clone, Debug)]
 struct Outage {
     from: i64,
+    /// The newest time at which it was seen to last.
+    seen: i64,
     permanent: bool,
     own_fault: bool,
     cleared: bool,
@@ -246,8 +248,16 @@ impl Model {
         let one = &mut self.connections[at];
         let old = one.well_as_of.is_some_and(|well| observed <= well) && !in_order;
         let from = one.well_as_of.map_or(observed, |well| observed.max(well + 1));
-        let new =
-            Outage { from, permanent: false, own_fault: false, cleared: false, ask: None, mailed: false, outages };
+        let new = Outage {
+            from,
+            seen: from,
+            permanent: false,
+            own_fault: false,
+            cleared: false,
+            ask: None,
+            mailed: false,
+            outages,
+        };
         match what {
             What::Fails | What::Stutters => {
                 if !old && covered && one.outages.last().is_none_or(|outage| outage.cleared) {
@@ -262,6 +272,7 @@ impl Model {
                     one.outages.push(new);
                 }
                 let outage = one.outages.last_mut().unwrap();
+                outage.seen = outage.seen.max(observed);
                 if broken && (outage.permanent || !permanent) {
                     return "repeated";
                 }
@@ -276,7 +287,7 @@ impl Model {
             What::Recovers | What::IsReconnected => {
                 one.well_as_of = one.well_as_of.max(Some(observed));
                 let Some(outage) = one.outages.last_mut().filter(|outage| !outage.cleared) else { return "repeated" };
-                if outage.from > observed && !in_order {
+                if outage.seen > observed && !in_order {
                     return "stale_at_birth";
                 }
                 outage.cleared = true;
@@ -292,6 +303,7 @@ impl Model {
                     one.outages.push(new);
                 }
                 let outage = one.outages.last_mut().unwrap();
+                outage.seen = outage.seen.max(observed);
                 if outage.own_fault {
                     return "repeated";
                 }
