@@ -11,14 +11,14 @@ use crate::domain::truth::{Claim, Original};
 /// How long a mail waits at least before it is looked at again, where no event is sure to bring it back.
 const LOOK_AGAIN: Span = Span::seconds(30);
 
+/// The same of what waits for hours: of an end for other incidents, and of whatever has waited for long.
+const LOOK_RARELY: Span = Span::minutes(5);
+
 /// The window of the daily cap.
 pub const DAY: Span = Span::hours(24);
 
 /// So long before it is too old a mail leaves, whatever its subscriber has had.
 const IN_TIME: Span = Span::minutes(30);
-
-/// The same for an end that waits for other incidents: they take hours.
-const ENDS_AGAIN: Span = Span::minutes(5);
 
 /// One thing a delivery names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,9 +214,9 @@ fn held(view: &View) -> Option<Reason> {
         .then_some(Reason::Held)
 }
 
-/// What has waited for long is looked at more rarely, and often is one of very many: each look writes its row.
+/// What has waited for long is looked at more rarely. It may be one of very many, and each look writes its row.
 fn look_again(view: &View, now: Timestamp) -> Timestamp {
-    now + Span((now - view.created_at).0 / 20).clamp(LOOK_AGAIN, ENDS_AGAIN)
+    now + Span((now - view.created_at).0 / 20).clamp(LOOK_AGAIN, LOOK_RARELY)
 }
 
 fn everything(view: &View) -> Verdict {
@@ -333,13 +333,13 @@ fn incident_end(view: &View, limits: &Limits, now: Timestamp) -> Verdict {
     if view.resolved == Some(false) {
         // Resolved again, the incident owes a new end.
         let open = Reason::IncidentOpenAgain;
-        return if old { Verdict::Withdraw(open) } else { Verdict::Wait(now + ENDS_AGAIN, open) };
+        return if old { Verdict::Withdraw(open) } else { Verdict::Wait(now + LOOK_RARELY, open) };
     }
     if old {
         return everything(view);
     }
     if any_down(view) {
-        return Verdict::Wait(now + ENDS_AGAIN, Reason::ComponentOpenAgain);
+        return Verdict::Wait(now + LOOK_RARELY, Reason::ComponentOpenAgain);
     }
     everything(view)
 }
@@ -371,7 +371,7 @@ fn plain(view: &View, limits: &Limits, now: Timestamp) -> Verdict {
         return Verdict::Park(Reason::TooOld);
     }
     if view.class == Class::PostMortem && view.resolved == Some(false) {
-        return Verdict::Wait(now + ENDS_AGAIN, Reason::IncidentOpenAgain);
+        return Verdict::Wait(now + LOOK_RARELY, Reason::IncidentOpenAgain);
     }
     everything(view)
 }

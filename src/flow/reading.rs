@@ -1,6 +1,9 @@
 //! Reading inputs so that an error names its field, in every face alike.
 
+mod once;
+
 use super::intake::{ActionIn, FieldError, FreeIn, IncidentIn, NoticeIn, read};
+use once::Once;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::{Map, Value};
 
@@ -35,9 +38,9 @@ pub fn input<T: DeserializeOwned>(body: &[u8]) -> Result<T, Unreadable> {
 /// # Errors
 /// As [`input`].
 pub fn notice(body: &[u8]) -> Result<NoticeIn, Unreadable> {
-    let mut fields: Map<String, Value> = input(body)?;
-    let kind = fields.remove("kind");
     let shape = |field: &str, what: &str| Unreadable::Shape(FieldError::new(field, what));
+    let Once(Value::Object(mut fields)) = input(body)? else { return Err(shape("body", "is no object")) };
+    let kind = fields.remove("kind");
     // A source that found nobody must not reach everybody.
     for field in ["recipients", "groups"] {
         if fields.get(field).and_then(Value::as_array).is_some_and(Vec::is_empty) {
@@ -134,6 +137,10 @@ mod tests {
             (r#"{"kind":"free","subject":"s","body":"b","recipients":[7]}"#.to_owned(), "recipients[0]"),
             (format!("{incident},\"recipients\":[]}}"), "recipients"),
             (r#"{"kind":"other"}"#.to_owned(), "kind"),
+            ("7".to_owned(), "body"),
+            (format!("{incident},\"title\":\"u\"}}"), "title"),
+            (format!("{incident},\"filter\":{{\"plan\":[\"a\"],\"plan\":[\"b\"]}}}}"), "filter.plan"),
+            (format!("{incident},\"components\":[{{\"key\":\"a\",\"key\":\"b\"}}]}}"), "components[0].key"),
             ("{}".to_owned(), "kind"),
         ] {
             let Unreadable::Shape(error) = notice(json.as_bytes()).unwrap_err() else { panic!("{json}") };

@@ -1,5 +1,7 @@
 //! Signals: what they do to connections and components. One batch is loaded, decided and stored as a whole.
 
+mod evidence;
+
 use super::ingest::{Answer, Became, Caller, IngestError, Settings, observed};
 use super::intake::{ActionIn, Covers, FieldError, SignalIn};
 use crate::domain::class::Class;
@@ -10,9 +12,9 @@ use crate::domain::id::{ComponentId, ConnectionId, NoticeId, RecoveryId, SignalI
 use crate::domain::time::Timestamp;
 use crate::store::ingest::{ComponentNow, ConnectionNow, PlanRow, RecoveryRow, SignalRow};
 use crate::store::notices::NoticeRow;
-use crate::store::tallies::{self, Tally};
-use crate::store::{Tx, deadlines, incidents, ingest as db, notices, surge};
-use std::collections::{BTreeMap, HashMap};
+use crate::store::{Tx, deadlines, incidents, ingest as db, notices, surge, tallies};
+use evidence::Evidence;
+use std::collections::HashMap;
 
 const UNUSED: &str = "the text is not used: its customers were asked already, or wait to be asked about more than this";
 
@@ -23,7 +25,7 @@ pub(super) async fn take(
     caller: &Caller,
     said: &[SignalIn],
 ) -> Result<Vec<Result<Answer, FieldError>>, IngestError> {
-    let mut batch = Batch::load(tx, caller, said).await?;
+    let mut batch = Batch::load(tx, settings, caller, said).await?;
     let mut answers = Vec::with_capacity(said.len());
     for one in said {
         answers.push(match (&one.connection, &one.component) {
@@ -60,7 +62,7 @@ pub(super) async fn action_required(
         })
         .collect();
     let id = NoticeId::new();
-    let mut batch = Batch::load(tx, caller, &signals).await?;
+    let mut batch = Batch::load(tx, settings, caller, &signals).await?;
     let payload = serde_json::to_string(said).unwrap_or_default();
     let row = NoticeRow {
         id,
@@ -109,21 +111,11 @@ struct Batch {
     recoveries: Vec<RecoveryRow>,
     /// Failures that a covering recovery spoke for before anybody had heard of them.
     unheard: Vec<(ComponentId, Timestamp)>,
-    tallies: BTreeMap<ComponentId, Tally>,
-    /// The connections that failed.
-    failed: HashMap<String, Failed>,
-}
-
-/// What a connection's failures in a batch are as evidence.
-#[derive(Default)]
-struct Failed {
-    is_new: bool,
-    is_new_slow: bool,
-    is_recent: bool,
+    evidence: Evidence,
 }
 
 impl Batch {
-    async fn load(tx: &mut Tx, caller: &Caller, said: &[SignalIn]) -> Result<Self, IngestError> {
+    async fn load(tx: &mut Tx, settings: &Settings, caller: &Caller, said: &[SignalIn]) -> Result<Self, IngestError> {
         let of_connections: Vec<&str> = said.iter().filter_map(|s| s.connection.as_deref()).collect();
         let mut of_components: Vec<String> = said.iter().filter_map(|s| s.component.clone()).collect();
         let exclusive = !of_components.is_empty();
@@ -140,8 +132,7 @@ impl Batch {
             plans: Vec::new(),
             recoveries: Vec::new(),
             unheard: Vec::new(),
-            tallies: BTreeMap::new(),
-            failed: HashMap::new(),
+            evidence: Evidence::new(tx.now(), settings.windows),
         };
         for now in db::components(tx, &keys, exclusive).await? {
             batch.coverings.insert(now.id, db::coverings(tx, now.id).await?);
@@ -186,27 +177,9 @@ impl Batch {
             out_of_sequence: one.sequence.is_some_and(|n| now.latest.is_some_and(|latest| n <= latest)),
         };
         let coverings = self.coverings.get(&now.component_id).map_or(&[][..], Vec::as_slice);
-        let before = state.failed_at.filter(|_| state.is_well(coverings));
-        let well = state.well_as_of;
+        let before = *state;
         let effect = state.hear(said, coverings);
-        // One that fails or recovers again and again counts once in each window.
-        match (effect, settings.windows, state.failed_at) {
-            (Effect::Broke { ask: true }, Some(windows), Some(at)) => {
-                let is_new = |window| before.is_none_or(|before| at - before > window);
-                let failed = self.failed.entry(key.to_owned()).or_default();
-                failed.is_new |= is_new(windows.failed);
-                failed.is_new_slow |= is_new(windows.failed_slow);
-                failed.is_recent |= self.now - at <= windows.failed;
-            }
-            (Effect::Cleared, Some(windows), _)
-                if said.by != By::Customer && well.is_none_or(|before| observed_at - before > windows.recovered) =>
-            {
-                let tally = self.tallies.entry(now.component_id).or_default();
-                tally.recovered += 1;
-                tally.recovered_unknown += i64::from(said.by == By::Unknown);
-            }
-            _ => {}
-        }
+        self.evidence.hear(key, now.component_id, said, effect, (before, coverings), state);
         if one.sequence > now.latest {
             now.latest = one.sequence;
         }
@@ -313,8 +286,8 @@ impl Batch {
             }
             component::Effect::Ended { n, since, at, covering, was_open } => {
                 tallies::begin_anew(tx, now.id).await?;
-                let of = now.id;
-                self.failed.retain(|key, _| self.connections.get(key).is_none_or(|(c, _)| c.component_id != of));
+                let (of, connections) = (now.id, &self.connections);
+                self.evidence.forget(|key| connections.get(key).is_some_and(|(c, _)| c.component_id == of));
                 db::save_episode(tx, now.id, n, since, Some(at), covering, None).await?;
                 let recovery = RecoveryId::new();
                 let within = one.confirm_span()?.unwrap_or(settings.confirm_within);
@@ -394,25 +367,16 @@ impl Batch {
             db::add_recoveries(tx, &self.recoveries).await?;
         }
         deadlines::look_again(tx, &self.unheard).await?;
-        self.count_failed();
-        tallies::count(tx, &self.tallies).await?;
+        let (connections, components, coverings) = (&self.connections, &self.components, &self.coverings);
+        let tallies = self.evidence.count(|key| {
+            let (now, state) = connections.get(key)?;
+            let (_, component) = components.get(&now.component_key)?;
+            let at = state.failed_at.filter(|at| !component.was_down_at(*at))?;
+            let coverings = coverings.get(&now.component_id).map_or(&[][..], Vec::as_slice);
+            Some((now.component_id, at, state.is_well(coverings)))
+        });
+        tallies::count(tx, &tallies).await?;
         Ok(())
-    }
-}
-
-impl Batch {
-    /// Counts who is broken at the end of the batch, or was a moment ago: what a file tells of the past is no evidence. Nor is
-    /// what failed in an outage that is over: it waits to come back.
-    fn count_failed(&mut self) {
-        for (key, failed) in &self.failed {
-            let Some((now, state)) = self.connections.get(key) else { continue };
-            let coverings = self.coverings.get(&now.component_id).map_or(&[][..], Vec::as_slice);
-            let Some(at) = state.failed_at.filter(|_| failed.is_recent || !state.is_well(coverings)) else { continue };
-            let component = self.components.get(&now.component_key);
-            if !component.is_some_and(|(_, component)| component.was_down_at(at)) {
-                self.tallies.entry(now.component_id).or_default().fail(at, failed.is_new, failed.is_new_slow);
-            }
-        }
     }
 }
 

@@ -73,7 +73,7 @@ fn while_the_component_is_down_the_mail_waits_at_most_the_longest_hold() {
     v.created_at = NOW - Span::hours(12) + Span(1);
     assert_eq!(decide(&v), Verdict::Wait(NOW + Span::seconds(1), Reason::ComponentDown));
     let endless = Limits { longest_hold: None, ..Limits::of(Class::ActionRequired) };
-    assert_eq!(gate(&v, &endless, NOW), Verdict::Wait(NOW + LOOK_AGAIN, Reason::ComponentDown));
+    assert_eq!(gate(&v, &endless, NOW), Verdict::Wait(NOW + LOOK_RARELY, Reason::ComponentDown));
 }
 
 #[test]
@@ -213,9 +213,9 @@ fn an_end_goes_once_to_those_told_and_waits_while_anything_is_down_again() {
     v.resolved = Some(true);
     assert!(sends(&decide(&v)));
     v.items = vec![up, down];
-    assert_eq!(decide(&v), Verdict::Wait(NOW + ENDS_AGAIN, Reason::ComponentOpenAgain));
+    assert_eq!(decide(&v), Verdict::Wait(NOW + LOOK_RARELY, Reason::ComponentOpenAgain));
     v.resolved = Some(false);
-    assert_eq!(decide(&v), Verdict::Wait(NOW + ENDS_AGAIN, Reason::IncidentOpenAgain));
+    assert_eq!(decide(&v), Verdict::Wait(NOW + LOOK_RARELY, Reason::IncidentOpenAgain));
     v.told = false;
     assert_eq!(decide(&v), Verdict::Cancel(Reason::NeverTold));
 }
@@ -251,7 +251,7 @@ fn a_post_mortem_waits_while_its_incident_is_open_again_and_a_free_notice_does_n
     ] {
         let v = View { resolved, ..view(class, vec![]) };
         let verdict = decide(&v);
-        assert_eq!(verdict == Verdict::Wait(NOW + ENDS_AGAIN, Reason::IncidentOpenAgain), waits, "{v:?}");
+        assert_eq!(verdict == Verdict::Wait(NOW + LOOK_RARELY, Reason::IncidentOpenAgain), waits, "{v:?}");
         assert_eq!(sends(&verdict), !waits, "{v:?}");
     }
 }
