@@ -19,6 +19,8 @@ pub struct Component {
     pub last_since: Option<Timestamp>,
     /// The newest outage's connections are declared well.
     pub last_covered: bool,
+    /// An operator has its customers asked against the word of a source that it is down: what the source repeats is known.
+    pub overruled: bool,
 }
 
 /// What a source said of a component.
@@ -99,6 +101,9 @@ impl Component {
     fn fail(&mut self, said: Said) -> Effect {
         if self.down_since.is_some() {
             self.failing_as_of = self.failing_as_of.max(Some(said.observed_at));
+            return Effect::Repeated;
+        }
+        if self.overruled {
             return Effect::Repeated;
         }
         if self.up_since.is_some_and(|up| said.observed_at <= up) && !said.newest_in_sequence {

@@ -245,6 +245,8 @@ pub struct View {
     pub canaries_gone: i64,
     /// A source says that the component is down, and not only we.
     pub reported: bool,
+    /// It says so of an outage that began after an operator had the rest released.
+    pub reported_anew: bool,
     /// A surge of kind [`Kind::Reporter`] is open.
     pub reporter_suspect: bool,
     /// The longest that a mail is held.
@@ -363,13 +365,17 @@ fn canary(view: &View, rules: &Rules, now: Timestamp) -> Next {
         Some(why) => Next::Stop(why),
         None if view.reported && !by_hand && !waited(view, rules.canary_wait, now) => Next::Stop(Why::ComponentDown),
         None if now - view.stage_at < rules.canary_wait => Next::Stay(Why::CanaryWaits),
+        // All were still in their dwell: nothing was asked, so nothing is known.
+        None if view.canaries_left + view.canaries_gone == 0 && view.waiting > 0 && !late => Next::Canary(view.why),
         None if !mostly_left => Next::Stay(Why::CanaryOnItsWay),
         None => Next::Release(if by_hand { Why::ByHand } else { Why::CanaryWell }),
     }
 }
 
 fn releasing(view: &View, rules: &Rules, now: Timestamp) -> Next {
-    let is_down = view.reported && view.why != Why::ByHand && !waited(view, rules.canary_wait, now);
+    // An operator may know better than the source, of what it had said by then.
+    let overruled = view.why == Why::ByHand && !view.reported_anew;
+    let is_down = view.reported && !overruled && !waited(view, rules.canary_wait, now);
     match goes_wrong(view, rules, now) {
         _ if !view.rest_leaves && !is_down => Next::End(Why::NobodyWaits),
         Some(why) => Next::Stop(why),
@@ -383,7 +389,7 @@ fn goes_wrong(view: &View, rules: &Rules, now: Timestamp) -> Option<Why> {
     let floods = rules.flood.judge(view.failed.counted, view.failed.normal) == Finding::Flood;
     if rises(view, rules, now) {
         Some(Why::RecoveriesRise)
-    } else if view.reporter_suspect {
+    } else if view.reporter_suspect && view.why != Why::ByHand {
         Some(Why::ReporterSuspect)
     } else {
         (floods && !view.flooding).then_some(Why::SurgeReturns)

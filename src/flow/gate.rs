@@ -136,7 +136,8 @@ pub fn gate(view: &View, limits: &Limits, now: Timestamp) -> Verdict {
     }
     // What is untrue is withdrawn even under a stop; what is true then waits for its holds.
     match held(view) {
-        Some(reason) => Verdict::Wait(look_again(view, now), reason),
+        // Whoever releases it waits to see it leave.
+        Some(reason) => Verdict::Wait(now + LOOK_AGAIN, reason),
         None if view.suppressed => Verdict::Suppress,
         None => verdict,
     }
@@ -163,7 +164,8 @@ pub fn as_it_was(verdict: Verdict, class: Class, maybe_mailed: bool, now: Timest
 /// Until when a mail that could leave waits, because its subscriber had as many of its class in the last 24 hours as
 /// anybody gets; `None`: it leaves. `mailed` says when those left, or may have left.
 ///
-/// It waits no longer than any hold may last, and leaves before it would be too old. What is urgent does not wait, though it counts.
+/// It waits no longer than any hold may last, and leaves before it would be too old. What is urgent does not wait, though it
+/// counts, nor a canary: all others wait for it.
 #[must_use]
 pub fn daily_cap(
     view: &View,
@@ -181,7 +183,7 @@ pub fn daily_cap(
         .into_iter()
         .flatten()
         .fold(room, |until, longest| until.min(view.created_at + longest));
-    (until > now && !view.resend && !is_urgent(view, split, impact)).then_some(until)
+    (until > now && !view.resend && !view.canary && !is_urgent(view, split, impact)).then_some(until)
 }
 
 /// Silence would do harm: a connection that only its customer can mend, something that got worse or is down again, the

@@ -136,8 +136,8 @@ pub struct Settings {
     pub confirm_within: Span,
     /// An update about a time as long ago as this mails nobody.
     pub backdated: Option<Span>,
-    /// In these a connection counts once as evidence of a surge; without them nothing is counted.
-    pub windows: Option<Windows>,
+    /// In these a connection counts once as evidence of a surge.
+    pub windows: Windows,
 }
 
 /// How long one connection counts once.

@@ -53,9 +53,7 @@ pub async fn end(store: &Store, setting: &Setting) -> Result<bool, StoreError> {
     if !plans.is_empty() {
         ingest::add_plans(&mut tx, &plans).await?;
     }
-    if setting.surge.is_some() {
-        tallies::count(&mut tx, &counted).await?;
-    }
+    tallies::count(&mut tx, &counted).await?;
     tx.commit().await?;
     Ok(!changed.is_empty())
 }

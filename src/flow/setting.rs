@@ -113,15 +113,17 @@ impl Setting {
     /// What ingest needs.
     #[must_use]
     pub fn ingest(&self) -> super::ingest::Settings {
+        // Also where nobody looks for floods: an operator may have opened one.
+        let rules = self.surge.unwrap_or_default();
         super::ingest::Settings {
             dwell: self.limits(Class::ActionRequired).dwell,
             confirm_within: self.confirm_within,
             backdated: self.limits(Class::IncidentUpdate).greatest_age,
-            windows: self.surge.map(|rules| super::ingest::Windows {
+            windows: super::ingest::Windows {
                 failed: Span::minutes(rules.flood.minutes),
                 failed_slow: Span::minutes(rules.slow.minutes),
                 recovered: Span::minutes(rules.recoveries.minutes),
-            }),
+            },
         }
     }
 }

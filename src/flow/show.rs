@@ -324,15 +324,17 @@ pub async fn told(
     of: &[DeliveryId],
     with_steps: bool,
 ) -> Result<Vec<Told>, StoreError> {
+    let now = tx.now();
     let mut rows = browse::deliveries(tx, of).await?;
     let waiting: Vec<_> = rows.iter().filter(|d| d.state == State::Queued).map(|d| d.id).collect();
     if !waiting.is_empty() {
         let reasons = look::why_waiting(tx, setting, &waiting).await?;
         for row in &mut rows {
-            row.reason = reasons.get(&row.id).copied().or(row.reason);
+            // Its dwell may be over, and its turn not come.
+            let own = row.reason.filter(|reason| *reason != Reason::Dwell || row.due_at > now);
+            row.reason = reasons.get(&row.id).copied().or(own);
         }
     }
-    let now = tx.now();
     let evidence = match rows.iter().map(|d| d.created_at).min() {
         Some(first) if with_steps => evidence::of(tx, of, (first, now)).await?,
         _ => Evidence::default(),

@@ -273,6 +273,10 @@ impl Batch {
             out_of_sequence: one.sequence.is_some_and(|n| latest.is_some_and(|latest| n <= latest)),
         };
         let effect = state.hear(said);
+        if said.what == What::Recovered && state.overruled {
+            surge::unreported(tx, now.id).await?;
+            state.overruled = false;
+        }
         let id = SignalId::new();
         let mut answer = Answer::new(id.to_string(), Became::Recorded);
         match effect {

@@ -11,7 +11,9 @@ use crate::domain::time::Timestamp;
 statements! {
     COMPONENTS = over_rows!(
         "SELECT c.id, c.key, c.name, c.episode, c.down_since, c.failing_as_of, c.up_since, e.since AS last_since,
-                COALESCE(e.covers_connections, FALSE) AS last_covered
+                COALESCE(e.covers_connections, FALSE) AS last_covered,
+                CASE WHEN EXISTS (SELECT 1 FROM surge s WHERE s.component_id = c.id AND s.ended_at IS NULL AND s.reported
+                    AND s.stage = 'releasing' AND s.why = 'by_hand') THEN TRUE ELSE FALSE END AS overruled
          FROM", [key text],
         "JOIN component c ON c.key = j.key
          LEFT JOIN episode e ON e.component_id = c.id AND e.n = c.episode ORDER BY c.id"
@@ -111,6 +113,7 @@ pub struct ComponentNow {
     up_since: Option<Timestamp>,
     last_since: Option<Timestamp>,
     last_covered: bool,
+    overruled: bool,
 }
 
 impl ComponentNow {
@@ -124,6 +127,7 @@ impl ComponentNow {
             up_since: self.up_since,
             last_since: self.last_since,
             last_covered: self.last_covered,
+            overruled: self.overruled,
         }
     }
 }

@@ -47,6 +47,13 @@ statements! {
         "UPDATE surge SET reported = TRUE, episode = $2 WHERE component_id = $1 AND kind = 'flood' AND ended_at IS NULL
             AND NOT reported AND (episode = $2 OR episode IS NULL) AND occasion <> 'not_back'",
     );
+    // A source has taken its word back: what it says next is news.
+    UNREPORTED = super::Sql::same(
+        "UPDATE surge SET reported = FALSE WHERE component_id = $1 AND ended_at IS NULL AND stage = 'releasing' AND why = 'by_hand'",
+    );
+    WATCHED_UNTIL = super::Sql::same(
+        "SELECT MAX(ended_at) FROM surge WHERE component_id = $1 AND kind = 'slow' AND why = 'by_hand'",
+    );
     IS_DOWN = super::Sql::same("SELECT COUNT(*) FROM component WHERE id = $1 AND down_since IS NOT NULL");
     ENDED_ELSEHOW = super::Sql::same("SELECT COUNT(*) FROM component WHERE id = $1 AND (episode > $2 OR down_since IS NULL)");
     RELEASE_EPISODE = super::Sql::same(
@@ -248,6 +255,22 @@ pub async fn reported(tx: &mut Tx, of: ComponentId, state: &Component) -> Result
         Some(_) => exec!(tx, REPORTED, of, state.episode).map(drop),
         None => Ok(()),
     }
+}
+
+/// A source says that a component is back whose customers an operator has asked against its word.
+///
+/// # Errors
+/// When the database fails.
+pub async fn unreported(tx: &mut Tx, of: ComponentId) -> Result<(), StoreError> {
+    exec!(tx, UNREPORTED, of).map(drop)
+}
+
+/// When an operator last ended a surge of a component that only watched.
+///
+/// # Errors
+/// When the database fails.
+pub async fn watched_until(tx: &mut Tx, of: ComponentId) -> Result<Option<Timestamp>, StoreError> {
+    value!(tx, Option<Timestamp>, WATCHED_UNTIL, of)
 }
 
 /// Whether a component is known to be down.

@@ -36,10 +36,12 @@ statements! {
         "AND reason <> 'dwell' AND reason IN ('awaiting_reconnection', 'component_down') AND due_at <= $2"
     ));
     FIRST_DUE_FOR = super::Sql::same(waits_for!("SELECT MIN(due_at) FROM delivery", ""));
-    // What was planned after a release began is due later than the dwell after it; what a cap put off has a later turn.
+    // What was planned after a release began is due later than the dwell after it; what a cap or a relay put off has a later
+    // turn. Who may still come back, or has had enough mails, does not leave with it.
     LEAVES_OF = super::Sql::same(waits_for!(
         "SELECT COUNT(*) FROM (SELECT 1 FROM delivery",
-        "AND (due_at <= $2 OR (reason = 'paced' AND created_at <= $3)) LIMIT 1) AS w"
+        "AND (due_at <= $2 OR (created_at <= $3
+            AND reason NOT IN ('dwell', 'awaiting_reconnection', 'component_down', 'daily_cap'))) LIMIT 1) AS w"
     ));
     // `+ 0`: what waits is found by its lane; by its time would be nearly all there ever was.
     WAITING_OF = super::Sql::same(waits_for!("SELECT COUNT(*) FROM delivery", "AND (created_at + 0 <= $2 OR created_at + 0 >= $3)"));
@@ -108,7 +110,7 @@ pub async fn oldest_put_off(
 }
 
 /// Whether some that waited for a component when its release began, at this time, have not left: their dwell ended by then,
-/// or a cap gave them a turn of their own.
+/// or a cap or the relay gave them a later turn.
 ///
 /// # Errors
 /// When the database fails.

@@ -27,6 +27,7 @@ mod incident_c;
 mod incident_d;
 mod mime;
 mod once;
+mod operators;
 mod planning;
 mod poison;
 mod relay;

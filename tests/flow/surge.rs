@@ -61,7 +61,7 @@ on_both! {
 }
 
 pub const START: &str = "2025-06-02T08:00:00Z";
-const ONCALL: &str = "oncall@example.net";
+pub const ONCALL: &str = "oncall@example.net";
 
 /// A world in which `outlook` has so many connections, `k0` and so on, each with a customer of its own.
 pub async fn world(on: On, connections: usize) -> World {
@@ -118,7 +118,7 @@ pub async fn surges(w: &World) -> Vec<String> {
     found.into_iter().map(|row| row[0].clone().unwrap()).collect()
 }
 
-async fn open(w: &World) -> rows::Surge {
+pub async fn open(w: &World) -> rows::Surge {
     rows::open(&mut w.store.read().await.unwrap()).await.unwrap().pop().unwrap()
 }
 
@@ -724,7 +724,7 @@ async fn the_baseline_is_of_the_last_week_and_learns_no_outage(on: On) {
     assert_eq!(open(&w).await.normal, 0);
 }
 
-async fn act(w: &World, surge: &rows::Surge, act: Act) -> Result<Acted, surge::Refused> {
+pub async fn act(w: &World, surge: &rows::Surge, act: Act) -> Result<Acted, surge::Refused> {
     let asked = Asked { who: "jo", reason: "the provider said so" };
     surge::act(&w.store, &w.shared.setting, surge.id, act, asked).await
 }

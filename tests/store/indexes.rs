@@ -260,7 +260,7 @@ fn cases() -> Vec<(&'static str, Vec<Value>, Option<&'static str>)> {
         ),
         ("CANARIES", vec![Id(id(NOTICE, 1)), Number(1)], Some("delivery_canary")),
         ("GIVE_TEXT", vec![rows(CONNECTION)], Some("delivery_item_by_connection")),
-        ("LEAVES_OF", vec![Id(id(COMPONENT, 4)), Number(1), Number(1)], Some("delivery_due")),
+        ("LEAVES_OF", vec![Id(id(COMPONENT, 4)), Number(1), Number(1), Number(1)], Some("delivery_due")),
         (
             "SEND_AHEAD_HELD",
             vec![Id(id(COMPONENT, 4)), Id(id(LANE, 5)), Id(id(NOTICE, 1)), Number(1), Number(20), Number(1), Number(9)],

@@ -107,6 +107,7 @@ fn held() -> View {
         canaries_left: 0,
         canaries_gone: 0,
         reported: false,
+        reported_anew: false,
         reporter_suspect: false,
         longest_hold: Some(Span::hours(12)),
     }
@@ -171,16 +172,32 @@ fn a_trickle_stops_no_release_and_keeps_nobody_beyond_the_longest_hold() {
 
 #[test]
 fn an_operator_who_releases_knows_better_than_the_source() {
-    let canary = View { stage: Stage::Canary, why: Why::ByHand, reported: true, ..held() };
+    let canary = View { stage: Stage::Canary, why: Why::ByHand, canaries_gone: 20, reported: true, ..held() };
     assert_eq!(after(&canary, 1), Next::Stay(Why::CanaryWaits));
     assert_eq!(after(&canary, 5), Next::Release(Why::ByHand));
+    assert_eq!(after(&View { reporter_suspect: true, ..canary.clone() }, 1), Next::Stay(Why::CanaryWaits));
+    let releasing = View { stage: Stage::Releasing, ..canary };
+    assert_eq!(after(&releasing, 60), Next::Stay(Why::RestLeaves));
+    assert_eq!(after(&View { reported_anew: true, ..releasing }, 60), Next::Stop(Why::ComponentDown));
+}
+
+#[test]
+fn of_whom_nobody_could_be_asked_yet_nothing_is_known() {
+    let canary = View { stage: Stage::Canary, why: Why::ByHand, ..held() };
+    assert_eq!(after(&canary, 4), Next::Stay(Why::CanaryWaits));
+    assert_eq!(after(&canary, 5), Next::Canary(Why::ByHand));
+    assert_eq!(after(&View { waiting: 0, ..canary.clone() }, 5), Next::Release(Why::ByHand));
+    assert_eq!(after(&canary, 12 * 60), Next::Release(Why::ByHand));
 }
 
 #[test]
 fn the_canary_must_have_left_and_nothing_speak_against_it() {
-    let canary = View { stage: Stage::Canary, ..held() };
+    let canary = View { stage: Stage::Canary, canaries_gone: 20, ..held() };
     assert_eq!(after(&canary, 4), Next::Stay(Why::CanaryWaits));
-    assert_eq!(after(&View { canaries_left: 1, ..canary.clone() }, 5), Next::Stay(Why::CanaryOnItsWay));
+    assert_eq!(
+        after(&View { canaries_left: 1, canaries_gone: 0, ..canary.clone() }, 5),
+        Next::Stay(Why::CanaryOnItsWay)
+    );
     assert_eq!(after(&canary, 5), Next::Release(Why::CanaryWell));
     assert_eq!(after(&View { recovered: many(30), ..canary.clone() }, 1), Next::Stop(Why::RecoveriesRise));
     assert_eq!(after(&View { reporter_suspect: true, ..canary }, 1), Next::Stop(Why::ReporterSuspect));

@@ -79,9 +79,9 @@ fn while_the_component_is_down_the_mail_waits_at_most_the_longest_hold() {
 #[test]
 fn what_has_waited_for_long_is_looked_at_more_rarely() {
     for (minutes, seconds) in [(0, 30), (10, 30), (40, 120), (6_000, 300)] {
-        let mut v = view(Class::Free, vec![]);
-        (v.created_at, v.holds.operator) = (NOW - Span::minutes(minutes), true);
-        assert_eq!(decide(&v), Verdict::Wait(NOW + Span::seconds(seconds), Reason::Held));
+        let broken = Item::Correction(claim(), Original { decided: true, maybe_mailed: true });
+        let v = View { created_at: NOW - Span::minutes(minutes), ..view(Class::Correction, vec![broken]) };
+        assert_eq!(decide(&v), Verdict::Wait(NOW + Span::seconds(seconds), Reason::ConnectionOpenAgain));
     }
 }
 

@@ -10,8 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 /// What was heard in a batch, and is to be counted at its end.
 pub(super) struct Evidence {
     now: Timestamp,
-    /// `None`: nothing is counted.
-    windows: Option<Windows>,
+    windows: Windows,
     failed: HashMap<String, Failed>,
     recovered: BTreeMap<ComponentId, Tally>,
 }
@@ -25,7 +24,7 @@ struct Failed {
 }
 
 impl Evidence {
-    pub(super) fn new(now: Timestamp, windows: Option<Windows>) -> Self {
+    pub(super) fn new(now: Timestamp, windows: Windows) -> Self {
         Self { now, windows, failed: HashMap::new(), recovered: BTreeMap::new() }
     }
 
@@ -39,7 +38,7 @@ impl Evidence {
         (before, coverings): (Connection, &[Covering]),
         after: &Connection,
     ) {
-        let Some(windows) = self.windows else { return };
+        let windows = self.windows;
         match (effect, after.failed_at) {
             (Effect::Broke { ask: true }, Some(at)) => {
                 let last = before.failed_at.filter(|_| before.is_well(coverings));

@@ -1,7 +1,7 @@
 //! Detection: from counts by minute to floods, and what a flood opens.
 
 use super::{WHO, release};
-use crate::domain::component::{Effect, Said};
+use crate::domain::component::{Component, Effect, Said};
 use crate::domain::connection::What;
 use crate::domain::hold::{HoldCause, HoldScope};
 use crate::domain::id::SurgeId;
@@ -54,6 +54,9 @@ pub(super) async fn look(tx: &mut Tx, rules: &Rules, open: &[Surge]) -> Result<V
         let counts = tallies::counts(tx, Some(component.id), after.1.max(quiet)).await?;
         let mut judged = judge(tx, rules, &component, &counts, flood, Kind::Flood).await?;
         if judged.is_none() && known.is_none() {
+            // What an operator had enough of is not found again in the same failures.
+            let released = db::watched_until(tx, component.id).await?.map_or(i64::MIN, minute);
+            let counts: Vec<_> = counts.into_iter().filter(|c| c.minute > released).collect();
             judged = judge(tx, rules, &component, &counts, slow, Kind::Slow).await?;
         }
         found.extend(judged);
@@ -212,7 +215,8 @@ pub(super) async fn open_outage(store: &Store, seen: &Surge) -> Result<bool, Sto
 /// The number of the outage that was opened, or of the one that is known.
 pub(super) async fn open_episode(tx: &mut Tx, key: &str, since: Timestamp) -> Result<Option<i64>, StoreError> {
     let Some(component) = ingest::components(tx, &[key], true).await?.pop() else { return Ok(None) };
-    let mut state = component.domain();
+    // Nobody's word is repeated here.
+    let mut state = Component { overruled: false, ..component.domain() };
     // After whatever is known to be over: a recovery that covered its connections must not cover these.
     let since = state.up_since.map_or(since, |up| since.max(up + Span(1)));
     let said = Said {
@@ -288,7 +292,8 @@ pub(super) async fn reporter(
     found: &[Flood],
 ) -> Result<Option<Suspicion>, StoreError> {
     let at = tx.now() - Span::minutes(rules.flood.minutes);
-    let lately = |s: &&Surge| s.kind == Kind::Flood && !s.reported && !s.occasion.nothing_failed() && s.opened_at >= at;
+    let lately =
+        |s: &&Surge| s.kind == Kind::Flood && !s.reported && s.occasion == Occasion::Failures && s.opened_at >= at;
     let lately = open.iter().filter(lately).map(Surge::evidence);
     let floods: Vec<_> = lately.chain(found.iter().filter(|f| f.kind == Kind::Flood).map(|f| f.evidence)).collect();
     let flooded = i64::try_from(floods.len()).unwrap_or(i64::MAX);

@@ -36,7 +36,10 @@ pub(super) async fn carry_out(
     let now = tx.now();
     let (stage, why) = match next {
         Next::Stay(why) => {
-            surge.why = why;
+            // What a release was begun for stays written on it.
+            if surge.stage == Stage::Holding {
+                surge.why = why;
+            }
             return db::save(tx, surge).await;
         }
         Next::Canary(why) => (Stage::Canary, why),
@@ -83,7 +86,7 @@ pub(super) async fn carry_out(
                 let since = match why {
                     _ if surge.occasion.nothing_failed() => None,
                     Why::SurgeReturns => Some(first_failure(tx, rules, component).await?),
-                    Why::RecoveriesRise | Why::ByHand => Some(surge.since),
+                    Why::RecoveriesRise | Why::ReporterSuspect | Why::ByHand => Some(surge.since),
                     _ => None,
                 };
                 if let Some(since) = since.filter(|_| surge.episode.is_none()) {
@@ -94,7 +97,7 @@ pub(super) async fn carry_out(
             Next::End(_) => tallies::begin_anew(tx, component).await?,
         }
     }
-    let was_holding = surge.stage == Stage::Holding;
+    let before = surge.stage;
     let holds_on = matches!(stage, Stage::Holding | Stage::Canary);
     if let Some(hold) = surge.hold_id.filter(|_| !holds_on) {
         holds::release(tx, |h| h.id == hold, reason, who).await?;
@@ -113,7 +116,11 @@ pub(super) async fn carry_out(
     journal::append(tx, who, &action, &surge.id.to_string(), &format!("{why}: {reason}")).await?;
     // Of what the rules do about asking customers, operators are sent a mail; of what they do themselves they know. Their
     // system follows all of it.
-    let is_news = matches!(next, Next::Canary(_)) || matches!(next, Next::Stop(_)) && !was_holding;
+    let is_news = match next {
+        Next::Canary(_) => before != Stage::Canary,
+        Next::Stop(_) => before != Stage::Holding,
+        _ => false,
+    };
     if is_news && who == WHO {
         alert::mail(tx, setting, surge, why).await?;
     }

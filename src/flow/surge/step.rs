@@ -30,15 +30,18 @@ pub(super) async fn step(
     let view = view(&mut tx, setting, rules, seen, thorough).await?;
     drop(tx);
     let next = next(&view, rules, now);
+    // From then on a flood is a new one.
+    let ceased = seen.flooding && view.calm && matches!(seen.stage, Stage::Canary | Stage::Releasing);
     if let Next::Stay(why) = next {
         // Who asks `allclear surge` is to read what it waits for; only a thorough look knows.
         let is_news = thorough && seen.stage == Stage::Holding && why != seen.why;
-        if !is_news {
+        if !is_news && !ceased {
             return Ok(false);
         }
     }
     let mut tx = store.begin().await?;
     let Some(mut surge) = unchanged(&mut tx, seen).await? else { return Ok(false) };
+    surge.flooding &= !ceased;
     let flooding = floods(rules, &view.failed);
     release::carry_out(&mut tx, setting, rules, &mut surge, next, flooding, WHO, None).await?;
     tx.commit().await?;
@@ -101,6 +104,7 @@ pub(super) async fn view(
         canaries_left: 0,
         canaries_gone: 0,
         reported: surge.reported,
+        reported_anew: surge.stage == Stage::Releasing && surge.episode.is_some(),
         reporter_suspect: false,
         longest_hold,
     };
@@ -138,6 +142,9 @@ pub(super) async fn view(
         }
         Stage::Canary => {
             (view.canaries_left, view.canaries_gone) = waiting::canaries(tx, surge.id, surge.stage_at).await?;
+            if view.canaries_left + view.canaries_gone == 0 {
+                view.waiting = waiting::count(tx, component, planned).await?;
+            }
         }
         Stage::Releasing => {
             let dwell = setting.limits(Class::ActionRequired).dwell;
