@@ -20,7 +20,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use wakes::Wakes;
 
@@ -28,6 +28,8 @@ use wakes::Wakes;
 const GROUPS: usize = 2;
 /// How long a loop rests after a failure of the database.
 const REST: Duration = Duration::from_secs(1);
+/// How long a process that stops waits for those who talk with it over HTTP, and one that lost its name for its own loops.
+const HANGING_UP: Duration = Duration::from_secs(5);
 /// How long the start waits for the name service.
 const NAME_SERVICE: Duration = Duration::from_secs(5);
 
@@ -156,16 +158,33 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     let api = Api { store: store.clone(), setting: shared.setting.clone(), max_body_bytes: config.http.max_body_bytes };
     let routes = router(api).layer(axum::middleware::from_fn_with_state(wakes, woken_by));
     let done = CancellationToken::new();
-    let holding = tokio::spawn(hold_loop(node, store.clone(), stop.clone(), done.clone()));
-    let stopping = stop.clone();
+    let (lose, mut losing) = oneshot::channel();
+    let holding = tokio::spawn(hold_loop(node, store.clone(), lose, stop.clone(), done.clone()));
+    let (stopping, stopped) = (stop.clone(), stop.clone());
     let served = axum::serve(listener, routes).with_graceful_shutdown(async move { stopping.cancelled().await });
     tokio::spawn(watch_signals(signals, stop));
-    if let Err(e) = served.await {
-        tracing::error!(error = %e, "the HTTP face ended: {e}");
+    let hanging_up = async {
+        stopped.cancelled().await;
+        tokio::time::sleep(HANGING_UP).await;
+    };
+    tokio::select! {
+        ended = served.into_future() => if let Err(e) = ended {
+            tracing::error!(error = %e, "the HTTP face ended: {e}");
+        },
+        // Whoever still talks, or only keeps a connection, does not keep this process.
+        () = hanging_up => {}
     }
-    while loops.join_next().await.is_some() {}
+    let finished = async { while loops.join_next().await.is_some() {} };
+    // Whose name is lost, or database, has nobody to wait for for long.
+    let lost = tokio::select! { () = finished => None, Ok(lost) = &mut losing => Some(lost) };
+    if let Some(lost) = lost {
+        let _ = tokio::time::timeout(HANGING_UP, async { while loops.join_next().await.is_some() {} }).await;
+        return Err(lost.into());
+    }
     done.cancel();
-    let _ = holding.await;
+    if let Ok(Some(node)) = holding.await {
+        node.leave(&store).await?;
+    }
     tracing::info!("stopped; nothing is on the wire");
     Ok(())
 }
@@ -260,7 +279,11 @@ async fn stage_loop<W: Copy + Default, F: Future<Output = Result<(), StoreError>
 ) {
     let mut with = W::default();
     while !stop.is_cancelled() {
-        let done = round(what, stage(shared.clone(), with)).await;
+        // What it has not committed is done by whoever comes next.
+        let done = tokio::select! {
+            done = round(what, stage(shared.clone(), with)) => done,
+            () = stop.cancelled() => return,
+        };
         let is_woken = rest(woken.changed(), done, poll, &stop).await;
         with = if is_woken { *woken.borrow() } else { W::default() };
     }
@@ -310,18 +333,27 @@ async fn listen_loop(store: Store, owner: String, wakes: Wakes, stop: Cancellati
     tokio::select! { () = hearing => {} () = stop.cancelled() => {} }
 }
 
-/// Holds the node's name until everything is done; a node that lost it stops, since the other takes it for dead.
-async fn hold_loop(mut node: nodes::Node, store: Store, stop: CancellationToken, done: CancellationToken) {
+/// Holds the node's name until everything is done, and gives it back then; a node that `lost` it stops, since another takes it
+/// for dead.
+async fn hold_loop(
+    mut node: nodes::Node,
+    store: Store,
+    lost: oneshot::Sender<StoreError>,
+    stop: CancellationToken,
+    done: CancellationToken,
+) -> Option<nodes::Node> {
     loop {
         match node.hold(&store).await {
             Err(e @ StoreError::Unfit { .. }) => {
                 tracing::error!("stopping: {e}; {}", e.hint());
                 stop.cancel();
+                let _ = lost.send(e);
+                return None;
             }
             Err(e) => tracing::warn!(error = %e, "the name of this node cannot be held: {e}"),
             Ok(()) => {}
         }
-        tokio::select! { () = tokio::time::sleep(REST) => {} () = done.cancelled() => return }
+        tokio::select! { () = tokio::time::sleep(REST) => {} () = done.cancelled() => return Some(node) }
     }
 }
 

@@ -174,6 +174,17 @@ fn a_second_dispatcher_on_the_same_file_is_refused_with_what_to_do() {
     assert!(told.contains("another process dispatches") && told.contains("hint:"), "{told}");
 }
 
+#[cfg(unix)]
+#[test]
+fn nor_is_it_dispatched_from_under_another_path() {
+    let (served, other) = (serve(), configured());
+    std::os::unix::fs::symlink(served.folder.path().join("allclear.db"), other.path().join("allclear.db")).unwrap();
+    let second = command(other.path()).arg("serve").output().unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&second.stderr);
+    assert!(told.contains("another process dispatches"), "{told}");
+}
+
 #[test]
 fn an_unreachable_database_is_named_at_start() {
     let folder = configured();
@@ -191,6 +202,9 @@ fn an_unreachable_database_is_named_at_start() {
 #[test]
 fn one_signal_ends_it_cleanly() {
     let mut served = serve();
+    // Somebody has begun a request, and will never end it.
+    let mut half = TcpStream::connect(&served.address).unwrap();
+    half.write_all(b"GET /livez HTTP/1.1\r\nHos").unwrap();
     let pid = served.child.id().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     assert!(served.child.wait().unwrap().success());

@@ -12,11 +12,15 @@ const OLDEST: i32 = 120_000;
 /// Set by statement, not in the startup packet, which poolers take apart. `off` forgets commits; every other level
 /// is durable here and the administrator's choice. The default price of a random page is a spinning disk's: it makes
 /// the server read whole tables where a few rows are asked for. A node that freezes within a transaction, and lives on
-/// at the other end of its connection, would keep its locks from all others.
+/// at the other end of its connection, would keep its locks from all others; so would one whose host lost its power, for as
+/// long as the server takes it for silent (two hours).
 pub(super) const SESSION: &str = "SELECT
     set_config('default_transaction_isolation', 'read committed', false),
     set_config('random_page_cost', '1.1', false),
     set_config('idle_in_transaction_session_timeout', '10s', false),
+    set_config('tcp_keepalives_idle', '10', false),
+    set_config('tcp_keepalives_interval', '5', false),
+    set_config('tcp_keepalives_count', '3', false),
     set_config('synchronous_commit', CASE current_setting('synchronous_commit')
         WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, false)";
 

@@ -5,13 +5,24 @@ use super::open::unfit;
 use super::{Store, StoreError};
 use sqlx::Connection;
 use std::fs::{File, TryLockError};
+use std::time::Duration;
 use uuid::Uuid;
+
+/// A living bearer whose session the server has lost takes its name's lock again within a second. So long is waited for it.
+const ALIVE: Duration = Duration::from_millis(2_500);
+
+/// A server that has not answered on a session for so long, and does on a new one, never will.
+const SILENT: Duration = Duration::from_secs(5);
 
 statements! {
     INCARNATION = super::Sql::same("SELECT incarnation FROM node WHERE name = $1");
     TAKE_OVER = super::Sql::same(
         "INSERT INTO node (name, incarnation, started_at) VALUES ($1, $2, $3)
          ON CONFLICT (name) DO UPDATE SET incarnation = excluded.incarnation, started_at = excluded.started_at",
+    );
+    LEAVE = super::Sql::same(
+        "DELETE FROM node WHERE name = $1 AND incarnation = $2
+            AND NOT EXISTS (SELECT 1 FROM delivery WHERE state = 'sending' AND owner = $3)",
     );
 }
 
@@ -32,22 +43,46 @@ impl Node {
     /// Sees to it that the name is still this process's: a server that was restarted has forgotten its locks.
     ///
     /// # Errors
-    /// When another process has taken the name meanwhile ([`StoreError::Unfit`]), or the database fails.
+    /// When another process has taken the name meanwhile, or this one's connections lead nowhere ([`StoreError::Unfit`]); or
+    /// when the database fails.
     pub async fn hold(&mut self, store: &Store) -> Result<(), StoreError> {
         let Some(session) = &mut self.session else { return Ok(()) };
-        if session.ping().await.is_ok() {
+        let answered = tokio::time::timeout(SILENT, session.ping()).await;
+        if matches!(answered, Ok(Ok(()))) {
             return Ok(());
         }
-        let Some(mut session) = store.detached().await? else { return Ok(()) };
-        if !lock(&mut session, &self.name).await? {
+        let Some(mut session) = store.session().await? else { return Ok(()) };
+        if answered.is_err() {
+            return Err(unfit(
+                "the connections to the database lead nowhere, though it answers on a new one",
+                "start this again, or let a supervisor do it: what was on the wire comes back when its lease ends",
+            ));
+        }
+        let locked = lock(&mut session, &self.name).await?;
+        let newest: Option<Uuid> = sqlx::query_scalar(INCARNATION.postgres)
+            .bind(&self.name)
+            .fetch_optional(&mut session)
+            .await
+            .map_err(|e| StoreError::failed(INCARNATION.name, e))?;
+        if newest.is_some_and(|newest| newest != self.incarnation) {
             return Err(taken(&self.name));
         }
-        let newest = first!(store.read().await?, (Uuid,), INCARNATION, self.name.as_str())?;
-        if newest.is_some_and(|newest| newest.0 != self.incarnation) {
-            return Err(taken(&self.name));
+        // The server may take the session that was lost for alive a little longer, or a process that starts looks whether
+        // this one is.
+        if locked {
+            self.session = Some(session);
         }
-        self.session = Some(session);
         Ok(())
+    }
+
+    /// Gives the name back: nothing was left under it, so whoever takes it next need not look whether its bearer lives.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn leave(self, store: &Store) -> Result<(), StoreError> {
+        let mut tx = store.begin().await?;
+        exec!(tx, LEAVE, &self.name, self.incarnation, &self.owner)?;
+        tx.commit().await
     }
 }
 
@@ -58,6 +93,26 @@ async fn lock(session: &mut sqlx::PgConnection, name: &str) -> Result<bool, Stor
         .fetch_one(session)
         .await
         .map_err(|e| StoreError::failed("lock the node's name", e))
+}
+
+/// Takes a name, unless its bearer lives.
+async fn claim(session: &mut sqlx::PgConnection, name: &str) -> Result<bool, StoreError> {
+    let failed = |e| StoreError::failed("look for the name's bearer", e);
+    if !lock(session, name).await? {
+        return Ok(false);
+    }
+    let known: Option<Uuid> =
+        sqlx::query_scalar(INCARNATION.postgres).bind(name).fetch_optional(&mut *session).await.map_err(failed)?;
+    if known.is_none() {
+        return Ok(true);
+    }
+    sqlx::query("SELECT pg_advisory_unlock(hashtextextended('allclear ' || $1, 0))")
+        .bind(name)
+        .execute(&mut *session)
+        .await
+        .map_err(failed)?;
+    tokio::time::sleep(ALIVE).await;
+    lock(session, name).await
 }
 
 fn taken(name: &str) -> StoreError {
@@ -76,7 +131,7 @@ const MOST_ON_A_HOST: u32 = 1_000;
 /// When another process has the name given, or the database fails.
 pub async fn take(store: &Store, given: Option<&str>, host: &str) -> Result<Node, StoreError> {
     let file = store.file().map(lock_file).transpose()?;
-    let mut session = store.detached().await?;
+    let mut session = store.session().await?;
     let name = match &mut session {
         Some(session) => free_name(session, given, host).await?,
         None => given.unwrap_or(host).to_owned(),
@@ -97,17 +152,18 @@ async fn free_name(session: &mut sqlx::PgConnection, given: Option<&str>, host: 
     let Some(given) = given else {
         for n in 1..=MOST_ON_A_HOST {
             let name = if n == 1 { host.to_owned() } else { format!("{host}-{n}") };
-            if lock(session, &name).await? {
+            if claim(session, &name).await? {
                 return Ok(name);
             }
         }
         return Err(taken(host));
     };
-    if lock(session, given).await? { Ok(given.to_owned()) } else { Err(taken(given)) }
+    if claim(session, given).await? { Ok(given.to_owned()) } else { Err(taken(given)) }
 }
 
 fn lock_file(database: &std::path::Path) -> Result<File, StoreError> {
-    let mut path = database.as_os_str().to_owned();
+    // Whatever it is called here, it is one file.
+    let mut path = std::fs::canonicalize(database).unwrap_or_else(|_| database.to_owned()).into_os_string();
     path.push(".dispatch.lock");
     let folder = "check that this user may write the folder";
     let file = File::create(&path).map_err(|e| unfit(format!("{} cannot be made: {e}", path.display()), folder))?;

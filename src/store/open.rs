@@ -215,14 +215,11 @@ impl Store {
         }
     }
 
-    /// A connection of PostgreSQL kept out of the pool, for a lock that lives as long as it.
-    pub(super) async fn detached(&self) -> Result<Option<sqlx::PgConnection>, StoreError> {
+    /// A new connection of PostgreSQL, none of the pool's, for a lock that lives as long as it.
+    pub(super) async fn session(&self) -> Result<Option<sqlx::PgConnection>, StoreError> {
         match &self.pool {
             Pool::Sqlite { .. } => Ok(None),
-            Pool::Postgres(pool) => {
-                let conn = pool.acquire().await.map_err(|e| StoreError::failed("connect", e))?;
-                Ok(Some(conn.detach()))
-            }
+            Pool::Postgres(pool) => postgres::session(pool).await.map(Some),
         }
     }
 

@@ -22,8 +22,9 @@ const ATTEMPTS: super::Sql = over_few_rows!(
      FROM",
     [id uuid, delivery_id uuid, token bigint, owner text, at bigint, outcome text, code bigint, enhanced text, kind text,
      reply text],
-    // A commit that failed may have been made all the same, and a spill file may be merged twice.
-    "WHERE TRUE ON CONFLICT (delivery_id, token) DO NOTHING"
+    // A commit that failed may have been made all the same, and a spill file may be merged twice, or into a database that was
+    // restored from before.
+    "WHERE EXISTS (SELECT 1 FROM delivery d WHERE d.id = j.delivery_id) ON CONFLICT (delivery_id, token) DO NOTHING"
 );
 // The thread remembers the mail before its delivery leaves `sending`: the guard is still to be seen.
 const THREADS: super::Sql = over_few_rows!(

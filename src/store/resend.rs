@@ -107,6 +107,7 @@ statements! {
          LEFT JOIN incident_component c ON c.incident_id = t.matter_id AND c.component_id = i.component_id"
     );
     // Of a mail and its copies only the newest, and nothing that another mail was sent for.
+    NEWEST_OF_ALL = super::Sql::same("SELECT id FROM delivery ORDER BY id DESC LIMIT 1");
     UNDELIVERED = super::Sql::same(
         "SELECT d.id FROM delivery d WHERE d.state IN ('failed', 'suppressed', 'parked', 'unknown') AND d.id > $1 AND d.id <= $2
             AND (d.state = $3 OR $3 IS NULL) AND (d.class = $4 OR $4 IS NULL) AND (d.stream = $5 OR $5 IS NULL)
@@ -338,6 +339,14 @@ pub async fn copy_items(tx: &mut Tx, of: &[(DeliveryId, DeliveryId, bool)]) -> R
         }
     });
     exec!(tx, COPY_ITEMS, json(list)).map(drop)
+}
+
+/// The newest delivery.
+///
+/// # Errors
+/// When the database fails.
+pub async fn newest_of_all(tx: &mut Tx) -> Result<Option<DeliveryId>, StoreError> {
+    Ok(first!(tx, (DeliveryId,), NEWEST_OF_ALL)?.map(|row| row.0))
 }
 
 /// A page of undelivered mails after one and up to another, oldest first.

@@ -19,6 +19,7 @@ use allclear::store::search::{self, Cursor, Filter};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 on_both! {
     what_is_over_is_found_and_read_as_before;
@@ -28,6 +29,7 @@ on_both! {
     what_was_put_away_is_not_sent_again;
     nothing_is_put_away_before_its_time;
     an_archive_that_fails_keeps_no_correction_waiting;
+    an_end_that_bounced_is_known_after_it_is_put_away;
 }
 
 const LATER: &str = "2025-09-02T08:00:00Z";
@@ -66,6 +68,25 @@ async fn history(w: &mut World) {
     incident(w, "resolved", "operational").await;
     w.notice(json!({"kind": "free", "subject": "News", "body": "Something.", "recipients": ["bob"]})).await;
     w.at("2025-06-03T08:00:00Z").await;
+}
+
+/// Whose mailbox is gone by the time of the end was told all that could be: the audit, at the end of every story, says so.
+async fn an_end_that_bounced_is_known_after_it_is_put_away(on: On) {
+    let gone = Arc::new(AtomicBool::new(false));
+    let is_gone = Arc::clone(&gone);
+    let script = Script::default().answering(move |at, to, _| {
+        let refuses = at == Phase::Rcpt && to.to.starts_with("bob") && is_gone.load(Ordering::Relaxed);
+        refuses.then(|| Answer::reply(at, "550 5.1.1 bob unknown"))
+    });
+    let mut w = world(on, script).await;
+    incident(&w, "investigating", "major_outage").await;
+    until(&mut w, "2025-06-02T09:30:00Z").await;
+    gone.store(true, Ordering::Relaxed);
+    incident(&w, "resolved", "operational").await;
+    w.at("2025-06-03T08:00:00Z").await;
+    assert!(w.deliveries().await.contains(&"incident_end failed address_dead".to_owned()), "{:?}", w.deliveries().await);
+    w.at(LATER).await;
+    assert_eq!(live(&w).await, "0");
 }
 
 async fn live(w: &World) -> String {

@@ -569,7 +569,7 @@ const READ_ALL: &[(&str, &[&str])] = &[
             "INDEXES",
         ],
     ),
-    ("the first of an order", &["NEWEST_LINE"]),
+    ("the first of an order", &["NEWEST_LINE", "NEWEST_OF_ALL"]),
 ];
 
 /// The cases above were chosen by hand, and one was forgotten that read all of a million items.

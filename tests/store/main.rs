@@ -8,6 +8,7 @@ mod checks;
 mod indexes;
 mod joining;
 mod journal;
+mod nodes;
 mod race;
 mod schema;
 mod statements;

@@ -1,7 +1,8 @@
 //! The two schemas say the same: tables, columns, nullability, types, indexes, and the text of the migrations.
 
 use crate::support::{self, On};
-use allclear::store::Clock;
+use allclear::store::open::Connections;
+use allclear::store::{Clock, Store};
 use sqlx::{Connection, PgConnection, SqliteConnection};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -88,4 +89,21 @@ fn the_migrations_differ_only_in_the_types_of_identifiers_and_in_triggers() {
         }
         assert_eq!(text("sqlite").lines().count(), postgres.lines().count());
     }
+}
+
+#[test]
+fn several_may_open_a_new_file_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", folder.path().join("new.db").display());
+    let open = || {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let opened = runtime.block_on(Store::open(&url, Connections::default(), Clock::Database));
+        opened.map(drop).map_err(|e| e.to_string())
+    };
+    std::thread::scope(|scope| {
+        let all: Vec<_> = (0..6).map(|_| scope.spawn(open)).collect();
+        for one in all {
+            assert_eq!(one.join().unwrap(), Ok(()));
+        }
+    });
 }

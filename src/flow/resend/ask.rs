@@ -90,14 +90,6 @@ pub struct Next {
     pub upto: DeliveryId,
 }
 
-impl Next {
-    /// The first page of a batch of what there is now.
-    #[must_use]
-    pub fn first() -> Self {
-        Self { after: DeliveryId(Uuid::nil()), upto: DeliveryId::new() }
-    }
-}
-
 /// The answer to a page.
 #[derive(Clone, Debug, Serialize)]
 pub struct Answer {
@@ -240,7 +232,13 @@ async fn pick(tx: &mut Tx, said: &ResendsIn) -> Result<(Vec<DeliveryId>, Option<
         from: filter.from,
         until: filter.until,
     };
-    let (from, limit) = (said.next.unwrap_or_else(Next::first), said.limit.unwrap_or(MOST));
+    let none = DeliveryId(Uuid::nil());
+    let from = match said.next {
+        Some(next) => next,
+        // Of what there is, whatever the clocks say by which it was numbered.
+        None => Next { after: none, upto: db::newest_of_all(tx).await?.unwrap_or(none) },
+    };
+    let limit = said.limit.unwrap_or(MOST);
     let ids = db::undelivered(tx, &of, from.after, from.upto, limit).await?;
     let full = i64::try_from(ids.len()).is_ok_and(|n| n == limit);
     let next = ids.last().filter(|_| full).map(|last| Next { after: *last, ..from });

@@ -209,6 +209,8 @@ statements! {
             AND NOT EXISTS (SELECT 1 FROM delivery q WHERE q.thread_id = t.id
                 AND (q.state IN ('queued', 'sending') OR q.quarantine_until IS NOT NULL
                     OR (q.class = 'incident_end' AND q.state IN ('suppressed', 'failed', 'parked', 'unknown'))))
+            AND NOT EXISTS (SELECT 1 FROM archived_delivery a WHERE a.subscriber_id = t.subscriber_id AND a.incident_id = n.id
+                AND lower(a.class) = 'incident_end' AND a.state IN ('suppressed', 'failed', 'parked', 'unknown'))
          ORDER BY t.id LIMIT $1",
     );
 }

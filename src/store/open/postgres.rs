@@ -59,6 +59,16 @@ pub(super) async fn connect(url: &str, connections: u32, patience: Duration) -> 
     })
 }
 
+/// A connection beside the pool's.
+pub(super) async fn session(pool: &PgPool) -> Result<PgConnection, StoreError> {
+    let failed = |e| StoreError::failed("connect", e);
+    let options = pool.connect_options();
+    let connected = tokio::time::timeout(STARTING, PgConnection::connect_with(&options)).await;
+    let mut conn = connected.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(failed)?;
+    sqlx::raw_sql(SESSION).execute(&mut conn).await.map_err(failed)?;
+    Ok(conn)
+}
+
 /// The pool tries again while a server may be starting, and then tells only that it gave up.
 async fn reason(options: &PgConnectOptions) -> sqlx::Error {
     match tokio::time::timeout(Duration::from_secs(1), PgConnection::connect_with(options)).await {

@@ -36,7 +36,15 @@ pub(super) async fn open(url: &str, readers: u32) -> Result<Pool, StoreError> {
         ));
     }
     // On one connection, before any other is open: a pool's idle ones would keep the old schema.
-    migrate(&SQLITE_MIGRATIONS, &mut first).await?;
+    if migrate(&SQLITE_MIGRATIONS, &mut first).await.is_err() {
+        // Somebody else may be at it: once they are done, or there is nobody, it is seen what is missing. On another connection,
+        // for on this one its transaction may be open.
+        let failed = |e| StoreError::failed("migrate", e);
+        first = SqliteConnection::connect_with(&options).await.map_err(unopened)?;
+        let mut alone = first.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+        migrate(&SQLITE_MIGRATIONS, &mut *alone).await?;
+        alone.commit().await.map_err(failed)?;
+    }
     forget_empty(&mut first).await.map_err(|e| StoreError::failed("forget statistics", e))?;
     first.close().await.map_err(|e| StoreError::failed("close", e))?;
     Ok(pools(options, readers))
