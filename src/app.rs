@@ -20,7 +20,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use wakes::Wakes;
 
@@ -28,7 +28,8 @@ use wakes::Wakes;
 const GROUPS: usize = 2;
 /// How long a loop rests after a failure of the database.
 const REST: Duration = Duration::from_secs(1);
-/// How long a process that stops waits for those who talk with it over HTTP, and one that lost its name for its own loops.
+/// How long a process that stops waits for those who talk with it over HTTP, and one that lost its name for its own loops; who
+/// still talks then goes on for as long as mail is on the wire.
 const HANGING_UP: Duration = Duration::from_secs(5);
 /// How long the start waits for the name service.
 const NAME_SERVICE: Duration = Duration::from_secs(5);
@@ -85,7 +86,8 @@ pub async fn open(config: &Config) -> Result<Store, StoreError> {
 /// leaves the rest to their leases.
 ///
 /// # Errors
-/// When it cannot start; once started it survives a database that goes away and comes back.
+/// When it cannot start, or has lost its name; once started it survives a database that goes away and comes back, unless its
+/// connections never hear of it.
 pub async fn serve(config: &Config) -> Result<(), AppError> {
     check_relays(config).await?;
     let templates = Templates::overlaid(config.templates.folder.as_deref(), &Page::of(config))?;
@@ -158,8 +160,7 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     let api = Api { store: store.clone(), setting: shared.setting.clone(), max_body_bytes: config.http.max_body_bytes };
     let routes = router(api).layer(axum::middleware::from_fn_with_state(wakes, woken_by));
     let done = CancellationToken::new();
-    let (lose, mut losing) = oneshot::channel();
-    let holding = tokio::spawn(hold_loop(node, store.clone(), lose, stop.clone(), done.clone()));
+    let mut holding = tokio::spawn(hold_loop(node, store.clone(), stop.clone(), done.clone()));
     let (stopping, stopped) = (stop.clone(), stop.clone());
     let served = axum::serve(listener, routes).with_graceful_shutdown(async move { stopping.cancelled().await });
     tokio::spawn(watch_signals(signals, stop));
@@ -174,16 +175,27 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
         // Whoever still talks, or only keeps a connection, does not keep this process.
         () = hanging_up => {}
     }
-    let finished = async { while loops.join_next().await.is_some() {} };
-    // Whose name is lost, or database, has nobody to wait for for long.
-    let lost = tokio::select! { () = finished => None, Ok(lost) = &mut losing => Some(lost) };
-    if let Some(lost) = lost {
-        let _ = tokio::time::timeout(HANGING_UP, async { while loops.join_next().await.is_some() {} }).await;
-        return Err(lost.into());
-    }
-    done.cancel();
-    if let Ok(Some(node)) = holding.await {
-        node.leave(&store).await?;
+    let kept = tokio::select! {
+        biased;
+        lost = &mut holding => {
+            // Nobody to wait for for long: another takes this one for dead, or there is no way to the database.
+            let _ = tokio::time::timeout(HANGING_UP, async { while loops.join_next().await.is_some() {} }).await;
+            lost
+        }
+        () = async { while loops.join_next().await.is_some() {} } => {
+            done.cancel();
+            holding.await
+        }
+    };
+    match kept {
+        Ok((_, Some(lost))) => return Err(lost.into()),
+        // What is remembered of a node that ended costs the next one a look whether it lives.
+        Ok((node, None)) => {
+            if let Err(e) = node.leave(&store).await {
+                tracing::warn!(error = %e, "the name of this node is not given back: {e}");
+            }
+        }
+        Err(e) => tracing::error!(error = %e, "the name of this node was not held to the end: {e}"),
     }
     tracing::info!("stopped; nothing is on the wire");
     Ok(())
@@ -333,27 +345,26 @@ async fn listen_loop(store: Store, owner: String, wakes: Wakes, stop: Cancellati
     tokio::select! { () = hearing => {} () = stop.cancelled() => {} }
 }
 
-/// Holds the node's name until everything is done, and gives it back then; a node that `lost` it stops, since another takes it
-/// for dead.
+/// Holds the node's name until everything is done; a node that lost it stops, since another takes it for dead. What it was lost
+/// by comes with it: until it is dropped nobody else has the name.
 async fn hold_loop(
     mut node: nodes::Node,
     store: Store,
-    lost: oneshot::Sender<StoreError>,
     stop: CancellationToken,
     done: CancellationToken,
-) -> Option<nodes::Node> {
+) -> (nodes::Node, Option<StoreError>) {
     loop {
-        match node.hold(&store).await {
+        let held = tokio::select! { held = node.hold(&store) => held, () = done.cancelled() => Ok(()) };
+        match held {
             Err(e @ StoreError::Unfit { .. }) => {
                 tracing::error!("stopping: {e}; {}", e.hint());
                 stop.cancel();
-                let _ = lost.send(e);
-                return None;
+                return (node, Some(e));
             }
             Err(e) => tracing::warn!(error = %e, "the name of this node cannot be held: {e}"),
             Ok(()) => {}
         }
-        tokio::select! { () = tokio::time::sleep(REST) => {} () = done.cancelled() => return Some(node) }
+        tokio::select! { () = tokio::time::sleep(REST) => {} () = done.cancelled() => return (node, None) }
     }
 }
 

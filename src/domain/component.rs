@@ -87,7 +87,7 @@ impl Component {
     /// When something was observed that is said without a time: of what is said in one moment the later is newer.
     #[must_use]
     pub fn said_now(&self, now: Timestamp) -> Timestamp {
-        let lasts = self.down_since.and(self.down_since.max(self.failing_as_of));
+        let lasts = self.down_since.max(self.failing_as_of).filter(|_| self.down_since.is_some() || self.overruled);
         let after = lasts.max(self.up_since.map(|up| up + Span(1)));
         after.map_or(now, |at| at.max(now))
     }
@@ -99,11 +99,8 @@ impl Component {
     }
 
     fn fail(&mut self, said: Said) -> Effect {
-        if self.down_since.is_some() {
+        if self.down_since.is_some() || self.overruled {
             self.failing_as_of = self.failing_as_of.max(Some(said.observed_at));
-            return Effect::Repeated;
-        }
-        if self.overruled {
             return Effect::Repeated;
         }
         if self.up_since.is_some_and(|up| said.observed_at <= up) && !said.newest_in_sequence {
@@ -119,8 +116,10 @@ impl Component {
 
     fn recover(&mut self, said: Said) -> Effect {
         match (self.down_since, said.covers) {
-            (since @ Some(_), _)
-                if Some(said.observed_at) < since.max(self.failing_as_of) && !said.newest_in_sequence =>
+            (since, _)
+                if (since.is_some() || self.overruled)
+                    && Some(said.observed_at) < since.max(self.failing_as_of)
+                    && !said.newest_in_sequence =>
             {
                 Effect::StaleAtBirth(Reason::ReplacedByNewer)
             }

@@ -219,7 +219,7 @@ pub struct View {
     pub stage_at: Timestamp,
     /// Why it came there.
     pub why: Why,
-    /// When its first connection failed.
+    /// Since when its longest hold counts: when its first connection failed.
     pub since: Timestamp,
     /// An operator wants it held until then.
     pub until: Option<Timestamp>,

@@ -413,10 +413,11 @@ async fn hear(
     let heard =
         Said { what, observed_at: at, covers: false, since: None, newest_in_sequence: false, out_of_sequence: false };
     let mut ended = false;
-    if what == What::Recovered && state.overruled {
+    let effect = state.hear(heard);
+    if what == What::Recovered && state.overruled && !matches!(effect, Effect::StaleAtBirth(_)) {
         surge::unreported(tx, component.id).await?;
     }
-    match state.hear(heard) {
+    match effect {
         Effect::Opened { since } => {
             db::save_episode(tx, component.id, state.episode, since, None, None, Some(incident)).await?;
             surge::reported(tx, component.id, &state).await?;

@@ -273,7 +273,8 @@ impl Batch {
             out_of_sequence: one.sequence.is_some_and(|n| latest.is_some_and(|latest| n <= latest)),
         };
         let effect = state.hear(said);
-        if said.what == What::Recovered && state.overruled {
+        let is_old = matches!(effect, component::Effect::StaleAtBirth(_));
+        if said.what == What::Recovered && state.overruled && !is_old {
             surge::unreported(tx, now.id).await?;
             state.overruled = false;
         }

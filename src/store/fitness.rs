@@ -18,9 +18,10 @@ pub(super) const SESSION: &str = "SELECT
     set_config('default_transaction_isolation', 'read committed', false),
     set_config('random_page_cost', '1.1', false),
     set_config('idle_in_transaction_session_timeout', '10s', false),
-    set_config('tcp_keepalives_idle', '10', false),
-    set_config('tcp_keepalives_interval', '5', false),
+    set_config('tcp_keepalives_idle', '30', false),
+    set_config('tcp_keepalives_interval', '10', false),
     set_config('tcp_keepalives_count', '3', false),
+    set_config('tcp_user_timeout', '60000', false),
     set_config('synchronous_commit', CASE current_setting('synchronous_commit')
         WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, false)";
 

@@ -5,14 +5,22 @@ use super::open::unfit;
 use super::{Store, StoreError};
 use sqlx::Connection;
 use std::fs::{File, TryLockError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use uuid::Uuid;
 
-/// A living bearer whose session the server has lost takes its name's lock again within a second. So long is waited for it.
+/// A living bearer that hears that its session is lost takes its name's lock again within a second. So long is waited for it.
 const ALIVE: Duration = Duration::from_millis(2_500);
 
-/// A server that has not answered on a session for so long, and does on a new one, never will.
+/// So long the server may take to answer before it is asked on a new session.
 const SILENT: Duration = Duration::from_secs(5);
+
+/// When it has answered on new sessions for so long, and not on the old one, whatever lies between has forgotten the old one.
+/// After a break an old one needs about as long again as the break lasted. The server gives it up later, and with it the lock
+/// ([`super::fitness`]).
+const LOST: Duration = Duration::from_secs(30);
+
+/// So long asking on a new one may take.
+const ASKING: Duration = Duration::from_secs(10);
 
 statements! {
     INCARNATION = super::Sql::same("SELECT incarnation FROM node WHERE name = $1");
@@ -37,6 +45,8 @@ pub struct Node {
     incarnation: Uuid,
     _file: Option<File>,
     session: Option<sqlx::PgConnection>,
+    /// Since when the server answers on new sessions, and not on this one.
+    silent_since: Option<Instant>,
 }
 
 impl Node {
@@ -49,30 +59,36 @@ impl Node {
         let Some(session) = &mut self.session else { return Ok(()) };
         let answered = tokio::time::timeout(SILENT, session.ping()).await;
         if matches!(answered, Ok(Ok(()))) {
+            self.silent_since = None;
             return Ok(());
         }
-        let Some(mut session) = store.session().await? else { return Ok(()) };
-        if answered.is_err() {
+        let asked = tokio::time::timeout(ASKING, self.ask_anew(store)).await;
+        let timed_out = |_| Err(StoreError::failed("connect", sqlx::Error::PoolTimedOut));
+        // A server that answers nobody says nothing of the old session.
+        let (session, newest) = asked.unwrap_or_else(timed_out).inspect_err(|_| self.silent_since = None)?;
+        if newest != Some(self.incarnation) {
+            return Err(taken(&self.name));
+        }
+        if answered.is_err() && self.silent_since.get_or_insert_with(Instant::now).elapsed() >= LOST {
             return Err(unfit(
-                "the connections to the database lead nowhere, though it answers on a new one",
+                "the connections to the database lead nowhere, though it answers on new ones",
                 "start this again, or let a supervisor do it: what was on the wire comes back when its lease ends",
             ));
         }
-        let locked = lock(&mut session, &self.name).await?;
-        let newest: Option<Uuid> = sqlx::query_scalar(INCARNATION.postgres)
-            .bind(&self.name)
-            .fetch_optional(&mut session)
-            .await
-            .map_err(|e| StoreError::failed(INCARNATION.name, e))?;
-        if newest.is_some_and(|newest| newest != self.incarnation) {
-            return Err(taken(&self.name));
-        }
-        // The server may take the session that was lost for alive a little longer, or a process that starts looks whether
-        // this one is.
-        if locked {
-            self.session = Some(session);
+        // Locked by whom? By the session that was lost, which the server takes for alive a little longer, or by a process that
+        // starts and looks whether this one is.
+        if session.is_some() {
+            (self.session, self.silent_since) = (session, None);
         }
         Ok(())
+    }
+
+    /// A new session, if it has the name's lock, and the name's newest incarnation.
+    async fn ask_anew(&self, store: &Store) -> Result<(Option<sqlx::PgConnection>, Option<Uuid>), StoreError> {
+        let Some(mut session) = store.session().await? else { return Ok((None, Some(self.incarnation))) };
+        let locked = lock(&mut session, &self.name).await?;
+        let newest = newest(&mut session, &self.name).await?;
+        Ok((Some(session).filter(|_| locked), newest))
     }
 
     /// Gives the name back: nothing was left under it, so whoever takes it next need not look whether its bearer lives.
@@ -95,22 +111,28 @@ async fn lock(session: &mut sqlx::PgConnection, name: &str) -> Result<bool, Stor
         .map_err(|e| StoreError::failed("lock the node's name", e))
 }
 
+/// The newest incarnation under a name.
+async fn newest(session: &mut sqlx::PgConnection, name: &str) -> Result<Option<Uuid>, StoreError> {
+    sqlx::query_scalar(INCARNATION.postgres)
+        .bind(name)
+        .fetch_optional(session)
+        .await
+        .map_err(|e| StoreError::failed(INCARNATION.name, e))
+}
+
 /// Takes a name, unless its bearer lives.
 async fn claim(session: &mut sqlx::PgConnection, name: &str) -> Result<bool, StoreError> {
-    let failed = |e| StoreError::failed("look for the name's bearer", e);
     if !lock(session, name).await? {
         return Ok(false);
     }
-    let known: Option<Uuid> =
-        sqlx::query_scalar(INCARNATION.postgres).bind(name).fetch_optional(&mut *session).await.map_err(failed)?;
-    if known.is_none() {
+    if newest(session, name).await?.is_none() {
         return Ok(true);
     }
     sqlx::query("SELECT pg_advisory_unlock(hashtextextended('allclear ' || $1, 0))")
         .bind(name)
         .execute(&mut *session)
         .await
-        .map_err(failed)?;
+        .map_err(|e| StoreError::failed("let go of the node's name", e))?;
     tokio::time::sleep(ALIVE).await;
     lock(session, name).await
 }
@@ -145,7 +167,15 @@ pub async fn take(store: &Store, given: Option<&str>, host: &str) -> Result<Node
     exec!(tx, TAKE_OVER, name, incarnation, now)?;
     tx.commit().await?;
     let dead = before.map(|b| owner(b.0));
-    Ok(Node { owner: owner(incarnation), dead, name: name.to_owned(), incarnation, _file: file, session })
+    Ok(Node {
+        owner: owner(incarnation),
+        dead,
+        name: name.to_owned(),
+        incarnation,
+        _file: file,
+        session,
+        silent_since: None,
+    })
 }
 
 async fn free_name(session: &mut sqlx::PgConnection, given: Option<&str>, host: &str) -> Result<String, StoreError> {

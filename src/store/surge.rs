@@ -12,9 +12,9 @@ use serde::Serialize;
 macro_rules! surges {
     ($rest:literal) => {
         concat!(
-            "SELECT s.id, s.kind, s.component_id, k.key AS component, k.name, s.opened_at, s.opened_by, s.because, s.since, s.counted,
+            "SELECT s.id, s.kind, s.component_id, k.key AS component, k.name, s.opened_at, s.opened_by, s.because, s.since, s.waits_since, s.counted,
                 s.normal, s.minutes, s.normal_recovered, s.connections, s.occasion, s.episode, s.hold_id, s.stage, s.stage_at, s.why,
-                s.until, s.flooding, s.reported, s.ended_at
+                s.until, s.flooding, s.ceased, s.reported, s.ended_at
              FROM surge s LEFT JOIN component k ON k.id = s.component_id WHERE ",
             $rest
         )
@@ -31,12 +31,12 @@ statements! {
         "SELECT COUNT(*) FROM surge WHERE component_id IS NULL AND (ended_at IS NULL OR ended_at >= $1)",
     );
     SAVE_SURGE = super::Sql::same(
-        "INSERT INTO surge (id, kind, component_id, opened_at, opened_by, because, since, counted, normal, minutes, normal_recovered,
-            connections, occasion, episode, hold_id, stage, stage_at, why, until, flooding, reported, ended_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)
-         ON CONFLICT (id) DO UPDATE SET occasion = excluded.occasion, episode = excluded.episode, hold_id = excluded.hold_id,
+        "INSERT INTO surge (id, kind, component_id, opened_at, opened_by, because, since, waits_since, counted, normal, minutes, normal_recovered,
+            connections, occasion, episode, hold_id, stage, stage_at, why, until, flooding, ceased, reported, ended_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)
+         ON CONFLICT (id) DO UPDATE SET waits_since = excluded.waits_since, occasion = excluded.occasion, episode = excluded.episode, hold_id = excluded.hold_id,
             stage = excluded.stage, stage_at = excluded.stage_at, why = excluded.why, until = excluded.until,
-            flooding = excluded.flooding, reported = excluded.reported, ended_at = excluded.ended_at",
+            flooding = excluded.flooding, ceased = excluded.ceased, reported = excluded.reported, ended_at = excluded.ended_at",
     );
     ALL_CONNECTIONS = super::Sql::same("SELECT COUNT(*) FROM connection");
     CONNECTIONS_OF = super::Sql::same("SELECT COUNT(*) FROM connection WHERE component_id = $1");
@@ -83,6 +83,9 @@ pub struct Surge {
     pub because: String,
     /// When its first connection failed.
     pub since: Timestamp,
+    /// Since when its longest hold counts, where a flood came when that of its beginning was over.
+    #[serde(skip)]
+    pub waits_since: Option<Timestamp>,
     /// How many were counted when it was seen.
     pub counted: i64,
     /// How many are normal, in thousandths.
@@ -113,6 +116,9 @@ pub struct Surge {
     /// Connections failed in floods when the release began.
     #[serde(skip)]
     pub flooding: bool,
+    /// That has been calm since: what floods now is new.
+    #[serde(skip)]
+    pub ceased: bool,
     /// A source said that the component is down: what ends is the waiting, not the outage.
     pub reported: bool,
     /// When it was over.
@@ -207,6 +213,7 @@ pub async fn save(tx: &mut Tx, s: &Surge) -> Result<(), StoreError> {
         &s.opened_by,
         &s.because,
         s.since,
+        s.waits_since,
         s.counted,
         s.normal,
         s.minutes,
@@ -220,6 +227,7 @@ pub async fn save(tx: &mut Tx, s: &Surge) -> Result<(), StoreError> {
         s.why,
         s.until,
         s.flooding,
+        s.ceased,
         s.reported,
         s.ended_at
     )

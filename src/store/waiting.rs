@@ -2,6 +2,7 @@
 
 use super::{StoreError, Tx};
 use crate::domain::id::{ComponentId, LaneId, SurgeId};
+use crate::domain::surge::WAVE;
 use crate::domain::time::{Span, Timestamp};
 
 /// What waits for the component in `$1`, with what else it must be.
@@ -36,11 +37,11 @@ statements! {
         "AND reason <> 'dwell' AND reason IN ('awaiting_reconnection', 'component_down') AND due_at <= $2"
     ));
     FIRST_DUE_FOR = super::Sql::same(waits_for!("SELECT MIN(due_at) FROM delivery", ""));
-    // What was planned after a release began is due later than the dwell after it; what a cap or a relay put off has a later
-    // turn. Who may still come back, or has had enough mails, does not leave with it.
+    // What was planned after a release began is due later than the dwell after it; what a cap put off has a later turn, and so,
+    // for a while, has what the relay did. Who may still come back, or has had enough mails, does not leave with it.
     LEAVES_OF = super::Sql::same(waits_for!(
         "SELECT COUNT(*) FROM (SELECT 1 FROM delivery",
-        "AND (due_at <= $2 OR (created_at <= $3
+        "AND (due_at <= $2 OR (reason = 'paced' AND created_at <= $3) OR (created_at <= $4
             AND reason NOT IN ('dwell', 'awaiting_reconnection', 'component_down', 'daily_cap'))) LIMIT 1) AS w"
     ));
     // `+ 0`: what waits is found by its lane; by its time would be nearly all there ever was.
@@ -110,12 +111,13 @@ pub async fn oldest_put_off(
 }
 
 /// Whether some that waited for a component when its release began, at this time, have not left: their dwell ended by then,
-/// or a cap or the relay gave them a later turn.
+/// or a cap gave them a later turn, or, within an hour, the relay: some mailbox refuses for days.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn leaves_of(tx: &mut Tx, of: ComponentId, began: Timestamp, dwell: Span) -> Result<bool, StoreError> {
-    Ok(value!(tx, i64, LEAVES_OF, of, began + dwell, began)? > 0)
+    let retried = if tx.now() - began < WAVE { began } else { Timestamp(0) };
+    Ok(value!(tx, i64, LEAVES_OF, of, began + dwell, began, retried)? > 0)
 }
 
 /// Whether some that wait for a component are due by a time and were planned by another.

@@ -84,7 +84,11 @@ async fn an_end_that_bounced_is_known_after_it_is_put_away(on: On) {
     gone.store(true, Ordering::Relaxed);
     incident(&w, "resolved", "operational").await;
     w.at("2025-06-03T08:00:00Z").await;
-    assert!(w.deliveries().await.contains(&"incident_end failed address_dead".to_owned()), "{:?}", w.deliveries().await);
+    assert!(
+        w.deliveries().await.contains(&"incident_end failed address_dead".to_owned()),
+        "{:?}",
+        w.deliveries().await
+    );
     w.at(LATER).await;
     assert_eq!(live(&w).await, "0");
 }

@@ -6,6 +6,7 @@ use crate::on_both;
 use crate::support::{On, World};
 use allclear::domain::class::Class;
 use allclear::domain::surge::Rules;
+use allclear::domain::time::Span;
 use allclear::flow::pace::Rate;
 use allclear::flow::setting::Setting;
 use allclear::flow::show;
@@ -13,11 +14,13 @@ use allclear::flow::surge::{self, Act, Asked};
 use allclear::mail::sink::{Answer, Phase, Script};
 use allclear::store::search::Cursor;
 use allclear::store::surge as rows;
+use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 on_both! {
     a_flood_after_the_one_that_was_released_by_hand_is_a_new_one;
+    what_floods_when_those_of_before_have_had_their_time_has_one_of_its_own;
     what_is_held_by_hand_is_watched_where_nobody_looks_for_floods;
     who_releases_at_once_has_a_few_asked_first;
     a_release_lasts_while_the_relay_puts_off;
@@ -59,6 +62,25 @@ async fn a_flood_after_the_one_that_was_released_by_hand_is_a_new_one(on: On) {
     let before = asked(&w).len();
     w.pass(30).await;
     assert_eq!(asked(&w).len(), before);
+}
+
+async fn what_floods_when_those_of_before_have_had_their_time_has_one_of_its_own(on: On) {
+    let mut w = changed(on, 300, Script::default(), |s| {
+        s.streams[0].caps.overall = Some(Rate::per_minute(2));
+        s.limits.get_mut(&Class::ActionRequired).unwrap().longest_hold = Some(Span::hours(2));
+    })
+    .await;
+    fail(&w, "k", 0..120).await;
+    until(&mut w, "2025-06-02T09:40:00Z").await;
+    act(&w, &open(&w).await, Act::ReleaseRest).await.unwrap();
+    until(&mut w, "2025-06-02T10:20:00Z").await;
+    assert_eq!(surges(&w).await, ["flood releasing by_hand"]);
+    fail(&w, "k", 150..290).await;
+    w.pass(2).await;
+    assert_eq!(surges(&w).await, ["flood holding surge_returns"]);
+    let before = asked(&w).len();
+    w.pass(100).await;
+    assert_eq!(asked(&w).len(), before, "{:?}", surges(&w).await);
 }
 
 async fn what_is_held_by_hand_is_watched_where_nobody_looks_for_floods(on: On) {
@@ -142,6 +164,9 @@ async fn overruled(on: On) -> World {
 async fn a_source_that_repeats_itself_does_not_stop_a_release(on: On) {
     let mut w = overruled(on).await;
     assert!(asked(&w).len() < 20);
+    // Nor does news that is older than what it said.
+    let old = json!({"component": "outlook", "what": "recovered", "observed_at": START});
+    assert_eq!(w.signal(old).await.outcome.as_str(), "stale_at_birth");
     w.down("outlook").await;
     w.pass(60).await;
     assert_eq!((asked(&w).len(), surges(&w).await), (60, vec!["flood over nobody_waits".to_owned()]));

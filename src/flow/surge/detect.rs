@@ -17,7 +17,7 @@ use crate::store::{Store, StoreError, Tx, holds, ingest, journal, surge as db};
 
 /// The longest time before its detection to which an outage is dated back: later news of older failures is no reason to
 /// take back what was rightly asked then.
-const BACK: Span = Span::hours(2);
+pub(super) const BACK: Span = Span::hours(2);
 
 /// A flood that was found.
 #[derive(Clone, Debug)]
@@ -258,6 +258,7 @@ fn opened(kind: Kind, evidence: Evidence, connections: i64, now: Timestamp, who:
         opened_by: who.to_owned(),
         because,
         since: now,
+        waits_since: None,
         counted: evidence.counted,
         normal: thousandths(evidence.normal),
         minutes: evidence.minutes,
@@ -271,6 +272,7 @@ fn opened(kind: Kind, evidence: Evidence, connections: i64, now: Timestamp, who:
         why: Why::Opened,
         until: None,
         flooding: false,
+        ceased: false,
         reported: false,
         ended_at: None,
     }

@@ -1,12 +1,12 @@
 //! What is changed about a surge, by the rules or by hand: each change in one transaction, with its line in the journal.
 
 use super::WHO;
-use super::detect::open_episode;
+use super::detect::{BACK, open_episode};
 use crate::domain::class::Class;
 use crate::domain::hold::{HoldCause, HoldScope};
 use crate::domain::id::ComponentId;
-use crate::domain::surge::{Next, Occasion, Rules, Stage, Why, minute};
-use crate::domain::time::Timestamp;
+use crate::domain::surge::{Next, Occasion, Rules, Stage, WAVE, Why, minute};
+use crate::domain::time::{Span, Timestamp};
 use crate::flow::alert;
 use crate::flow::setting::Setting;
 use crate::store::lanes::Fence;
@@ -54,7 +54,7 @@ pub(super) async fn carry_out(
         match next {
             Next::Stay(_) => {}
             Next::Canary(_) => {
-                surge.flooding = flooding;
+                (surge.flooding, surge.ceased) = (flooding, false);
                 let lane = lanes::lane(tx, Class::ActionRequired, Fence::None).await?;
                 let longest = setting.limits(Class::ActionRequired).longest_hold;
                 for planned in surge.canaries_of(why, now, longest) {
@@ -65,7 +65,7 @@ pub(super) async fn carry_out(
             Next::Release(why) => {
                 // What failed before it was released at once is no flood that returns.
                 if surge.stage == Stage::Holding {
-                    surge.flooding = flooding;
+                    (surge.flooding, surge.ceased) = (flooding, false);
                 }
                 if !surge.asks_each_in_time(why) && end_episode(tx, surge, &key).await? {
                     waiting::hasten(tx, component).await?;
@@ -85,7 +85,17 @@ pub(super) async fn carry_out(
                 // What was given up goes on: then its component's recovery ends it. Where nothing failed newly, nothing was.
                 let since = match why {
                     _ if surge.occasion.nothing_failed() => None,
-                    Why::SurgeReturns => Some(first_failure(tx, rules, component).await?),
+                    Why::SurgeReturns => {
+                        let first = first_failure(tx, rules, component).await?;
+                        // Where those of before have had their time, those of now have one of their own; once, for those of
+                        // before wait with them.
+                        let longest = setting.limits(Class::ActionRequired).longest_hold;
+                        let is_first = surge.waits_since.is_none() && !surge.asks_each_in_time(surge.why);
+                        if is_first && longest.is_some_and(|longest| now - surge.since >= Span(longest.0 - WAVE.0)) {
+                            surge.waits_since = Some(first);
+                        }
+                        Some(first)
+                    }
                     Why::RecoveriesRise | Why::ReporterSuspect | Why::ByHand => Some(surge.since),
                     _ => None,
                 };
@@ -160,5 +170,5 @@ async fn end_episode(tx: &mut Tx, surge: &mut Surge, key: &str) -> Result<bool, 
 async fn first_failure(tx: &mut Tx, rules: &Rules, component: ComponentId) -> Result<Timestamp, StoreError> {
     let after = minute(tx.now()) - rules.flood.minutes;
     let counts = tallies::counts(tx, Some(component), after).await?;
-    Ok(counts.iter().filter_map(|c| c.first_at).min().unwrap_or(tx.now()))
+    Ok(counts.iter().filter_map(|c| c.first_at).min().unwrap_or(tx.now()).max(tx.now() - BACK))
 }

@@ -31,7 +31,11 @@ pub(super) async fn step(
     drop(tx);
     let next = next(&view, rules, now);
     // From then on a flood is a new one.
-    let ceased = seen.flooding && view.calm && matches!(seen.stage, Stage::Canary | Stage::Releasing);
+    let ceased = seen.flooding
+        && !seen.ceased
+        && view.calm
+        && seen.occasion != Occasion::NotBack
+        && matches!(seen.stage, Stage::Canary | Stage::Releasing);
     if let Next::Stay(why) = next {
         // Who asks `allclear surge` is to read what it waits for; only a thorough look knows.
         let is_news = thorough && seen.stage == Stage::Holding && why != seen.why;
@@ -41,7 +45,7 @@ pub(super) async fn step(
     }
     let mut tx = store.begin().await?;
     let Some(mut surge) = unchanged(&mut tx, seen).await? else { return Ok(false) };
-    surge.flooding &= !ceased;
+    surge.ceased |= ceased;
     let flooding = floods(rules, &view.failed);
     release::carry_out(&mut tx, setting, rules, &mut surge, next, flooding, WHO, None).await?;
     tx.commit().await?;
@@ -91,9 +95,9 @@ pub(super) async fn view(
         stage: surge.stage,
         stage_at: surge.stage_at,
         why: surge.why,
-        since: surge.since,
+        since: surge.waits_since.unwrap_or(surge.since),
         until: surge.until,
-        flooding: surge.flooding,
+        flooding: surge.flooding && !surge.ceased,
         failed: in_window,
         calm,
         recovered: window.evidence(recovered, of_thousandths(surge.normal_recovered)),
@@ -129,7 +133,7 @@ pub(super) async fn view(
         (view.calm, view.flooding) = (true, true);
     }
     let due =
-        view.calm || longest_hold.is_some_and(|longest| now - surge.since >= Span(longest.0 - rules.canary_wait.0));
+        view.calm || longest_hold.is_some_and(|longest| now - view.since >= Span(longest.0 - rules.canary_wait.0));
     let planned = surge.planned(surge.why, now, longest_hold);
     match surge.stage {
         Stage::Holding if due && !thorough && !view.recovered_by_source => {
