@@ -1,5 +1,6 @@
 //! The application: wires the stages, the HTTP face and the signals of the operating system together.
 
+mod stop;
 mod wakes;
 
 use crate::config::Config;
@@ -20,6 +21,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use std::sync::Arc;
 use std::time::Duration;
+use stop::{Name, Signals};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use wakes::Wakes;
@@ -28,9 +30,6 @@ use wakes::Wakes;
 const GROUPS: usize = 2;
 /// How long a loop rests after a failure of the database.
 const REST: Duration = Duration::from_secs(1);
-/// How long a process that stops waits for those who talk with it over HTTP, and one that lost its name for its own loops; who
-/// still talks then goes on for as long as mail is on the wire.
-const HANGING_UP: Duration = Duration::from_secs(5);
 /// How long the start waits for the name service.
 const NAME_SERVICE: Duration = Duration::from_secs(5);
 
@@ -159,44 +158,12 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     loops.spawn(listen_loop(store.clone(), shared.owner.clone(), wakes.clone(), stop.clone()));
     let api = Api { store: store.clone(), setting: shared.setting.clone(), max_body_bytes: config.http.max_body_bytes };
     let routes = router(api).layer(axum::middleware::from_fn_with_state(wakes, woken_by));
-    let done = CancellationToken::new();
-    let mut holding = tokio::spawn(hold_loop(node, store.clone(), stop.clone(), done.clone()));
-    let (stopping, stopped) = (stop.clone(), stop.clone());
-    let served = axum::serve(listener, routes).with_graceful_shutdown(async move { stopping.cancelled().await });
-    tokio::spawn(watch_signals(signals, stop));
-    let hanging_up = async {
-        stopped.cancelled().await;
-        tokio::time::sleep(HANGING_UP).await;
-    };
-    tokio::select! {
-        ended = served.into_future() => if let Err(e) = ended {
-            tracing::error!(error = %e, "the HTTP face ended: {e}");
-        },
-        // Whoever still talks, or only keeps a connection, does not keep this process.
-        () = hanging_up => {}
-    }
-    let kept = tokio::select! {
-        biased;
-        lost = &mut holding => {
-            // Nobody to wait for for long: another takes this one for dead, or there is no way to the database.
-            let _ = tokio::time::timeout(HANGING_UP, async { while loops.join_next().await.is_some() {} }).await;
-            lost
-        }
-        () = async { while loops.join_next().await.is_some() {} } => {
-            done.cancel();
-            holding.await
-        }
-    };
-    match kept {
-        Ok((_, Some(lost))) => return Err(lost.into()),
-        // What is remembered of a node that ended costs the next one a look whether it lives.
-        Ok((node, None)) => {
-            if let Err(e) = node.leave(&store).await {
-                tracing::warn!(error = %e, "the name of this node is not given back: {e}");
-            }
-        }
-        Err(e) => tracing::error!(error = %e, "the name of this node was not held to the end: {e}"),
-    }
+    let name = Name::hold(node, store.clone(), stop.clone());
+    let stopping = stop.clone();
+    let http = axum::serve(listener, routes).with_graceful_shutdown(async move { stopping.cancelled().await });
+    tokio::spawn(signals.watch(stop.clone()));
+    stop::served(http.into_future(), stop).await;
+    name.until_ended(loops, &store).await?;
     tracing::info!("stopped; nothing is on the wire");
     Ok(())
 }
@@ -221,50 +188,6 @@ async fn check_relays(config: &Config) -> Result<(), OpenError> {
         }
     }
     Ok(())
-}
-
-async fn watch_signals(mut signals: Signals, stop: CancellationToken) {
-    signals.next().await;
-    tracing::info!("stopping: no new work is taken, what is on the wire is finished; once more to stop at once");
-    stop.cancel();
-    signals.next().await;
-    tracing::warn!("stopped at once: what was on the wire comes back when its lease ends");
-    std::process::exit(1);
-}
-
-/// What tells `serve` to stop. Heard from when this is made, else a signal in the first moment would simply kill.
-#[cfg(unix)]
-struct Signals(tokio::signal::unix::Signal, tokio::signal::unix::Signal);
-
-#[cfg(unix)]
-impl Signals {
-    fn listen() -> std::io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self(signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?))
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.0.recv() => {}
-            _ = self.1.recv() => {}
-        }
-    }
-}
-
-#[cfg(not(unix))]
-struct Signals;
-
-#[cfg(not(unix))]
-impl Signals {
-    fn listen() -> std::io::Result<Self> {
-        Ok(Self)
-    }
-
-    async fn next(&mut self) {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
 }
 
 /// Rests until there may be work; whether somebody woke it.
@@ -343,29 +266,6 @@ async fn listen_loop(store: Store, owner: String, wakes: Wakes, stop: Cancellati
         }
     };
     tokio::select! { () = hearing => {} () = stop.cancelled() => {} }
-}
-
-/// Holds the node's name until everything is done; a node that lost it stops, since another takes it for dead. What it was lost
-/// by comes with it: until it is dropped nobody else has the name.
-async fn hold_loop(
-    mut node: nodes::Node,
-    store: Store,
-    stop: CancellationToken,
-    done: CancellationToken,
-) -> (nodes::Node, Option<StoreError>) {
-    loop {
-        let held = tokio::select! { held = node.hold(&store) => held, () = done.cancelled() => Ok(()) };
-        match held {
-            Err(e @ StoreError::Unfit { .. }) => {
-                tracing::error!("stopping: {e}; {}", e.hint());
-                stop.cancel();
-                return (node, Some(e));
-            }
-            Err(e) => tracing::warn!(error = %e, "the name of this node cannot be held: {e}"),
-            Ok(()) => {}
-        }
-        tokio::select! { () = tokio::time::sleep(REST) => {} () = done.cancelled() => return (node, None) }
-    }
 }
 
 async fn dispatch_loop(mut dispatcher: Dispatcher, poll: Duration, stop: CancellationToken) {

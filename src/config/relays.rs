@@ -33,8 +33,10 @@ fn relay(check: &Check, name: &str, raw: raw::Relay, mail: &Mail) -> Result<Rela
             smtp(check, name, raw, mail).map(Relay::Smtp)
         }
         Some(Transport::Maildir) => {
-            if raw.host.is_some() {
-                return Err(check.error(&key("host"), "belongs to the smtp transport", "Take it out."));
+            let (host, sessions, cap) = (raw.host.is_some(), raw.sessions.is_some(), raw.mails_per_minute.is_some());
+            let not_here = [("host", host), ("sessions", sessions), ("mails_per_minute", cap)];
+            if let Some((name, _)) = not_here.iter().find(|(_, given)| *given) {
+                return Err(check.error(&key(name), "belongs to the smtp transport", "Take it out."));
             }
             Ok(Relay::Maildir(raw.path.map_or_else(|| PathBuf::from("./maildir"), |path| path.relative())))
         }

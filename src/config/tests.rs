@@ -241,6 +241,11 @@ fn a_relay_is_complete_and_keeps_its_password_off_the_wire() {
     let smtp = "[relays.main]\ntransport = \"smtp\"\n";
     assert_eq!(refused("[relays.main]\nhost = \"x\"").0, "relays.main.transport");
     assert_eq!(refused(smtp).0, "relays.main.host");
+    for smtp_only in ["host = \"x\"", "sessions = 2", "mails_per_minute = 60"] {
+        let (key, text, _) = refused(&format!("[relays.main]\ntransport = \"maildir\"\n{smtp_only}"));
+        assert!(key == format!("relays.main.{}", smtp_only.split(' ').next().unwrap()), "{key}");
+        assert!(text.contains("belongs to the smtp transport"), "{text}");
+    }
     let login = format!("{smtp}host = \"x\"\nuser = \"u\"\n");
     assert_eq!(refused(&login).0, "relays.main.user");
     assert_eq!(refused(&format!("{login}password_file = \"none\"")).0, "relays.main.password_file");

@@ -1,12 +1,13 @@
 //! The claim: takes what is due for slots whose session is open and idle, asks the gate, freezes what may leave.
 
 use super::caught;
-use super::compose::{self, Frozen, Payloads};
+use super::compose::{self, Frozen};
 use super::daily::Daily;
 use super::gate::{Split, Verdict, View, gate, is_urgent, stays_whole};
 use super::lanes::Lanes;
 use super::look::{Seen, views};
 use super::paces::{Behind, Paces};
+use super::said::Said;
 use super::setting::{Setting, Stream};
 use crate::domain::class::Class;
 use crate::domain::delivery::{Reason, State};
@@ -17,8 +18,8 @@ use crate::store::claims::{self, Armed};
 use crate::store::parting::{self, ItemKey};
 use crate::store::queue::{Due, MOST_DUE};
 use crate::store::view::ItemView;
-use crate::store::{StoreError, Tx, deliveries, queue, record, told, view};
-use std::collections::{HashMap, HashSet};
+use crate::store::{StoreError, Tx, deliveries, queue, record, told};
+use std::collections::HashSet;
 
 /// A lease ran out twice with this mail: it is claimed alone, in case it is what ends its workers.
 const CLAIMED_ALONE: i64 = 2;
@@ -117,8 +118,7 @@ async fn sort_and_arm(
     let seen = views(tx, &ids).await?;
     paces.learn(tx, seen.values().map(|one| one.row.address.as_str())).await?;
     let mut daily = Daily::learn(tx, setting, seen.values()).await?;
-    let payloads = payloads(tx, &seen).await?;
-    let still_open = still_open(tx, &seen).await?;
+    let said = Said::learn(tx, seen.values()).await?;
     let now = tx.now();
     let mut sorted = Sorted::default();
     for id in ids {
@@ -134,10 +134,9 @@ async fn sort_and_arm(
                     sorted.put_off.push((id, until, Reason::DailyCap));
                     continue;
                 }
-                let open = still_open.get(&id).map_or(&[][..], Vec::as_slice);
                 let freeze = || {
                     failpoint::pass_with("composing", &one.row.address);
-                    compose::freeze(one, &split.keep, open, &payloads, setting, now)
+                    compose::freeze(one, &split.keep, &said, setting, now)
                 };
                 let frozen = caught::about_a_mail(freeze);
                 match frozen.map(|frozen| (frozen, paces.draw(&one.row.address, behind(one, &split)))) {
@@ -184,29 +183,6 @@ async fn fair_share(tx: &mut Tx, lanes: &mut Lanes, most: usize) -> Result<Vec<D
     }
     lanes.gave(&served, more);
     Ok(taken)
-}
-
-async fn payloads(tx: &mut Tx, seen: &HashMap<DeliveryId, Seen>) -> Result<Payloads, StoreError> {
-    let notices: HashSet<_> = seen.values().filter_map(|s| s.row.notice_id).collect();
-    if notices.is_empty() {
-        return Ok(Payloads::new());
-    }
-    Ok(view::payloads(tx, &notices.into_iter().collect::<Vec<_>>()).await?.into_iter().collect())
-}
-
-async fn still_open(
-    tx: &mut Tx,
-    seen: &HashMap<DeliveryId, Seen>,
-) -> Result<HashMap<DeliveryId, Vec<String>>, StoreError> {
-    let calls_well = |s: &&Seen| matches!(s.row.class, Class::Correction | Class::AllClear);
-    let calling_well: Vec<_> = seen.values().filter(calls_well).map(|s| s.row.id).collect();
-    let mut open: HashMap<DeliveryId, Vec<String>> = HashMap::new();
-    if !calling_well.is_empty() {
-        for (id, name) in view::still_open(tx, &calling_well).await? {
-            open.entry(id).or_default().push(name);
-        }
-    }
-    Ok(open)
 }
 
 #[derive(Default)]

@@ -42,6 +42,7 @@ pub mod register;
 pub mod relation;
 pub mod resend;
 pub mod retry;
+pub mod said;
 pub mod search;
 pub mod sender;
 pub mod sessions;

@@ -22,8 +22,9 @@ use tokio_util::io::StreamReader;
 const AT_ONCE: usize = 4;
 /// The longest request.
 const LONGEST: Duration = Duration::from_secs(3_600);
-/// Wrong lines after which no more batches are read; all that were read are named. It is another file than was meant.
-const WRONG: usize = 1_000;
+/// Wrong lines that are answered one by one; the rest is counted, for memory must not grow with somebody's mistakes. What is
+/// right is taken in all the same: a line that nobody understands keeps no outage from being seen.
+const NAMED: u64 = 10_000;
 
 /// Lets so many requests run at once.
 #[derive(Clone)]
@@ -40,7 +41,8 @@ struct Taken {
     lines: u64,
     /// What became of those that were taken in.
     outcomes: BTreeMap<&'static str, u64>,
-    refused_total: usize,
+    refused_total: u64,
+    /// What is wrong with the first [`NAMED`] of them.
     refused: Vec<Refusal>,
 }
 
@@ -62,10 +64,12 @@ pub(super) async fn signals(
             Ok(answer) => *taken.outcomes.entry(Became::as_str(answer.outcome)).or_default() += 1,
             Err(FieldError { field, what }) => {
                 taken.refused_total += 1;
-                taken.refused.push(Refusal { line: line.number, field, reason: what });
+                if taken.refused_total <= NAMED {
+                    taken.refused.push(Refusal { line: line.number, field, reason: what });
+                }
             }
         }
-        taken.refused_total < WRONG
+        true
     };
     let input = BufReader::new(StreamReader::new(patient(body)));
     let settings = api.setting.ingest();
@@ -73,8 +77,8 @@ pub(super) async fn signals(
     let lines =
         tokio::time::timeout(LONGEST, running).await.map_err(|_| Problem::cut("it takes longer than an hour"))??;
     taken.lines = lines;
-    if taken.refused_total >= WRONG {
-        return Err(Problem::too_many_wrong(lines, taken.refused_total, &taken.refused));
+    if taken.outcomes.is_empty() && taken.refused_total > 0 {
+        return Err(Problem::all_wrong(taken.refused_total, &taken.refused));
     }
     Ok((StatusCode::ACCEPTED, Json(taken)).into_response())
 }

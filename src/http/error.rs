@@ -91,15 +91,15 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "body_cut", format!("the body cannot be read to its end: {detail}"), hint)
     }
 
-    /// 422: so many lines are wrong that the rest was not read.
+    /// 422: not one line could be taken in; what is wrong with the first of them.
     #[must_use]
-    pub fn too_many_wrong(lines: u64, wrong: usize, of: &[Refusal]) -> Self {
-        let detail = format!("{wrong} of the first {lines} lines are wrong, and no more were read");
-        let hint = format!("correct these lines, and send them and all after line {lines}");
+    pub fn all_wrong(wrong: u64, of: &[Refusal]) -> Self {
+        let detail = format!("all lines are wrong, {wrong} of them");
+        let hint = "send signals as JSON objects, one a line; nothing was taken in";
         let named = |one: &Refusal| FieldError::new(format!("line {}: {}", one.line, one.field), one.reason.clone());
         Self {
             errors: of.iter().map(named).collect(),
-            ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "too_many_wrong_lines", detail, hint)
+            ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "all_lines_wrong", detail, hint)
         }
     }
 

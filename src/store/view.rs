@@ -81,20 +81,20 @@ statements! {
         concat!(truth!(), ", d.lane_id, d.notice_id, d.subscriber_id, d.thread_id, d.tries, d.repeats, d.reaps, d.reason,
                 d.message_id, t.root, t.subject, t.sender,
                 t.last_message_id, t.last_class, t.last_phase, d.phase, s.address, s.name, s.locale, s.zone, n.observed_at,
-                i.key AS incident_key, i.title, i.impact, i.started_at"),
+                i.key AS incident_key, i.title, i.impact, i.started_at, i.audience_id"),
         "LEFT JOIN notice n ON n.id = d.notice_id",
         concat!(item_truth!(), ", i.component_episode, i.corrects_id, k.key AS component_key, k.name AS component_name,
-                c.name AS connection_name, c.link, c.broken_since, c.well_as_of, c.cleared_by, o.claimed_at AS original_claimed_at,
+                c.key AS connection_key, c.name AS connection_name, c.link, c.broken_since, c.well_as_of, c.cleared_by, o.claimed_at AS original_claimed_at,
                 CASE WHEN v.last_class = 'correction' THEN EXISTS (SELECT 1 FROM delivery_item y JOIN delivery z ON z.id = y.delivery_id
                     WHERE y.connection_id = i.connection_id AND y.episode < i.episode AND y.corrects_id IS NOT NULL
                         AND y.dropped IS NULL AND z.maybe_mailed) ELSE FALSE END AS corrected_before")
     );
     // The last look: only what the gate asks for. It is read for every mail, and each column costs.
     LOOK = with_items!(truth!(), "", item_truth!());
-    // Other connections to what a correction or an all-clear speaks of, about which its subscriber was asked: those still
+    // Other connections to what a correction, an all-clear or an end speaks of, about which its subscriber was asked: those still
     // broken must be named, or it would call them well by its silence.
     STILL_OPEN = over_few_rows!(
-        "SELECT DISTINCT j.id, c.name FROM", [id uuid],
+        "SELECT DISTINCT j.id AS delivery_id, c.id AS connection_id, c.key, c.name FROM", [id uuid],
         "JOIN delivery x ON x.id = j.id JOIN connection_subscriber s ON s.subscriber_id = x.subscriber_id
          JOIN connection c ON c.id = s.connection_id AND c.cleared < c.episode
          JOIN delivery_item i ON i.connection_id = c.id AND i.episode > c.cleared AND i.corrects_id IS NULL AND i.dropped IS NULL
@@ -104,6 +104,13 @@ statements! {
                 AND e.covers_from <= i.failed_at AND e.covers_until >= i.failed_at))
             AND NOT EXISTS (SELECT 1 FROM delivery_item y WHERE y.delivery_id = j.id AND y.connection_id = c.id)
          ORDER BY c.name"
+    );
+    // The notice that reported each outage that a mail names, where one did.
+    TEXTS = row_by_row!(
+        over_few_rows, "SELECT i.delivery_id, i.connection_id, p.notice_id FROM", [id uuid],
+        ["delivery_item" "i" on "i.delivery_id = j.id AND i.connection_id IS NOT NULL AND i.dropped IS NULL";
+         "plan" "p" on "p.connection_id = i.connection_id AND p.episode = i.episode AND p.notice_id IS NOT NULL"],
+        "ORDER BY p.id"
     );
     // Not a column of VIEW: it names all items, and would stand beside each.
     CONTEXTS = over_few_rows!("SELECT d.id, d.context FROM", [id uuid], "JOIN delivery d ON d.id = j.id");
@@ -210,6 +217,8 @@ pub struct DeliveryView {
     pub impact: Option<crate::domain::incident::Impact>,
     /// When the incident truly began.
     pub started_at: Option<Timestamp>,
+    /// The notice that restricts whom the incident is told to.
+    pub audience_id: Option<NoticeId>,
 }
 
 impl Deref for DeliveryView {
@@ -264,6 +273,9 @@ pub struct ItemView {
     pub component_key: String,
     /// The component's name.
     pub component_name: String,
+    /// The connection's key.
+    #[sqlx(rename = "connection_key")]
+    pub key: Option<String>,
     /// The connection's name.
     #[sqlx(rename = "connection_name")]
     pub name: Option<String>,
@@ -407,13 +419,39 @@ fn found<D, I>(rows: Vec<Beside<D, I>>, id: impl Fn(&D) -> DeliveryId) -> Result
     Ok(Found { deliveries, holds })
 }
 
-/// Names of connections that mails taken back by some corrections named, that are still broken as they said, and that
-/// the corrections do not name. An outage after that is another matter: that mail does not speak of it.
+/// A connection that is still broken as a mail said.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct StillOpen {
+    /// The mail that would call it well by its silence.
+    pub delivery_id: DeliveryId,
+    /// The connection.
+    pub connection_id: ConnectionId,
+    /// Its key.
+    pub key: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// Connections to what some corrections, all-clears and ends speak of, about which their customers were asked, that are
+/// still broken as they were told, and that these mails do not name. An outage after that is another matter.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn still_open(tx: &mut Tx, of: &[DeliveryId]) -> Result<Vec<(DeliveryId, String)>, StoreError> {
-    rows!(tx, (DeliveryId, String), STILL_OPEN, ids(of))
+pub async fn still_open(tx: &mut Tx, of: &[DeliveryId]) -> Result<Vec<StillOpen>, StoreError> {
+    rows!(tx, StillOpen, STILL_OPEN, ids(of))
+}
+
+/// The notices that give the outages in some mails their texts, by mail and connection.
+///
+/// # Errors
+/// When the database fails.
+pub async fn texts(
+    tx: &mut Tx,
+    of: &[DeliveryId],
+) -> Result<HashMap<(DeliveryId, ConnectionId), NoticeId>, StoreError> {
+    let found = rows!(tx, (DeliveryId, ConnectionId, NoticeId), TEXTS, ids(of))?;
+    // The first that was taken in stays.
+    Ok(found.into_iter().rev().map(|(mail, connection, notice)| ((mail, connection), notice)).collect())
 }
 
 /// What some notices said, as JSON.

@@ -84,6 +84,12 @@ pub struct IncidentMail {
     pub not_affected: Option<String>,
     /// When the next update is promised.
     pub next_update_at: Option<Timestamp>,
+    /// Of an end: the reader's own connections that we asked about and that are still broken.
+    #[serde(default)]
+    pub still_open: Vec<String>,
+    /// It was addressed to the reader, whatever that one follows.
+    #[serde(default)]
+    pub addressed: bool,
     /// The incident's live page.
     pub link: Option<String>,
     /// Where help is found; the page's own when absent.
@@ -107,6 +113,9 @@ pub struct PostMortemMail {
     pub ended_at: Option<Timestamp>,
     /// The incident's page.
     pub link: Option<String>,
+    /// It was addressed to the reader, whatever that one follows.
+    #[serde(default)]
+    pub addressed: bool,
     /// Where help is found; the page's own when absent.
     pub support_link: Option<String>,
 }
@@ -118,6 +127,25 @@ pub struct ConnectionLine {
     pub name: String,
     /// When it failed.
     pub failed_at: Timestamp,
+    /// Its own page, where those of one text have several.
+    #[serde(default)]
+    pub link: Option<String>,
+}
+
+/// What is asked about connections.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ask {
+    /// The connections it is about.
+    pub connections: Vec<ConnectionLine>,
+    /// What happened.
+    pub what_happened: String,
+    /// What has been done about it.
+    #[serde(default)]
+    pub what_we_did: Option<String>,
+    /// The one thing to do.
+    pub what_to_do: String,
+    /// The live page where it is done, and where one sees whether it is still needed.
+    pub link: Option<String>,
 }
 
 /// Connections of one component need the customer.
@@ -125,20 +153,29 @@ pub struct ConnectionLine {
 pub struct ActionRequiredMail {
     /// The component they go through.
     pub component: String,
-    /// The connections, all of them.
-    pub connections: Vec<ConnectionLine>,
     /// Broken again after a mail said that no action is needed.
     pub again: bool,
-    /// What happened.
-    pub what_happened: String,
-    /// What has been done about it.
-    pub what_we_did: String,
-    /// The one thing to do.
-    pub what_to_do: String,
-    /// The live page where it is done, and where one sees whether it is still needed.
-    pub link: Option<String>,
+    /// What is asked.
+    #[serde(flatten)]
+    pub ask: Ask,
+    /// What is asked about other connections, in the words that were written for them.
+    #[serde(default)]
+    pub others: Vec<Ask>,
     /// Where help is found; the page's own when absent.
     pub support_link: Option<String>,
+}
+
+impl ActionRequiredMail {
+    /// All that is asked.
+    pub fn asks(&self) -> impl Iterator<Item = &Ask> {
+        std::iter::once(&self.ask).chain(&self.others)
+    }
+
+    /// How many connections it names.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.asks().map(|ask| ask.connections.len()).sum()
+    }
 }
 
 /// A connection that no longer needs the customer.
@@ -187,6 +224,9 @@ pub struct AllClearMail {
     pub still_open: Vec<String>,
     /// The incident's live page.
     pub link: Option<String>,
+    /// It was addressed to the reader, whatever that one follows.
+    #[serde(default)]
+    pub addressed: bool,
     /// Where help is found; the page's own when absent.
     pub support_link: Option<String>,
 }
@@ -200,6 +240,9 @@ pub struct FreeMail {
     pub body: String,
     /// A page about it.
     pub link: Option<String>,
+    /// It was addressed to the reader, whatever that one follows.
+    #[serde(default)]
+    pub addressed: bool,
     /// Where help is found; the page's own when absent.
     pub support_link: Option<String>,
 }

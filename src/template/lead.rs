@@ -114,7 +114,7 @@ pub(super) fn incident(mail: &IncidentMail, clock: &Clock) -> String {
 /// The first sentence of an action-required mail.
 pub(super) fn action_required(mail: &ActionRequiredMail) -> String {
     let component = one_line(&mail.component, NAME);
-    match (mail.connections.len(), mail.again) {
+    match (mail.count(), mail.again) {
         (0 | 1, false) => format!("Action needed: your connection to {component} does not work."),
         (0 | 1, true) => {
             format!(

@@ -2,7 +2,7 @@
 //! Together they come to every block of every template.
 
 use super::context::{
-    ActionRequiredMail, AllClearMail, ComponentLine, ConnectionLine, CorrectedLine, CorrectionMail, FreeMail,
+    ActionRequiredMail, AllClearMail, Ask, ComponentLine, ConnectionLine, CorrectedLine, CorrectionMail, FreeMail,
     IncidentMail, Mail, PostMortemMail, SurgeMail,
 };
 use super::sources::Part;
@@ -25,7 +25,7 @@ fn component(name: &str, status: ComponentStatus) -> ComponentLine {
 }
 
 fn failed(name: &str) -> ConnectionLine {
-    ConnectionLine { name: name.to_owned(), failed_at: at("2025-03-01T20:40:00Z") }
+    ConnectionLine { name: name.to_owned(), failed_at: at("2025-03-01T20:40:00Z"), link: None }
 }
 
 fn recovered(name: &str, when: &str) -> CorrectedLine {
@@ -53,6 +53,8 @@ impl IncidentMail {
             consequences: some("New studio connections cannot be set up at the moment."),
             not_affected: some("Existing connections go on working."),
             next_update_at: at("2026-04-30T18:56:00Z").into(),
+            still_open: Vec::new(),
+            addressed: false,
             link: some("https://status.example.com/incidents/INC-2041"),
             support_link: some("https://help.example.com/tickets/new?about=INC-2041&lang=en"),
         };
@@ -68,6 +70,7 @@ impl IncidentMail {
             late_by: Some(52 * 60),
             consequences: some("You can set up studio connections again."),
             next_update_at: None,
+            still_open: vec!["desk@studio.example".to_owned()],
             ..problem.clone()
         };
         let update = Self {
@@ -86,6 +89,8 @@ impl IncidentMail {
             consequences: None,
             not_affected: None,
             next_update_at: None,
+            still_open: Vec::new(),
+            addressed: true,
             link: None,
             support_link: None,
         };
@@ -128,6 +133,7 @@ impl PostMortemMail {
             started_at: at("2026-04-30T10:30:00Z"),
             ended_at: at("2026-04-30T19:03:00Z").into(),
             link: some("https://status.example.com/incidents/INC-2041"),
+            addressed: false,
             support_link: some("https://help.example.com/tickets/new"),
         };
         let bare = Self {
@@ -143,31 +149,51 @@ impl PostMortemMail {
 }
 
 impl ActionRequiredMail {
-    /// Two connections, one that broke again, and each without a link.
+    /// Two connections, one that broke again, each without a link, those of which different things are said, and many with
+    /// pages of their own.
     #[must_use]
     pub fn samples() -> Vec<Self> {
-        let two = Self {
-            component: "Outlook".to_owned(),
+        let inboxes = Ask {
             connections: vec![failed("anna@studio.example"), failed("desk@studio.example")],
-            again: false,
             what_happened:
                 "Outlook refuses the access that you gave us. This happens when a password changes or access \
                             is revoked."
                     .to_owned(),
-            what_we_did: "We stopped syncing these inboxes. Nothing was deleted; scheduled mails wait.".to_owned(),
+            what_we_did: some("We stopped syncing these inboxes. Nothing was deleted; scheduled mails wait."),
             what_to_do: "Reconnect the inboxes with their current passwords.".to_owned(),
             link: some("https://app.example.com/c/7f3k?why=failed&from=mail"),
+        };
+        let one = Ask { connections: vec![failed("anna@studio.example")], ..inboxes.clone() };
+        let licence = Ask {
+            connections: vec![failed("calendar of the studio")],
+            what_happened: "The licence of this calendar has expired.".to_owned(),
+            what_we_did: None,
+            what_to_do: "Renew the licence.".to_owned(),
+            link: some("https://app.example.com/licences"),
+        };
+        let own = |n: usize| ConnectionLine {
+            link: Some(format!("https://app.example.com/c/{n}")),
+            ..failed(&format!("room-{n}@studio.example"))
+        };
+        let many = Ask { connections: (1..=12).map(own).collect(), link: None, ..inboxes.clone() };
+        let two = Self {
+            component: "Outlook".to_owned(),
+            again: false,
+            ask: inboxes,
+            others: Vec::new(),
             support_link: some("https://help.example.com/inbox"),
         };
-        let again = Self { connections: vec![failed("anna@studio.example")], again: true, ..two.clone() };
-        let bare = Self { again: false, link: None, support_link: None, ..again.clone() };
-        let two_again = Self { again: true, link: None, ..two.clone() };
-        vec![two, again, bare, two_again]
+        let again = Self { again: true, ask: one.clone(), ..two.clone() };
+        let bare = Self { ask: Ask { link: None, ..one.clone() }, support_link: None, ..two.clone() };
+        let two_again = Self { again: true, ask: Ask { link: None, ..two.ask.clone() }, ..two.clone() };
+        let apart = Self { ask: one, others: vec![licence], ..two.clone() };
+        let many = Self { ask: many, ..two.clone() };
+        vec![two, again, bare, two_again, apart, many]
     }
 }
 
 impl CorrectionMail {
-    /// All is well; all is well and perhaps never asked; part is well.
+    /// All is well; all is well and perhaps never asked; part is well; most of many are.
     #[must_use]
     pub fn samples() -> Vec<Self> {
         let all = Self {
@@ -186,7 +212,9 @@ impl CorrectionMail {
         let maybe = Self { connections: one.clone(), maybe: true, link: None, support_link: None, ..all.clone() };
         let part = Self { connections: one, still_open: vec!["desk@studio.example".to_owned()], ..all.clone() };
         let part_bare = Self { link: None, ..part.clone() };
-        vec![all, maybe, part, part_bare]
+        let many = (1..=12).map(|n| recovered(&format!("room-{n}@studio.example"), "2025-03-02T01:52:00Z")).collect();
+        let long = Self { connections: many, ..part.clone() };
+        vec![all, maybe, part, part_bare, long]
     }
 }
 
@@ -202,6 +230,7 @@ impl AllClearMail {
             recovered_at: at("2026-02-23T16:45:00Z"),
             still_open: Vec::new(),
             link: some("https://status.example.com/incidents/INC-1987"),
+            addressed: false,
             support_link: some("https://help.example.com/tickets/new"),
         };
         let bare = Self {
@@ -226,6 +255,7 @@ impl FreeMail {
             body: "On Saturday we asked many of you to reconnect inboxes.\n\nAll inboxes are connected again."
                 .to_owned(),
             link: some("https://status.example.com/about-saturday"),
+            addressed: false,
             support_link: some("https://help.example.com/inbox"),
         };
         vec![Self { link: None, support_link: None, ..full.clone() }, full]

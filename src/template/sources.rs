@@ -22,6 +22,10 @@ macro_rules! embedded {
 const EMBEDDED: &[(&str, &str)] = embedded![
     "layouts/block.html",
     "layouts/button.html",
+    "layouts/connections.html",
+    "layouts/connections.txt",
+    "layouts/corrected.html",
+    "layouts/corrected.txt",
     "layouts/line.html",
     "layouts/mail.html",
     "layouts/mail.txt",

@@ -161,8 +161,8 @@ fn hostile_values_stay_values() {
     incident.components = vec![ComponentLine { name: nasty.clone(), status: ComponentStatus::MajorOutage }];
     let mut action = ActionRequiredMail::samples().remove(0);
     action.component.clone_from(&nasty);
-    action.what_to_do.clone_from(&nasty);
-    action.connections = vec![ConnectionLine { name: nasty.clone(), ..action.connections[0].clone() }];
+    action.ask.what_to_do.clone_from(&nasty);
+    action.ask.connections = vec![ConnectionLine { name: nasty.clone(), ..action.ask.connections[0].clone() }];
     let reader = Reader { name: Some(nasty.clone()), ..Reader::default() };
     for mail in [Mail::Incident(incident), Mail::ActionRequired(action)] {
         let Rendered { text, html } = templates().render(&mail, &reader).unwrap();

@@ -3,8 +3,8 @@
 //! its names, so that the check of the templates against the samples is exact.
 
 use super::context::{
-    ActionRequiredMail, AllClearMail, ComponentLine, CorrectionMail, FreeMail, IncidentMail, Mail, PostMortemMail,
-    SurgeMail,
+    ActionRequiredMail, AllClearMail, Ask, ComponentLine, ConnectionLine, CorrectionMail, FreeMail, IncidentMail, Mail,
+    PostMortemMail, SurgeMail,
 };
 use super::prose::{NAME, SENTENCE, blocks, link, one_line, sentence};
 use super::time::{Clock, words};
@@ -20,6 +20,9 @@ const RED: &str = "#c4320a";
 const AMBER: &str = "#b7791f";
 const GREEN: &str = "#1a8754";
 const BLUE: &str = "#1a56c4";
+
+/// A longer list stands below what is to be done about it.
+const LONG: usize = 10;
 
 /// What the templates of this mail show to this reader.
 pub(super) fn of(mail: &Mail, reader: &Reader, page: &Page) -> Value {
@@ -67,8 +70,9 @@ fn incident(mail: &IncidentMail, clock: &Clock, page: &Page) -> Value {
         "ended": mail.ended_at.map(|at| clock.show(at)),
         "lasted": mail.ended_at.and_then(|at| words(at - mail.started_at)),
         "so_far": so_far.then(|| words(mail.posted_at - mail.started_at)).flatten(),
+        "still_open": all_of(&mail.still_open),
         "link": link(mail.link.as_ref()),
-        "why": follows(&names_of(&mail.components), page),
+        "why": follows(mail.addressed, &names_of(&mail.components), page),
     })
 }
 
@@ -84,27 +88,30 @@ fn post_mortem(mail: &PostMortemMail, clock: &Clock, page: &Page) -> Value {
         "ended": mail.ended_at.map(|at| clock.show(at)),
         "lasted": mail.ended_at.and_then(|at| words(at - mail.started_at)),
         "link": link(mail.link.as_ref()),
-        "why": follows(&names_of(&mail.components), page),
+        "why": follows(mail.addressed, &names_of(&mail.components), page),
     })
 }
 
 fn action_required(mail: &ActionRequiredMail, clock: &Clock) -> Value {
-    let connections: Vec<_> = mail
-        .connections
-        .iter()
-        .map(|c| json!({ "name": one_line(&c.name, NAME), "failed": clock.show(c.failed_at) }))
-        .collect();
     json!({
         "accent": AMBER,
         "lead": lead::action_required(mail),
         "component": one_line(&mail.component, NAME),
-        "several": connections.len() > 1,
-        "connections": connections,
-        "what_happened": blocks(&mail.what_happened),
-        "what_we_did": blocks(&mail.what_we_did),
-        "what_to_do": blocks(&mail.what_to_do),
-        "link": link(mail.link.as_ref()),
-        "why": yours(mail.connections.len()),
+        "asks": mail.asks().map(|one| ask(one, clock)).collect::<Vec<_>>(),
+        "why": yours(mail.count()),
+    })
+}
+
+fn ask(ask: &Ask, clock: &Clock) -> Value {
+    let line = |c: &ConnectionLine| json!({ "name": one_line(&c.name, NAME), "failed": clock.show(c.failed_at), "link": link(c.link.as_ref()) });
+    json!({
+        "several": ask.connections.len() > 1,
+        "long": ask.connections.len() > LONG,
+        "connections": ask.connections.iter().map(line).collect::<Vec<_>>(),
+        "what_happened": blocks(&ask.what_happened),
+        "what_we_did": ask.what_we_did.as_deref().map(blocks),
+        "what_to_do": blocks(&ask.what_to_do),
+        "link": link(ask.link.as_ref()),
     })
 }
 
@@ -119,6 +126,7 @@ fn correction(mail: &CorrectionMail, clock: &Clock) -> Value {
         "accent": if still_open.is_empty() { GREEN } else { AMBER },
         "lead": lead::correction(mail),
         "component": one_line(&mail.component, NAME),
+        "below": connections.len() > LONG && !still_open.is_empty(),
         "connections": connections,
         "asked": clock.show(mail.asked_at),
         "maybe": mail.maybe,
@@ -140,7 +148,7 @@ fn all_clear(mail: &AllClearMail, clock: &Clock, page: &Page) -> Value {
         "lasted": words(mail.recovered_at - mail.started_at),
         "still_open": all_of(&mail.still_open),
         "link": link(mail.link.as_ref()),
-        "why": follows(&mail.components, page),
+        "why": follows(mail.addressed, &mail.components, page),
     })
 }
 
@@ -150,7 +158,7 @@ fn free(mail: &FreeMail, page: &Page) -> Value {
         "lead": one_line(&mail.subject, NAME),
         "body": blocks(&mail.body),
         "link": link(mail.link.as_ref()),
-        "why": follows(&[], page),
+        "why": follows(mail.addressed, &[], page),
     })
 }
 
@@ -186,8 +194,11 @@ fn all_of(names: &[String]) -> Vec<String> {
     names.iter().map(|name| one_line(name, NAME)).collect()
 }
 
-/// Why a follower gets this.
-fn follows(components: &[String], page: &Page) -> String {
+/// Why a follower gets this, or whoever it was addressed to.
+fn follows(addressed: bool, components: &[String], page: &Page) -> String {
+    if addressed {
+        return "You get this because it was addressed to you.".to_owned();
+    }
     let what = if components.is_empty() { one_line(&page.name, NAME) } else { lead::names(components) };
     format!("You get this because you follow {what}.")
 }

@@ -105,6 +105,10 @@ async fn who_releases_at_once_has_a_few_asked_first(on: On) {
     assert_eq!(told(&w).len(), 1, "whoever released it knows");
     until(&mut w, "2025-06-02T08:20:00Z").await;
     assert_eq!((asked(&w).len(), surges(&w).await), (60, vec!["flood over nobody_waits".to_owned()]));
+    // That nobody could be asked yet, and the few were chosen anew, is not told again and again.
+    let journal = w.query("SELECT action FROM journal WHERE action LIKE 'surge%' ORDER BY n").await;
+    let journal: Vec<_> = journal.iter().map(|row| row[0].clone().unwrap()).collect();
+    assert_eq!(journal, ["surge canary", "surge releasing", "surge over"]);
 }
 
 async fn a_release_lasts_while_the_relay_puts_off(on: On) {

@@ -47,6 +47,8 @@ pub(super) async fn carry_out(
         Next::Stop(why) => (Stage::Holding, why),
         Next::End(why) => (Stage::Over, why),
     };
+    // A canary in which nobody could be asked yet is tried anew: nobody need hear of it again.
+    let is_repeated = who == WHO && (surge.stage, surge.why) == (stage, why);
     let reason = reason.unwrap_or_else(|| why.explained());
     if let (Some(component), Some(key)) = (surge.component_id, surge.component.clone()) {
         // What has not left of the few that were asked before waits with the others.
@@ -122,12 +124,15 @@ pub(super) async fn carry_out(
         // It may be down once more by now.
         db::reported(tx, id, &component.domain()).await?;
     }
+    if is_repeated {
+        return Ok(());
+    }
     let action = format!("surge {stage}");
     journal::append(tx, who, &action, &surge.id.to_string(), &format!("{why}: {reason}")).await?;
     // Of what the rules do about asking customers, operators are sent a mail; of what they do themselves they know. Their
     // system follows all of it.
     let is_news = match next {
-        Next::Canary(_) => before != Stage::Canary,
+        Next::Canary(_) => true,
         Next::Stop(_) => before != Stage::Holding,
         _ => false,
     };

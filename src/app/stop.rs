@@ -1,0 +1,140 @@
+//! How `serve` ends: told to by the system, or because it has lost its name. The name is kept until the last loop has ended.
+
+use super::REST;
+use crate::store::{Store, StoreError, nodes};
+use std::time::Duration;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+/// How long a process that stops waits for those who talk with it over HTTP, and one that lost its name for its own loops; who
+/// still talks then goes on for as long as mail is on the wire.
+const HANGING_UP: Duration = Duration::from_secs(5);
+
+/// What tells `serve` to stop. Heard from when this is made, else a signal in the first moment would simply kill.
+#[cfg(unix)]
+pub(super) struct Signals(tokio::signal::unix::Signal, tokio::signal::unix::Signal);
+
+#[cfg(unix)]
+impl Signals {
+    pub fn listen() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self(signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?))
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.0.recv() => {}
+            _ = self.1.recv() => {}
+        }
+    }
+}
+
+#[cfg(not(unix))]
+pub(super) struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    pub fn listen() -> std::io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl Signals {
+    /// The first ends the taking of work and lets attempts finish, the second leaves the rest to their leases.
+    pub async fn watch(mut self, stop: CancellationToken) {
+        self.next().await;
+        tracing::info!("stopping: no new work is taken, what is on the wire is finished; once more to stop at once");
+        stop.cancel();
+        self.next().await;
+        tracing::warn!("stopped at once: what was on the wire comes back when its lease ends");
+        std::process::exit(1);
+    }
+}
+
+/// Serves HTTP until it is told to stop, and no longer: whoever still talks, or only keeps a connection, does not keep this
+/// process.
+pub(super) async fn served(http: impl Future<Output = std::io::Result<()>>, stop: CancellationToken) {
+    let hanging_up = async {
+        stop.cancelled().await;
+        tokio::time::sleep(HANGING_UP).await;
+    };
+    tokio::select! {
+        ended = http => if let Err(e) = ended {
+            tracing::error!(error = %e, "the HTTP face ended: {e}");
+        },
+        () = hanging_up => {}
+    }
+}
+
+/// The node's name, held beside everything else.
+pub(super) struct Name {
+    holding: JoinHandle<(nodes::Node, Option<StoreError>)>,
+    done: CancellationToken,
+}
+
+impl Name {
+    /// Holds it; `stop` is told when it is lost.
+    pub fn hold(node: nodes::Node, store: Store, stop: CancellationToken) -> Self {
+        let done = CancellationToken::new();
+        Self { holding: tokio::spawn(hold(node, store, stop, done.clone())), done }
+    }
+
+    /// Waits for the loops, then gives it back.
+    ///
+    /// # Errors
+    /// When it was lost.
+    pub async fn until_ended(mut self, mut loops: JoinSet<()>, store: &Store) -> Result<(), StoreError> {
+        let mut ended = async || while loops.join_next().await.is_some() {};
+        let held = tokio::select! {
+            biased;
+            lost = &mut self.holding => {
+                // Nobody to wait for for long: another takes this one for dead, or there is no way to the database.
+                let _ = tokio::time::timeout(HANGING_UP, ended()).await;
+                lost
+            }
+            () = ended() => {
+                self.done.cancel();
+                self.holding.await
+            }
+        };
+        let (node, lost) = held.unwrap_or_else(|fault| std::panic::resume_unwind(fault.into_panic()));
+        if let Some(lost) = lost {
+            return Err(lost);
+        }
+        // What is remembered of a node that ended costs the next one a look whether it lives.
+        if let Err(e) = node.leave(store).await {
+            tracing::warn!(error = %e, "the name of this node is not given back: {e}");
+        }
+        Ok(())
+    }
+}
+
+/// Holds a name until everything is done; a node that lost it stops, since another takes it for dead. What it was lost by comes
+/// with it: until it is dropped nobody else has the name.
+async fn hold(
+    mut node: nodes::Node,
+    store: Store,
+    stop: CancellationToken,
+    done: CancellationToken,
+) -> (nodes::Node, Option<StoreError>) {
+    // A fault of the program here would let go of the name, too.
+    let _stop = stop.drop_guard();
+    loop {
+        let held = tokio::select! { held = node.hold(&store) => held, () = done.cancelled() => Ok(()) };
+        match held {
+            Err(e @ StoreError::Unfit { .. }) => {
+                tracing::error!("stopping: {e}; {}", e.hint());
+                return (node, Some(e));
+            }
+            Err(e) => tracing::warn!(error = %e, "the name of this node cannot be held: {e}"),
+            Ok(()) => {}
+        }
+        tokio::select! { () = tokio::time::sleep(REST) => {} () = done.cancelled() => return (node, None) }
+    }
+}
