@@ -228,7 +228,8 @@ pub(super) fn found(page: &Page) -> String {
 /// How our own queue does.
 pub(super) fn status(s: &Status) -> String {
     let mut out = String::new();
-    let _ = writeln!(out, "{} mails wait: {} could leave now, {} are kept back", s.waiting, s.due, s.held_back);
+    let wait = if s.waiting == 1 { "mail waits" } else { "mails wait" };
+    let _ = writeln!(out, "{} {wait}; leaving now: {}, kept back: {}", s.waiting, s.due, s.held_back);
     if let (Some(at), Some(seconds)) = (s.oldest_due_at, s.oldest_due_seconds) {
         let _ = writeln!(out, "the oldest that could leave is due since {at} ({seconds} s)");
     }
@@ -260,7 +261,7 @@ pub(super) fn status(s: &Status) -> String {
             out,
             "surge on {on} since {}: {}; {stage}: {why} ({})",
             surge.since,
-            printable(&surge.because),
+            printable(surge.because.trim_end_matches('.')),
             surge.id
         );
     }

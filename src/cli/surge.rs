@@ -140,7 +140,8 @@ pub(super) fn text(surges: &[Surge]) -> String {
     }
     let mut out = table.to_string();
     for s in surges {
-        let _ = writeln!(out, "{}: {} (by {}); {}", s.id, printable(&s.because), s.opened_by, s.why.explained());
+        let because = printable(s.because.trim_end_matches('.'));
+        let _ = writeln!(out, "{}: {because} (by {}); {}", s.id, s.opened_by, s.why.explained());
     }
     out
 }

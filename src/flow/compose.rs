@@ -322,7 +322,10 @@ fn correction(seen: &Seen, keep: &[usize], said: &Said, setting: &Setting) -> Co
     for item in kept(seen, keep) {
         // Two mails about one connection are taken back in one line.
         let Some((id, name)) = item.connection_id.and_then(|id| Some((id, names.get(&id)?))) else { continue };
-        let recovered_at = item.well_as_of.or(item.component_up_since()).unwrap_or(seen.row.created_at);
+        // What was known of it before it broke says nothing of when it came back.
+        let known = [item.well_as_of, item.component_up_since()].into_iter().flatten();
+        let recovered_at = known.into_iter().find(|at| item.failed_at.is_none_or(|failed| *at >= failed));
+        let recovered_at = recovered_at.unwrap_or(seen.row.created_at);
         connections.entry(id).or_insert_with(|| CorrectedLine { name: name.clone(), recovered_at });
     }
     let mut still_open: Vec<String> = open.iter().filter_map(|one| names.get(&one.0).cloned()).collect();

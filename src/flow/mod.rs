@@ -32,6 +32,7 @@ pub mod ingest;
 pub mod intake;
 pub mod lanes;
 pub mod look;
+pub mod owners;
 pub mod pace;
 pub mod paces;
 pub mod patience;

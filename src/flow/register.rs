@@ -2,6 +2,7 @@
 
 use super::ingest::IngestError;
 use super::intake::{Check, FieldError};
+use super::owners;
 use crate::domain::address::parse_address;
 use crate::domain::id::{ComponentId, SubscriberId};
 use crate::store::setup::{self, ComponentRow, ConnectionRow, SubscriberRow};
@@ -122,6 +123,7 @@ pub async fn connection(store: &Store, key: &str, said: &ConnectionIn) -> Result
     let row =
         ConnectionRow { key: key.to_owned(), component, name: said.name.clone(), link: said.link.clone(), subscribers };
     let id = setup::put_connection(&mut tx, &row).await?;
+    owners::changed(&mut tx, &[key]).await?;
     tx.commit().await?;
     Ok(Put { id: id.to_string(), key: Some(row.key) })
 }

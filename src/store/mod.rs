@@ -40,6 +40,7 @@ mod mount;
 pub mod news;
 pub mod nodes;
 pub mod notices;
+pub mod owners;
 mod parameter;
 pub mod parting;
 pub mod patience;
@@ -96,6 +97,7 @@ pub fn statements() -> Vec<Sql> {
         leases::ALL,
         nodes::ALL,
         notices::ALL,
+        owners::ALL,
         parting::ALL,
         patience::ALL,
         plan::ALL,

@@ -79,7 +79,12 @@ pub(super) fn surge_matter(kind: Kind, component: Option<&str>, occasion: Occasi
 
 /// The first sentence of a mail about a surge: what is the case, and what is done about it.
 pub(super) fn surge(mail: &SurgeMail) -> String {
-    let what = surge_matter(mail.kind, mail.component.as_deref(), mail.occasion());
+    let what = match (mail.kind, mail.occasion(), mail.reason) {
+        (Kind::Flood, Occasion::Failures, why) if why != Why::Opened => {
+            format!("Surge of {}", one_line(mail.component.as_deref().unwrap_or("a component"), NAME))
+        }
+        (kind, occasion, _) => surge_matter(kind, mail.component.as_deref(), occasion),
+    };
     let done = match (mail.kind, mail.stage, mail.reason) {
         (Kind::Slow, ..) => "nothing is held",
         (Kind::Reporter, ..) => "nobody is asked to act",

@@ -3,7 +3,7 @@
 
 use super::context::{
     ActionRequiredMail, AllClearMail, Ask, ComponentLine, ConnectionLine, CorrectedLine, CorrectionMail, FreeMail,
-    IncidentMail, Mail, PostMortemMail, SurgeMail,
+    IncidentMail, Lately, Mail, PostMortemMail, SurgeMail,
 };
 use super::sources::Part;
 use super::{Matter, Page, Reader, view};
@@ -272,6 +272,7 @@ impl SurgeMail {
             kind: Kind::Flood,
             component: some("Outlook"),
             because: "normal is about 3 in 10 minutes, we saw 212".to_owned(),
+            lately: None,
             reported: false,
             not_back: false,
             by_hand: None,
@@ -281,8 +282,9 @@ impl SurgeMail {
             stage: Stage::Holding,
             reason: Why::Opened,
         };
-        let asking = Self { stage: Stage::Canary, reason: Why::Calm, ..held.clone() };
-        let stopped = Self { reason: Why::RecoveriesRise, ..held.clone() };
+        let lately = Some(Lately { minutes: 10, failed: 1, recovered: 41 });
+        let asking = Self { stage: Stage::Canary, reason: Why::Calm, lately, ..held.clone() };
+        let stopped = Self { reason: Why::RecoveriesRise, lately, ..held.clone() };
         let slow = Self { kind: Kind::Slow, ..held.clone() };
         let reporter = Self { kind: Kind::Reporter, component: None, ..held.clone() };
         let because =

@@ -81,7 +81,8 @@ impl fmt::Display for Evidence {
             n if n < 0.5 => "none".to_owned(),
             n => format!("about {}", thousands(n.round())),
         };
-        write!(f, "normal is {normal} in {} minutes, we saw {}", self.minutes, thousands(self.counted))
+        let window = if self.minutes == 1 { "a minute".to_owned() } else { format!("{} minutes", self.minutes) };
+        write!(f, "normal is {normal} in {window}, we saw {}", thousands(self.counted))
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the lines of each kind are: how they are read, what they name, and when two are the same thing.
 
 use super::super::intake::{Check, FieldError};
+use super::super::owners;
 use super::super::reading::typed;
 use super::super::register::{self, ComponentIn, ConnectionIn, SubscriberIn};
 use super::super::subscription::{self, SubscriptionIn};
@@ -127,7 +128,9 @@ impl Row for Connection {
     }
 
     async fn put(tx: &mut Tx, of: &[Change<Self>]) -> Result<(), StoreError> {
-        import::put_connections(tx, of).await
+        import::put_connections(tx, of).await?;
+        let known = of.iter().filter(|change| !change.new).map(|change| change.row.key.as_str());
+        owners::changed(tx, &known.collect::<Vec<_>>()).await
     }
 }
 

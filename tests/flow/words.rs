@@ -1,0 +1,202 @@
+//! What mails say: each connection with the words and the page that are its own, and nothing that is not true of it.
+
+use crate::on_both;
+use crate::support::{Got, On, World};
+use allclear::store::setup;
+use serde_json::{Value, json};
+
+on_both! {
+    what_was_said_of_one_connection_stands_beside_no_other;
+    each_text_stands_beside_the_connections_it_is_about;
+    each_connection_has_its_own_page;
+    connections_of_one_name_are_told_apart;
+    an_end_names_what_still_needs_its_reader;
+    a_correction_says_since_when_it_is_true;
+    whoever_was_addressed_need_not_follow_anything;
+}
+
+async fn world(on: On) -> World {
+    let w = World::new(on, "2025-06-02T08:00:00Z").await;
+    w.component("a", "Alpha").await;
+    for key in ["ann", "bob"] {
+        w.subscriber(key).await;
+    }
+    for key in ["s1", "s2", "s3"] {
+        w.connection(key, "a", "ann").await;
+    }
+    w
+}
+
+/// Names a connection anew, and its page.
+async fn call(w: &World, key: &str, name: &str, link: Option<&str>) {
+    let mut tx = w.store.begin().await.unwrap();
+    let component = setup::component_id(&mut tx, "a").await.unwrap().unwrap();
+    let ann = setup::subscriber_id(&mut tx, "ann").await.unwrap().unwrap();
+    let link = link.map(str::to_owned);
+    let row = setup::ConnectionRow { key: key.into(), component, name: name.into(), link, subscribers: vec![ann] };
+    setup::put_connection(&mut tx, &row).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
+fn asks(connection: &str, more: Value) -> Value {
+    let mut said = json!({"kind": "action_required", "connections": [connection],
+        "what_happened": format!("The key of {connection} has changed."), "what_to_do": format!("Enter the key of {connection}."),
+        "link": format!("https://app.example/{connection}")});
+    said.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    said
+}
+
+/// The text part, with its line ends as spaces.
+fn plain(mail: &Got) -> String {
+    let text = mail.text();
+    text.split("text/html").next().unwrap().to_owned()
+}
+
+async fn what_was_said_of_one_connection_stands_beside_no_other(on: On) {
+    let mut w = world(on).await;
+    w.notice(asks("s1", json!({}))).await;
+    w.pass(1).await;
+    w.broken("s3").await;
+    w.pass(1).await;
+    w.recovered("s1", "automatic").await;
+    let got = w.pass(10).await;
+    assert_eq!(got.len(), 1);
+    let text = plain(&got[0]);
+    assert!(text.contains("- Inbox s3, since"), "{text}");
+    assert!(!text.contains("s1"), "{text}");
+}
+
+async fn each_text_stands_beside_the_connections_it_is_about(on: On) {
+    let mut w = world(on).await;
+    w.broken("s3").await;
+    w.pass(1).await;
+    w.notice(asks("s1", json!({"what_we_did": "We paused s1."}))).await;
+    w.notice(asks("s2", json!({}))).await;
+    let got = w.pass(10).await;
+    assert_eq!(got.len(), 1, "one mail of one component");
+    let text = plain(&got[0]);
+    assert!(text.contains("Action needed: 3 of your connections to Alpha do not work."), "{text}");
+    // One after the other, each with its own words.
+    let place = |what: &str| text.find(what).unwrap_or_else(|| panic!("{what} is not in {text}"));
+    let (own, s1, s2) = (place("- Inbox s3,"), place("- Inbox s1,"), place("- Inbox s2,"));
+    let between = |from: usize| text[from..].split("* * *").next().unwrap().to_owned();
+    let (own, s1, s2) = (between(own), between(s1), between(s2));
+    assert!(
+        own.contains("has stopped working") && own.contains("We waited") && !own.contains("Enter the key"),
+        "{own}"
+    );
+    assert!(s1.contains("Enter the key of s1.") && s1.contains("https://app.example/s1"), "{s1}");
+    assert!(s1.contains("We paused s1."), "{s1}");
+    assert!(s2.contains("Enter the key of s2.") && !s2.contains("What we did"), "{s2}");
+    for (part, other) in [(&own, "app.example"), (&s1, "s2"), (&s2, "app.example/s1")] {
+        assert!(!part.contains(other), "{other} in {part}");
+    }
+}
+
+async fn each_connection_has_its_own_page(on: On) {
+    let mut w = world(on).await;
+    call(&w, "s1", "Front desk", Some("https://app.example/1")).await;
+    call(&w, "s2", "Back office", Some("https://app.example/2")).await;
+    w.broken("s1").await;
+    w.broken("s2").await;
+    let text = plain(&w.pass(10).await[0]);
+    for (name, page) in [("Front desk", "https://app.example/1"), ("Back office", "https://app.example/2")] {
+        let line = text.split(&format!("- {name}, since")).nth(1).unwrap_or_else(|| panic!("{text}"));
+        assert!(line.split("- ").next().unwrap().contains(page), "{text}");
+    }
+    assert!(!text.contains("Fix these connections"), "{text}");
+    // Of one page for both it is said once.
+    call(&w, "s2", "Back office", Some("https://app.example/1")).await;
+    w.recovered("s1", "customer").await;
+    w.recovered("s2", "customer").await;
+    w.pass(30).await;
+    w.broken("s1").await;
+    w.broken("s2").await;
+    let text = plain(&w.pass(10).await[0]);
+    assert_eq!(text.matches("https://app.example/1").count(), 1, "{text}");
+    assert!(text.contains("Fix these connections: https://app.example/1"), "{text}");
+}
+
+async fn connections_of_one_name_are_told_apart(on: On) {
+    let mut w = world(on).await;
+    for key in ["s1", "s2", "s3"] {
+        call(&w, key, "Gmail", None).await;
+        w.broken(key).await;
+    }
+    let text = plain(&w.pass(10).await[0]);
+    assert!(["s1", "s2", "s3"].iter().all(|key| text.contains(&format!("- Gmail ({key}), since"))), "{text}");
+    w.recovered("s1", "automatic").await;
+    let text = plain(&w.pass(10).await[0]);
+    assert!(text.contains("No action needed for Gmail (s1). 2 other connections to Alpha are not back yet."), "{text}");
+    assert!(text.contains("- Gmail (s2) - Gmail (s3)"), "{text}");
+    w.recovered("s2", "automatic").await;
+    w.recovered("s3", "automatic").await;
+    let text = plain(&w.pass(10).await[0]);
+    assert!(text.contains("Your 2 connections to Alpha work again."), "{text}");
+}
+
+async fn an_end_names_what_still_needs_its_reader(on: On) {
+    let mut w = world(on).await;
+    w.subscribe("ann", "a").await;
+    w.subscribe("bob", "a").await;
+    w.broken("s1").await;
+    w.pass(10).await;
+    let said = |phase: &str, status: &str| {
+        json!({"kind": "incident", "incident": "i-1", "title": "Slow", "phase": phase, "body": "It is so.",
+            "components": [{"key": "a", "status": status}]})
+    };
+    w.notice(said("investigating", "partial_outage")).await;
+    w.pass(30).await;
+    w.notice(said("resolved", "operational")).await;
+    let ends = w.pass(10).await;
+    for end in &ends {
+        let text = plain(end);
+        assert!(text.contains("Resolved: Alpha works normally again."), "{text}");
+        let is_asked = end.to.starts_with("ann");
+        assert_eq!(text.contains("Not back yet, of what we asked you about: - Inbox s1"), is_asked, "{text}");
+    }
+    assert_eq!(ends.len(), 2);
+}
+
+async fn a_correction_says_since_when_it_is_true(on: On) {
+    let mut w = world(on).await;
+    w.broken("s1").await;
+    w.recovered("s1", "automatic").await;
+    w.down("a").await;
+    w.pass(5).await;
+    w.up("a").await;
+    // Weeks later nothing of that says since when it works.
+    w.at("2025-06-20T08:00:00Z").await;
+    w.broken("s1").await;
+    assert_eq!(w.pass(10).await.len(), 1);
+    let covering =
+        json!({"component": "a", "what": "recovered", "connections": "all", "since": "2025-06-20T07:00:00Z"});
+    w.signal(covering).await;
+    let text = plain(&w.pass(10).await[0]);
+    assert!(text.contains("- Inbox s1, working again since Fri 20 Jun 2025"), "{text}");
+}
+
+async fn whoever_was_addressed_need_not_follow_anything(on: On) {
+    let mut w = world(on).await;
+    w.subscribe("ann", "a").await;
+    let said = |phase: &str, more: Value| {
+        let mut said = json!({"kind": "incident", "incident": "i-1", "title": "Slow", "phase": phase, "body": "It is so.",
+            "components": [{"key": "a", "status": "partial_outage"}]});
+        said.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        said
+    };
+    w.notice(said("investigating", json!({"recipients": ["bob"]}))).await;
+    w.pass(10).await;
+    // Later updates keep to those the first has named.
+    w.notice(said("identified", json!({}))).await;
+    w.pass(30).await;
+    w.notice(json!({"kind": "free", "subject": "Hello", "body": "To you.", "recipients": ["bob"]})).await;
+    w.notice(json!({"kind": "free", "subject": "News", "body": "To all.", "components": ["a"]})).await;
+    w.pass(10).await;
+    for mail in w.all() {
+        let text = plain(mail);
+        let addressed = text.contains("You get this because it was addressed to you.");
+        assert_eq!(addressed, mail.to.starts_with("bob"), "{text}");
+    }
+    assert_eq!(w.all().len(), 4, "{:?}", w.all().iter().map(plain).collect::<Vec<_>>());
+}
