@@ -11,6 +11,8 @@ names!(
         MailboxFull = "mailbox_full",
         /// Too much, too fast, or too busy at the moment.
         SlowDown = "slow_down",
+        /// We have used up what we may send in an hour or a day.
+        QuotaUsed = "quota_used",
         /// A first try is put off on principle; the same mail is taken a little later.
         Greylisted = "greylisted",
         /// This one mail: its content, size, headers or syntax.

@@ -144,13 +144,17 @@ pub enum After {
 /// days, as RFC 5321 4.5.4.1 asks; most mails become too old long before.
 pub const MOST_TRIES: i64 = 200;
 
-/// A relay that says "never" means it, even where the words let hope: this often, and no more.
+/// A relay that says "never" means it, even where the words let hope: this often, and no more. (Not of what we have used
+/// up: that ends with the hour or the day, whatever the code.)
 pub const MOST_REFUSALS: i64 = 5;
 
 /// Greylisting lets a mail pass after minutes, by custom five (RFC 6647 section 5).
 const GREYLIST: Span = Span::minutes(5);
 /// Nobody clears a full mailbox within minutes.
 const FULL: Span = Span::minutes(30);
+
+/// What is counted by the hour or by the day is not free again within minutes.
+const PERIOD: Span = Span::minutes(30);
 
 /// What a try's outcome makes of the row. `tries` were answered "later" before this one, `wait` is the retry interval
 /// already chosen for them.
@@ -168,15 +172,17 @@ pub fn after(outcome: &Outcome, tries: i64, now: Timestamp, wait: Span, quaranti
 
 /// What a "no" makes of the row: `refused` for 5xx, else 4xx.
 fn no(kind: Option<ReplyKind>, refused: bool, tries: i64, now: Timestamp, wait: Span) -> After {
-    let most = if refused { MOST_REFUSALS } else { MOST_TRIES };
+    let kind = kind.unwrap_or(ReplyKind::Unknown);
+    let most = if refused && kind != ReplyKind::QuotaUsed { MOST_REFUSALS } else { MOST_TRIES };
     let again = |least: Span, reason| match tries + 1 < most {
         true => After::Queued { due_at: now + wait.max(least), counts: true, reason },
         false => After::Failed(Reason::GaveUp),
     };
-    match (kind.unwrap_or(ReplyKind::Unknown), refused) {
+    match (kind, refused) {
         (ReplyKind::AddressDead, _) => After::Failed(Reason::AddressDead),
         (ReplyKind::MailboxFull, _) => again(FULL, Reason::MailboxFull),
-        (ReplyKind::SlowDown, _) => again(Span::ZERO, Reason::SlowDown),
+        (ReplyKind::QuotaUsed, true) => again(PERIOD, Reason::SlowDown),
+        (ReplyKind::SlowDown | ReplyKind::QuotaUsed, _) => again(Span::ZERO, Reason::SlowDown),
         (ReplyKind::Greylisted, _) => again(GREYLIST, Reason::Greylisted),
         (kind @ ReplyKind::Credentials, _)
         | (kind @ (ReplyKind::OurAuthentication | ReplyKind::OurReputation), true) => After::Paused(kind),
@@ -284,6 +290,7 @@ mod tests {
                 "address_dead: failed address_dead | failed address_dead",
                 "mailbox_full: mailbox_full 1800 | mailbox_full 1800",
                 "slow_down: slow_down 40 | slow_down 40",
+                "quota_used: slow_down 40 | slow_down 1800",
                 "greylisted: greylisted 300 | greylisted 300",
                 "message_at_fault: retry 40 | failed message_at_fault",
                 "our_authentication: retry 40 | paused our_authentication",
@@ -306,5 +313,11 @@ mod tests {
             assert!(!reply(HandOver::Refused, kind, 3).starts_with("failed"), "{kind}");
             assert_eq!(reply(HandOver::Refused, kind, 4), "failed gave_up", "{kind}");
         }
+    }
+
+    #[test]
+    fn what_is_used_up_for_a_day_is_waited_for_whatever_the_code() {
+        assert_eq!(reply(HandOver::Refused, ReplyKind::QuotaUsed, 4), "slow_down 1800");
+        assert_eq!(reply(HandOver::Refused, ReplyKind::QuotaUsed, MOST_TRIES - 1), "failed gave_up");
     }
 }

@@ -6,6 +6,8 @@
 
 mod rules;
 #[cfg(test)]
+mod sender_tests;
+#[cfg(test)]
 mod tests;
 
 use super::reply::Reply;
@@ -27,12 +29,14 @@ pub struct Rule {
     codes: &'static [u16],
     /// The enhanced codes that are; `x` stands for 4 and 5, and a code may end after its subject.
     status: &'static str,
+    /// The enhanced codes without one of which nothing else in the rule is evidence; none: they do not matter.
+    only: &'static str,
     /// The enhanced codes that contradict everything else in the rule.
     never: &'static str,
     /// The phrases that are, separated by `|`; `*` stands for up to [`GAP`] bytes of anything.
     words: &'static str,
     /// The phrases, written alike, that contradict everything else in the rule.
-    unless: &'static str,
+    unless: &'static [&'static str],
 }
 
 /// How far apart the parts of a phrase may be.
@@ -41,11 +45,36 @@ const GAP: usize = 80;
 /// Classifies a negative reply (4xx or 5xx). Pure; never says more than the reply does.
 #[must_use]
 pub fn classify(reply: &Reply) -> ReplyKind {
-    match ruling(reply).map(|rule| rule.kind) {
+    let kind = ruling(reply).map_or(ReplyKind::Unknown, |rule| rule.kind);
+    match kind {
         // Said before the recipient was named, so about us; and it would be said for everybody.
-        None | Some(ReplyKind::AddressDead) if reply.of_sender => ReplyKind::Unknown,
-        kind => kind.unwrap_or(ReplyKind::Unknown),
+        ReplyKind::AddressDead | ReplyKind::MessageAtFault | ReplyKind::Unknown
+            if reply.of_sender && reply.code >= 500 && !is_of_this_mail(reply) =>
+        {
+            ReplyKind::Credentials
+        }
+        ReplyKind::AddressDead if reply.of_sender => ReplyKind::Unknown,
+        kind => kind,
     }
+}
+
+/// Classifies a negative reply about a mail between two addresses: one that names the sender and not the recipient
+/// says nothing lasting about the recipient.
+#[must_use]
+pub fn classify_between(reply: &Reply, from: &str, to: &str) -> ReplyKind {
+    let names = |address: &str| {
+        let parts = reply.text.split(|c: char| c.is_whitespace() || "<>()[]{},;:'\"".contains(c));
+        !address.is_empty() && parts.into_iter().any(|part| part.trim_matches('.').eq_ignore_ascii_case(address))
+    };
+    match classify(reply) {
+        ReplyKind::AddressDead if names(from) && !names(to) => ReplyKind::Unknown,
+        kind => kind,
+    }
+}
+
+/// Whether a refusal of `MAIL` can be about the one mail that it announces: its size, or how it is encoded.
+fn is_of_this_mail(reply: &Reply) -> bool {
+    reply.code == 552 || Said::of(reply).has_status(rules::OF_THIS_MAIL)
 }
 
 /// The rule that decides about a negative reply: the first of the table that holds.
@@ -56,6 +85,7 @@ pub fn ruling(reply: &Reply) -> Option<&'static Rule> {
 }
 
 /// A reply as the rules look at it.
+#[derive(Default)]
 struct Said {
     code: u16,
     /// Every enhanced code in the text, without its class: the class of an inner code is often wrong, and
@@ -64,11 +94,13 @@ struct Said {
     /// Lower case, one space between words and at both ends; addresses are `@`, codes are left out.
     words: String,
     passed_on: bool,
+    /// It speaks of a sender, beside whom a phrase that would silence the recipient may be meant for that one.
+    of_a_sender: bool,
 }
 
 impl Said {
     fn of(reply: &Reply) -> Self {
-        let mut said = Self { code: reply.code, status: Vec::new(), words: " ".to_owned(), passed_on: false };
+        let mut said = Self { code: reply.code, status: Vec::new(), words: " ".to_owned(), ..Self::default() };
         let (code, text) = (reply.code.to_string(), reply.text.to_lowercase());
         for token in text.split_whitespace() {
             let bare = token.trim_matches(|c: char| !c.is_alphanumeric());
@@ -88,6 +120,9 @@ impl Said {
             }
         }
         said.passed_on = says(&said.words, rules::PASSED_ON);
+        // What is returned to its sender says nothing of the sender.
+        said.of_a_sender =
+            says(&said.words.replace(" to sender ", " ").replace(" to the sender ", " "), rules::OF_A_SENDER);
         said
     }
 
@@ -101,8 +136,10 @@ impl Said {
         if !(400..=599).contains(&self.code)
             || (rule.final_only && !final_no)
             || (rule.relay_only && self.passed_on)
+            || (rule.kind == ReplyKind::AddressDead && self.of_a_sender)
+            || !(rule.only.is_empty() || self.has_status(rule.only))
             || self.has_status(rule.never)
-            || says(&self.words, rule.unless)
+            || rule.unless.iter().any(|phrases| says(&self.words, phrases))
         {
             return false;
         }

@@ -18,7 +18,7 @@ pub mod sink;
 mod wire;
 
 pub use about::About;
-pub use classify::{Rule, classify, ruling};
+pub use classify::{Rule, classify, classify_between, ruling};
 pub use connect::{OpenError, OpenPhase, check_plaintext};
 pub use message::{BuildError, Letter, build};
 pub use relay::{Login, PhaseTimeouts, Relay, Secret, Tls, Transport};

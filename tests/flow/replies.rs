@@ -8,12 +8,16 @@ use allclear::store::{streams, suppressions};
 use serde_json::json;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 on_both! {
     a_dead_address_is_suppressed_and_nobody_else;
     a_lifted_suppression_lets_mail_go_again;
     a_full_mailbox_is_tried_again_whatever_the_first_digit;
     greylisting_is_given_its_five_minutes;
+    what_we_have_used_up_for_the_day_is_waited_for;
+    what_is_said_of_our_sender_silences_no_recipient;
     a_421_about_a_mail_puts_off_that_mail_alone;
     real_replies_lead_to_the_right_state_retry_and_suppression;
 }
@@ -105,6 +109,43 @@ async fn greylisting_is_given_its_five_minutes(on: On) {
     assert!(w.pass(4).await.is_empty());
     assert_eq!(row(&w).await.1, "greylisted");
     assert_eq!(w.pass(2).await.len(), 1);
+}
+
+async fn what_we_have_used_up_for_the_day_is_waited_for(on: On) {
+    for line in [
+        "550 5.4.5 Daily SMTP relay limit exceeded for user",
+        "550 Account exceeded the max emails per hour (150/150)",
+        "550 Domain example.com has exceeded the max defers and failures per hour (5/5 (100%)) allowed. Message discarded.",
+    ] {
+        let is_used_up = Arc::new(AtomicBool::new(true));
+        let switch = Arc::clone(&is_used_up);
+        let script = Script::default().answering(move |at, _, _| {
+            (at == Phase::Rcpt && switch.load(Ordering::Relaxed)).then(|| Answer::reply(at, line))
+        });
+        let mut w = World::with(on, START, script, |_| {}).await;
+        w.subscriber("ann").await;
+        free(&w, &["ann"]).await;
+        assert!(w.pass(16 * 60).await.is_empty());
+        assert_eq!(w.deliveries().await, ["free queued slow_down"], "{line}");
+        let tries = w.query("SELECT kind FROM attempt").await.len();
+        assert!((16..=32).contains(&tries), "{tries} tries, {line}");
+        is_used_up.store(false, Ordering::Relaxed);
+        assert_eq!(w.pass(61).await.len(), 1, "{line}");
+    }
+}
+
+async fn what_is_said_of_our_sender_silences_no_recipient(on: On) {
+    for line in [
+        "550 Sender <status@example.com> not found",
+        "550 5.1.1 <status@example.com>: no such user",
+        "550 发件人地址不存在",
+    ] {
+        let mut w = world(on, Phase::Rcpt, line).await;
+        free(&w, &["ann"]).await;
+        assert!(w.settle().await.is_empty());
+        assert_eq!(w.deliveries().await, ["free failed refused"], "{line}");
+        assert!(!suppressed(&w, "ann").await, "{line}");
+    }
 }
 
 async fn a_421_about_a_mail_puts_off_that_mail_alone(on: On) {

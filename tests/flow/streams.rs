@@ -22,6 +22,8 @@ on_both! {
     somebody_ends_the_pause_and_what_waited_leaves;
     who_says_mended_too_early_costs_one_try;
     a_mail_refused_alone_fails_and_pauses_nothing_again;
+    a_relay_that_refuses_our_sender_pauses_the_stream;
+    a_mail_whose_size_is_refused_with_its_sender_fails_alone;
     a_server_that_blocks_us_alone_pauses_the_stream_once;
     a_mail_no_relay_could_take_is_set_aside;
     one_slow_reply_keeps_no_other_mail_waiting;
@@ -160,6 +162,51 @@ async fn a_mail_refused_alone_fails_and_pauses_nothing_again(on: On) {
     assert!(pauses(&w).await.is_empty());
     assert_eq!(w.deliveries().await, ["free failed refused", "free accepted"]);
     assert_eq!(w.query("SELECT stream FROM stream_pause").await.len(), 1);
+}
+
+/// Said to `MAIL`, or of the sender at `RCPT`: nobody of the stream gets through, so nobody's mail fails.
+async fn a_relay_that_refuses_our_sender_pauses_the_stream(on: On) {
+    for (point, line) in [
+        (Phase::Mail, "550 5.7.1 Sender <status@example.com> not allowed"),
+        (Phase::Mail, "501 mail from address must be same as authorization user"),
+        (Phase::Mail, "503 AUTH first (#5.5.1)"),
+        (Phase::Mail, "550 5.1.1 no such user"),
+        (Phase::Rcpt, "553 5.7.1 <status@example.com>: Sender address rejected: not logged in"),
+        (Phase::Dot, "550 Please turn on SMTP Authentication in your mail client"),
+    ] {
+        let refuses = Arc::new(AtomicBool::new(true));
+        let switch = Arc::clone(&refuses);
+        let script = Script::default().answering(move |at, _, _| {
+            (at == point && switch.load(Ordering::Relaxed)).then(|| Answer::reply(at, line))
+        });
+        let mut w = World::with(on, START, script, |_| {}).await;
+        for key in ["ann", "bob", "eve"] {
+            w.subscriber(key).await;
+        }
+        free(&w, &["ann", "bob", "eve"]).await;
+        assert!(w.pass(60).await.is_empty(), "{line}");
+        assert_eq!(pauses(&w).await, ["incidents credentials"], "{line}");
+        assert!(
+            w.deliveries().await.iter().all(|d| d.starts_with("free queued")),
+            "{line}: {:?}",
+            w.deliveries().await
+        );
+        assert!(w.query("SELECT address FROM suppression").await.is_empty(), "{line}");
+        refuses.store(false, Ordering::Relaxed);
+        assert_eq!(w.pass(60).await.len(), 3, "{line}");
+    }
+}
+
+async fn a_mail_whose_size_is_refused_with_its_sender_fails_alone(on: On) {
+    let script = Script::default().answering(|at, _, nth| {
+        (at == Phase::Mail && nth == 1).then(|| Answer::reply(at, "552 5.3.4 Message size exceeds fixed limit"))
+    });
+    let mut w = World::with(on, START, script, |_| {}).await;
+    w.subscriber("ann").await;
+    free(&w, &["ann"]).await;
+    assert!(w.pass(5).await.is_empty());
+    assert!(pauses(&w).await.is_empty());
+    assert_eq!(w.deliveries().await, ["free failed message_at_fault"]);
 }
 
 async fn a_wrong_password_is_tried_once_a_quarter_of_an_hour(on: On) {

@@ -60,7 +60,7 @@ fn gist(text: &str) -> String {
 /// Whether the mail is tried again: what the dispatcher makes of the kind. Nothing while the stream is paused.
 fn tried_again(kind: ReplyKind, code: u16) -> Option<bool> {
     match kind {
-        ReplyKind::MailboxFull | ReplyKind::SlowDown | ReplyKind::Greylisted => Some(true),
+        ReplyKind::MailboxFull | ReplyKind::SlowDown | ReplyKind::QuotaUsed | ReplyKind::Greylisted => Some(true),
         ReplyKind::AddressDead => Some(false),
         ReplyKind::MessageAtFault | ReplyKind::Unknown => Some(code < 500),
         ReplyKind::OurAuthentication | ReplyKind::OurReputation | ReplyKind::Credentials => None,

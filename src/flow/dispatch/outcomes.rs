@@ -11,7 +11,7 @@ use crate::domain::class::Class;
 use crate::domain::delivery::{HandOver, Outcome, Reason, State};
 use crate::domain::id::DeliveryId;
 use crate::domain::time::{Span, Timestamp};
-use crate::mail::{self, classify};
+use crate::mail::{self, classify_between};
 use crate::store::record::Settled;
 use crate::store::streams::{self, Refused};
 use crate::store::{StoreError, Tx, record, suppressions, told};
@@ -137,11 +137,11 @@ fn refusal((job, record): &(Job, Record)) -> Option<(Refused<'_>, &Outcome)> {
     }
 }
 
-/// A dialogue's end in the words of the queue.
-pub(super) fn of(outcome: mail::Outcome) -> Outcome {
+/// A dialogue's end, about a mail between two addresses, in the words of the queue.
+pub(super) fn of(outcome: mail::Outcome, from: &str, to: &str) -> Outcome {
     let reply = |hand_over, reply: mail::Reply| Outcome {
         hand_over,
-        kind: (hand_over != HandOver::Accepted).then(|| classify(&reply)),
+        kind: (hand_over != HandOver::Accepted).then(|| classify_between(&reply, from, to)),
         code: Some(reply.code),
         enhanced: reply.enhanced,
         words: reply.text,

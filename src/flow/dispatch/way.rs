@@ -179,7 +179,7 @@ async fn hand_over(shared: Shared, mut seated: Seated, mut job: Job) -> Finished
     let begun = tokio::time::timeout_at(end, session.envelope(&from, &to)).await;
     let begun = begun.unwrap_or_else(|_| Err(mail::Outcome::NotHandedOver { why: "no answer in time".to_owned() }));
     if let Err(outcome) = begun {
-        let outcome = of(outcome);
+        let outcome = of(outcome, &from, &to);
         let _ = job.on(Event::HandedOver(outcome.clone()));
         return Finished { session: Some(seated), job: Some((job, Record::Attempt(outcome))) };
     }
@@ -205,9 +205,10 @@ async fn hand_over(shared: Shared, mut seated: Seated, mut job: Job) -> Finished
         }
     }
     let outcome = match tokio::time::timeout_at(end, session.data(&job.bytes)).await {
-        Ok(outcome) => of(outcome),
-        Err(_) => of(mail::Outcome::Unknown { why: "the dialogue took longer than allowed".to_owned() }),
+        Ok(outcome) => outcome,
+        Err(_) => mail::Outcome::Unknown { why: "the dialogue took longer than allowed".to_owned() },
     };
+    let outcome = of(outcome, &from, &to);
     if session.wrote_mail() {
         job.copy = shared.copies.of(job.claimed.frozen.mail.kind(), &job.bytes);
     }

@@ -13,21 +13,47 @@ use crate::domain::reply::ReplyKind::{self, *};
 pub(super) const PASSED_ON: &str = "host * said|host said|server said|error from remote|did not like our|\
     refused to talk to me|server returned|remote server|in reply to rcpt|in reply to mail|in reply to end";
 
+/// The enhanced codes that are about one mail even in a reply to `MAIL`: size, recipients, content.
+pub(super) const OF_THIS_MAIL: &str = "2.3 3.4 5.3 6";
+
+/// How a reply speaks of a sender.
+pub(super) const OF_A_SENDER: &str = "\
+    sender|originator|mail from @|mail from address|mail from domain|mailfrom|return path|reverse path|\
+    from address|envelope from|absender|expediteur|expéditeur|remitente|remetente|mittente|afzender|afsender|avsender|\
+    avsändare|nadawc|odesílatel|odosielateľ|feladó|lähettäjä|gönderen|gönderici|отправител|відправник|αποστολέα|\
+    发件人|發件人|发信人|發信人|发件者|發件者|发送者|發送者|发送方|寄件者|寄件人|寄信人|送信者|送信元|差出人|発信者|발신자|송신자|보낸";
+
 const fn rule(name: &'static str, kind: ReplyKind) -> Rule {
-    Rule { name, kind, final_only: false, relay_only: false, codes: &[], status: "", never: "", words: "", unless: "" }
+    Rule {
+        name,
+        kind,
+        final_only: false,
+        relay_only: false,
+        codes: &[],
+        status: "",
+        only: "",
+        never: "",
+        words: "",
+        unless: &[],
+    }
 }
 
 const fn gone(name: &'static str) -> Rule {
-    Rule { final_only: true, unless: dead::SOMETHING_ELSE, ..rule(name, AddressDead) }
+    Rule { final_only: true, unless: &[dead::SOMETHING_ELSE, dead::ASIDE], ..rule(name, AddressDead) }
 }
 
 pub(super) const RULES: &[Rule] = &[
     // Full, fast, or too early: a later try can succeed, whatever class of code came with it.
     Rule {
-        words: "relay quota|sending quota|sending limit|message quota|quota for sending|submission quota|daily limit|\
-            daily user sending|max emails per hour|maximum sending rate|hourly limit",
-        status: "1.90 4.5 7.232 7.233",
-        ..rule("we have used up what we may send in a period", SlowDown)
+        words: "relay quota|sending quota|sending limit|message quota|quota for sending|submission quota|daily * limit|\
+            hourly * limit|emails per hour|messages per hour|emails per day|messages per day|max defers and failures",
+        status: "7.232 7.233",
+        ..rule("we have used up what we may send in a period", QuotaUsed)
+    },
+    Rule {
+        status: "1.90 4.5",
+        final_only: true,
+        ..rule("we have used up what we may send in a period, by a large provider's code", QuotaUsed)
     },
     Rule {
         words: "mailbox full|mailbox is full|mailbox * is full|mailbox for user is full|full mailbox|inbox full|\
@@ -60,10 +86,10 @@ pub(super) const RULES: &[Rule] = &[
             too many connections|too many concurrent|too many sessions|too many messages|too many emails|\
             too many mails|too many recipients|too many invalid|too many unknown|too many requests|\
             too many spams from|concurrent connections|connection limit|connection rate|connections * exceeded|\
-            message rate|sending too fast|too fast|slow down|slower|deferred due to|temporarily deferred|\
-            temporarily rejected|unexpected volume|unusual rate|trop de connexions|zu viele verbindungen|\
-            demasiadas conexiones",
-        status: "3.2 4.62 5.3 7.28 7.38",
+            message rate|maximum sending rate|sending too fast|too fast|slow down|slower|deferred due to|\
+            temporarily deferred|temporarily rejected|unexpected volume|unusual rate|trop de connexions|\
+            zu viele verbindungen|demasiadas conexiones",
+        status: "3.2 4.5 4.62 5.3 7.28 7.38",
         never: "7.26 7.27",
         ..rule("too much at once", SlowDown)
     },
@@ -151,7 +177,8 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         words: "client host rejected|client host * rejected|not allowed to connect|access denied * your ip|\
             your ip * access denied|not accept mail from your|no access from mail server|\
-            connections not accepted from|your host is not|your server is not|go away",
+            connections not accepted from|your host is not|your server is not|\
+            not authorized to send email directly|go away",
         final_only: true,
         ..rule("our host is turned away", OurReputation)
     },
@@ -165,8 +192,9 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         words: "authentication required|authentication is required|requires authentication|auth required|\
-            must authenticate|authenticate first|not authenticated|unauthenticated senders|log in first|\
-            login required|authentication failed|authentication unsuccessful|authentication credentials|\
+            must authenticate|authenticate first|auth first|send auth|smtp authentication|not logged in|\
+            same as authorization user|must equal authorized user|not authenticated|unauthenticated senders|\
+            log in first|login required|authentication failed|authentication unsuccessful|authentication credentials|\
             credentials invalid|invalid credentials|bad credentials|username or password|user name or bad|\
             bad password|wrong password|invalid username|username and password|incorrect authentication|login failed|\
             logon failure|invalid login|email address is not verified|not a verified sender|verified sender identity|\
@@ -203,6 +231,14 @@ pub(super) const RULES: &[Rule] = &[
         ..rule("a server that names nobody filtered the mail by its user's rules (KDDI)", Unknown)
     },
     // The only rules that silence anybody: final, and in words that can mean nothing else beside the others.
+    Rule {
+        words: dead::GONE,
+        only: "1.1",
+        never: "3",
+        final_only: true,
+        unless: &[dead::SOMETHING_ELSE],
+        ..rule("the address does not exist, in so many words and by the registry's code", AddressDead)
+    },
     Rule {
         words: dead::GONE,
         codes: &[556],

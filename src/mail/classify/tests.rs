@@ -52,6 +52,13 @@ const REPLIES: &[(ReplyKind, &[(u16, &str)])] = &[
             (550, "This mailbox is disabled and takes no mail"),
             (550, "mailbox <kim@customer.example> does not exist"),
             (550, "user kim@customer.example has never existed: no such recipient"),
+            // What words say of a notice or a table does not speak against word and code.
+            (550, "5.1.1 unknown user (ldap)"),
+            (550, "5.1.1 <kim@customer.example>: Recipient address rejected: User unknown in LDAP directory"),
+            (550, "5.1.1 User unknown in database"),
+            (550, "5.1.1 <kim@customer.example> User doesn't exist. Visit our url http://postmaster.example/"),
+            (550, "5.1.1 No such user here. Contact the postmaster until it is resolved"),
+            (550, "User unknown, returned to sender"),
             // Codes alone.
             (550, "5.1.1 rejected"),
             (553, "5.1.3 bad syntax"),
@@ -105,21 +112,35 @@ const REPLIES: &[(ReplyKind, &[(u16, &str)])] = &[
                    messages from being delivered. - gsmtp",
             ),
             (550, "5.2.1 The user you are trying to contact is receiving mail too quickly."),
-            (550, "5.4.5 Daily user sending limit exceeded. For more information on Gmail sending limits go to"),
             (432, "4.3.2 Concurrent connections limit exceeded. Visit https://aka.example/concurrent_sending"),
             (
                 451,
                 "4.7.0 [TSS04] Messages from 192.0.2.1 temporarily deferred due to unexpected volume or user complaints",
             ),
             (454, "Throttling failure: Maximum sending rate exceeded."),
-            (454, "Throttling failure: Daily message quota exceeded."),
             (452, "4.5.3 Error: too many recipients"),
             (554, "5.7.1 Too many connections from your host"),
             (550, "Too many invalid recipients"),
             (452, "4.3.1 Insufficient system storage"),
             (451, "4.3.2 Please try again later"),
+            (452, "4.4.5 Insufficient disk space"),
             (554, "5.3.2 rate limited, slow down"),
             (450, "Server busy, bitte später noch einmal"),
+        ],
+    ),
+    (
+        ReplyKind::QuotaUsed,
+        &[
+            (550, "5.4.5 Daily user sending limit exceeded. For more information on Gmail sending limits go to"),
+            (550, "5.4.5 Daily SMTP relay limit exceeded for user"),
+            (550, "5.4.5 You have sent too much for today"),
+            (550, "Account exceeded the max emails per hour (150/150)"),
+            (
+                550,
+                "Domain acme.example has exceeded the max defers and failures per hour (5/5 (100%)) allowed. Message \
+                   discarded.",
+            ),
+            (454, "Throttling failure: Daily message quota exceeded."),
         ],
     ),
     (
@@ -209,6 +230,11 @@ const REPLIES: &[(ReplyKind, &[(u16, &str)])] = &[
                 "5.1.1 <kim@customer.example>: undeliverable address: host mx.customer.example[192.0.2.9] said: 554 \
                    5.7.1 Client host blocked using bl.spamcop.net (in reply to RCPT TO command)",
             ),
+            (
+                550,
+                "5.7.1 [192.0.2.1] The IP you're using to send mail is not authorized to send email directly to our \
+                   servers. Please use the SMTP relay at your service provider instead.",
+            ),
             (550, "Ihre IP steht auf einer Sperrliste"),
             (550, "Votre adresse est sur liste noire"),
         ],
@@ -227,6 +253,12 @@ const REPLIES: &[(ReplyKind, &[(u16, &str)])] = &[
             (554, "Message rejected: Email address is not verified. The following identities failed the check"),
             (550, "The from address does not match a verified Sender Identity."),
             (553, "5.7.1 <a@acme.example>: Sender address rejected: not owned by user b"),
+            (553, "5.7.1 <a@acme.example>: Sender address rejected: not logged in"),
+            (501, "mail from address must be same as authorization user"),
+            (553, "Mail from must equal authorized user"),
+            (503, "AUTH first (#5.5.1)"),
+            (503, "5.5.4 Error: send AUTH command first"),
+            (550, "Please turn on SMTP Authentication in your mail client."),
             (550, "5.7.60 SMTP; Client does not have permissions to send as this sender"),
             (525, "5.7.13 user account is disabled"),
             (554, "Sending suspended for this account."),
@@ -363,6 +395,10 @@ fn what_speaks_of_us_of_the_mail_or_of_the_moment_silences_nobody() {
         "5.1.1 user unknown due to an outage",
         "5.2.1 mailbox disabled by owner until Monday",
         "Access denied: unknown user agent",
+        "5.1.1 User unknown: LDAP lookup failure",
+        "5.1.1 User unknown, database unavailable",
+        "5.1.1 rejected (ldap)",
+        "User unknown, see the url for help",
     ] {
         let reply = Reply::new(550, text);
         let (kind, by) = (classify(&reply), ruling(&reply).map(|rule| rule.name));

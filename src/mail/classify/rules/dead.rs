@@ -6,12 +6,17 @@ pub(super) const SOMETHING_ELSE: &str = "\
     your ip|your host|your server|your client|your helo|your dns|your network|your link|\
     your mail contains|helo|ehlo|spf|dkim|dmarc|client host|connecting host|reverse|ptr|dns lookup|\
     dns error|dns failure|from header|header from|reply to header|message id|in header|in the header|in message|\
-    in the message|message body|in body|in the body|url|uri|link to|links to|link in|hyperlink|billing|invoice|\
+    in the message|message body|in body|in the body|billing|invoice|\
     unpaid|payment|overdue|contact sales|password|credentials|smtp account|sending account|\
-    maintenance|offline|back end|backend|ldap|database|lookup error|lookup failure|lookup failed|timed out|\
-    timeout|internal error|until|for now|at the moment|at this time|currently|come back|user agent|\
+    maintenance|offline|back end|backend|lookup error|lookup failure|lookup failed|timed out|\
+    timeout|internal error|for now|at the moment|at this time|currently|come back|user agent|\
     temporar|outage|connection refused|\
+    ldap error|ldap server|ldap * unavailable|database error|database * unavailable|database connection|\
     not allowed to send|not permitted to send|not authorized to send|not authorised to send|may not send";
+
+/// Words that mean the same as often as they stand in a notice or name a table: beside a phrase of a dead address they
+/// count no more when the code says it too.
+pub(super) const ASIDE: &str = "ldap|database|until|url|uri|link to|links to|link in|hyperlink";
 
 /// In a "no" to a recipient these mean an account, a host or a domain of the recipient; in a "no" out of policy
 /// they may as well mean ours, or one that the mail names.
