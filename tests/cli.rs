@@ -193,6 +193,7 @@ fn what_is_wrong_is_named_with_what_to_do() {
         ("put connection x --component nowhere --name x", "", 2, "component: no component has the key `nowhere`"),
         ("enqueue", "{\"kind\": ", 2, "body: is not JSON"),
         ("enqueue", "{\"kind\": \"free\", \"colour\": 1}", 2, "colour: unknown field"),
+        ("enqueue", "\u{feff}{\"kind\": \"free\", \"colour\": 1}", 2, "colour: unknown field"),
         ("enqueue --file nowhere.json", "", 2, "nowhere.json cannot be read"),
         ("signal --connection inbox-1 --what failed", "", 2, "fault: a failed connection needs"),
         ("signal --connection nowhere --what recovered", "", 2, "connection: no connection has the key `nowhere`"),

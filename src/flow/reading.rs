@@ -1,6 +1,6 @@
 //! Reading inputs so that an error names its field, in every face alike.
 
-mod once;
+pub(super) mod once;
 
 use super::intake::{ActionIn, FieldError, FreeIn, IncidentIn, NoticeIn, read};
 use once::Once;
@@ -21,6 +21,7 @@ pub enum Unreadable {
 /// # Errors
 /// When it is not JSON, has unknown or missing fields, or a field has the wrong type or value.
 pub fn input<T: DeserializeOwned>(body: &[u8]) -> Result<T, Unreadable> {
+    let body = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body);
     syntax(body)?;
     // It would be read as the fields in their order.
     if body.trim_ascii_start().starts_with(b"[") {
@@ -53,6 +54,21 @@ pub fn notice(body: &[u8]) -> Result<NoticeIn, Unreadable> {
         Some(Some("free")) => inner::<FreeIn>(fields).map(|n| NoticeIn::Free(Box::new(n))),
         Some(_) => Err(shape("kind", "is none of incident, action_required, free")),
         None => Err(shape("kind", "is missing: one of incident, action_required, free")),
+    }
+}
+
+/// Reads a line that is one object.
+///
+/// # Errors
+/// When it is none, or a field in it is given twice.
+pub(super) fn object(line: &[u8]) -> Result<Map<String, Value>, FieldError> {
+    if let Ok(Once(Value::Object(fields))) = serde_json::from_slice(line) {
+        return Ok(fields);
+    }
+    // Once more, for the place of what is wrong.
+    match read::<Once>(line) {
+        Err(error) if error.what.starts_with(TWICE) => Err(named(error)),
+        _ => serde_json::from_slice(line).map_err(|e| FieldError::new("line", format!("is not a JSON object: {e}"))),
     }
 }
 
@@ -99,9 +115,12 @@ fn syntax(body: &[u8]) -> Result<(), Unreadable> {
     serde_json::from_slice::<IgnoredAny>(body).map(drop).map_err(|e| not_json(format!("is not JSON: {e}")))
 }
 
+/// How serde begins to say that a field is given twice.
+const TWICE: &str = "duplicate field `";
+
 /// serde says of a missing field only that the object lacks it, and of one given twice nothing else: the name stands in its words.
 fn named(error: FieldError) -> FieldError {
-    let kinds = [("missing field `", "is missing"), ("duplicate field `", "is given twice")];
+    let kinds = [("missing field `", "is missing"), (TWICE, "is given twice")];
     let found =
         kinds.into_iter().find_map(|(start, what)| Some((error.what.strip_prefix(start)?.split('`').next()?, what)));
     let Some((name, what)) = found else { return error };

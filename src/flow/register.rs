@@ -3,6 +3,7 @@
 use super::ingest::IngestError;
 use super::intake::{Check, FieldError};
 use super::owners;
+use super::reading;
 use crate::domain::address::parse_address;
 use crate::domain::id::{ComponentId, SubscriberId};
 use crate::store::setup::{self, ComponentRow, ConnectionRow, SubscriberRow};
@@ -61,7 +62,7 @@ pub struct SubscriberIn {
     #[serde(default = "utc")]
     pub zone: String,
     /// Attributes; a name may have several values.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "reading::once::map")]
     pub attributes: BTreeMap<String, Vec<String>>,
 }
 

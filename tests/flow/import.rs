@@ -89,9 +89,11 @@ async fn good_lines_are_kept_and_wrong_ones_named(on: On) {
     );
 
     let lines = "{\"key\":\"di\",\"address\":\"di@example.com\"}\n\n[1]\n{\"key\":\"x\",\"address\":\"x@example.com\",\"colour\":1}\n\
-        {\"key\":7,\"address\":\"x@example.com\"}\n{\"key\":\"y\"}\nnonsense\n{\"key\":\"z\",\"address\":\"z@example.com\",\"attributes\":{\"a\":[1]}}";
+        {\"key\":7,\"address\":\"x@example.com\"}\n{\"key\":\"y\"}\nnonsense\n{\"key\":\"z\",\"address\":\"z@example.com\",\"attributes\":{\"a\":[1]}}\n\
+        {\"key\":\"q\",\"address\":\"first@example.com\",\"address\":\"second@example.com\"}\n\
+        {\"key\":\"q\",\"address\":\"q@example.com\",\"attributes\":{\"app\":[\"x\"],\"app\":[\"y\"]}}";
     let (counts, refused) = import(&w, Kind::Subscribers, Format::JsonLines, lines).await;
-    assert_eq!(counts, [7, 1, 0, 0, 6]);
+    assert_eq!(counts, [9, 1, 0, 0, 8]);
     let begins = [
         "3 line: is not a JSON object",
         "4 colour: unknown field",
@@ -99,6 +101,8 @@ async fn good_lines_are_kept_and_wrong_ones_named(on: On) {
         "6 address: is missing",
         "7 line: is not a JSON object",
         "8 attributes.a[0]: invalid type",
+        "9 address: is given twice",
+        "10 attributes.app: is given twice",
     ];
     for (refused, begin) in refused.iter().zip(begins) {
         assert!(refused.starts_with(begin), "{refused}");

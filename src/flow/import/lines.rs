@@ -1,6 +1,7 @@
 //! Reading lines into batches, on a thread of its own and in bounded memory.
 
 use super::super::intake::FieldError;
+use super::super::reading::object;
 use super::columns::Columns;
 use super::row::Row;
 use super::{Format, ImportError, Job};
@@ -66,10 +67,6 @@ fn batches<R: Row>(job: Job, input: impl Read, out: &Sender<Result<Batch<R>, Imp
             return Ok(());
         }
     }
-}
-
-fn object(line: &[u8]) -> Result<Map<String, Value>, FieldError> {
-    serde_json::from_slice(line).map_err(|e| FieldError::new("line", format!("is not a JSON object: {e}")))
 }
 
 /// Lines with content, one at a time.

@@ -2,6 +2,8 @@
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
 
 /// A value in which everything is said once.
 pub(super) struct Once(pub(super) Value);
@@ -57,11 +59,45 @@ impl<'de> Visitor<'de> for Reader {
         let mut fields = Map::new();
         while let Some((name, Once(value))) = map.next_entry::<String, Once>()? {
             if fields.contains_key(&name) {
-                // In serde's own words, of which the field is read.
-                return Err(A::Error::custom(format_args!("duplicate field `{name}`")));
+                return Err(twice(&name));
             }
             fields.insert(name, value);
         }
         Ok(fields.into())
+    }
+}
+
+/// In serde's own words, of which the field is read.
+fn twice<E: Error>(name: &str) -> E {
+    E::custom(format_args!("duplicate field `{name}`"))
+}
+
+/// Reads an object whose fields have names of the caller's, for `deserialize_with`.
+pub(in crate::flow) fn map<'de, D, V>(json: D) -> Result<BTreeMap<String, V>, D::Error>
+where
+    D: Deserializer<'de>,
+    V: Deserialize<'de>,
+{
+    json.deserialize_map(Fields(PhantomData))
+}
+
+struct Fields<V>(PhantomData<V>);
+
+impl<'de, V: Deserialize<'de>> Visitor<'de> for Fields<V> {
+    type Value = BTreeMap<String, V>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a map")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut fields = BTreeMap::new();
+        while let Some((name, value)) = map.next_entry::<String, V>()? {
+            if fields.contains_key(&name) {
+                return Err(twice(&name));
+            }
+            fields.insert(name, value);
+        }
+        Ok(fields)
     }
 }
