@@ -2,9 +2,10 @@
 //! and the API.
 
 use super::compose;
+use super::ingest::Became;
 use super::look;
 use super::setting::Setting;
-use super::story::{Step, steps};
+use super::story::{Step, recovered, steps};
 use crate::domain::address::parse_address;
 use crate::domain::delivery::{Reason, State};
 use crate::domain::id::{
@@ -335,8 +336,10 @@ pub async fn told(
             row.reason = reasons.get(&row.id).copied().or(own);
         }
     }
-    let evidence = match rows.iter().map(|d| d.created_at).min() {
-        Some(first) if with_steps => evidence::of(tx, of, (first, now)).await?,
+    let (first, last) =
+        (rows.iter().map(|d| d.created_at).min(), rows.iter().map(|d| d.decided_at.unwrap_or(now)).max());
+    let evidence = match first.zip(last) {
+        Some(time) if with_steps => evidence::of(tx, of, time).await?,
         _ => Evidence::default(),
     };
     let told = rows.into_iter().map(|row| Told {
@@ -389,14 +392,14 @@ fn timeline(connections: &[History], suppressed: Option<&Suppression>, deliverie
         // They come newest first; of what was heard in one moment the order stays.
         for s in signals.iter().rev() {
             let fault = s.fault.map(|fault| format!(" {fault}")).unwrap_or_default();
-            let text =
-                format!("{} reported at {}: {} {}{fault}; {}", s.source, s.observed_at, now.key, s.what, became(s));
+            let became = became(s).map(|became| format!("; {became}")).unwrap_or_default();
+            let text = format!("{} reported at {}: {} {}{fault}{became}", s.source, s.observed_at, now.key, s.what);
             steps.push(Step::new(s.received_at, "signal", text).shown_by(s.id));
         }
         for r in recoveries {
             let what = if r.connection_id.is_some() { &now.key } else { &r.component };
             let covers = if r.covers_from.is_some() { ", and its connections with it" } else { "" };
-            let text = format!("{what} recovered, by {}{covers}", r.recovered_by);
+            let text = format!("{}{covers}", recovered(what, r.recovered_by));
             steps.push(Step::new(r.committed_at, "recovered", text).shown_by(r.id));
         }
     }
@@ -409,14 +412,15 @@ fn timeline(connections: &[History], suppressed: Option<&Suppression>, deliverie
     steps
 }
 
-/// What was answered, and what planning made of it where that says more.
-fn became(signal: &browse::Signal) -> String {
+/// What was answered, and what planning made of it where that says more; nothing where a recovery is taken for one.
+fn became(signal: &browse::Signal) -> Option<String> {
     match signal.planned.as_deref() {
-        Some("planned") | None => signal.outcome.clone(),
-        Some("nobody") => format!("{}, concerns nobody", signal.outcome),
+        Some("planned") | None if signal.outcome == Became::Recovering.as_str() => None,
+        Some("planned") | None => Some(signal.outcome.clone()),
+        Some("nobody") => Some(format!("{}, concerns nobody", signal.outcome)),
         Some(why) => {
             let words = why.parse::<Reason>().map_or(why, |reason| reason.explained());
-            format!("{}, not mailed: {words}", signal.outcome)
+            Some(format!("{}, not mailed: {words}", signal.outcome))
         }
     }
 }

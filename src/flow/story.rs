@@ -1,12 +1,13 @@
 //! The story of a delivery: each step with its time, its rule or reason, its evidence, and a sentence for people. Pure.
 
 use crate::domain::class::Class;
+use crate::domain::connection::By;
 use crate::domain::delivery::{HandOver, Reason, Rule, State};
 use crate::domain::hold::HoldCause;
 use crate::domain::id::DeliveryId;
 use crate::domain::time::Timestamp;
 use crate::store::browse::Delivery;
-use crate::store::evidence::{Evidence, OfHold};
+use crate::store::evidence::{About, Evidence, OfHold, OfRecovery};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
@@ -15,7 +16,7 @@ use std::borrow::Cow;
 pub struct Step {
     /// When.
     pub at: Timestamp,
-    /// What: `noticed`, `planned`, `recovered`, `held`, `paused`, `waits`, `tried`, `corrected`, `resent`, or the state it ended in.
+    /// What: `noticed`, `planned`, `recovered`, `ahead`, `held`, `paused`, `waits`, `tried`, `corrected`, `resent`, or the state it ended in.
     pub step: Cow<'static, str>,
     /// The delivery.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -52,8 +53,11 @@ impl Step {
 /// The steps of a delivery in the order of time. Its reason is the one of `now`, if it waits.
 #[must_use]
 pub fn steps(of: &Delivery, with: &Evidence, now: Timestamp) -> Vec<Step> {
-    let mut steps = origin(of, with);
-    steps.extend(obstacles(of, with, now));
+    let nothing = About::default();
+    let about = with.about.get(&of.id).unwrap_or(&nothing);
+    let mut steps = origin(of, about);
+    steps.extend(obstacles(of, about, with, now));
+    steps.extend(about.surge.map(|surge| asked_ahead(of, now).shown_by(surge)));
     steps.extend(of.attempts.iter().map(|attempt| {
         let said = [attempt.code.map(|code| code.to_string()), attempt.reply.clone()].into_iter().flatten();
         let said = said.collect::<Vec<_>>().join(" ");
@@ -66,12 +70,12 @@ pub fn steps(of: &Delivery, with: &Evidence, now: Timestamp) -> Vec<Step> {
         };
         Step::new(attempt.ended_at, "tried", format!("{how}: {said}"))
     }));
-    steps.extend(end(of, with, now));
-    for other in with.corrections.iter().filter(|c| c.delivery_id == of.id) {
+    steps.extend(end(of, about, now));
+    for other in &about.corrections {
         let text = format!("a correction takes it back ({})", other.state);
         steps.push(Step::new(other.created_at, "corrected", text).shown_by(other.id));
     }
-    for other in with.resends.iter().filter(|r| r.delivery_id == of.id) {
+    for other in &about.resends {
         steps.push(
             Step::new(other.created_at, "resent", format!("sent again on request ({})", other.state))
                 .shown_by(other.id),
@@ -85,14 +89,14 @@ pub fn steps(of: &Delivery, with: &Evidence, now: Timestamp) -> Vec<Step> {
 }
 
 /// What it was made of, and that it was planned.
-fn origin(of: &Delivery, with: &Evidence) -> Vec<Step> {
+fn origin(of: &Delivery, about: &About) -> Vec<Step> {
     let mut steps = Vec::new();
-    for n in with.notices.iter().filter(|n| n.delivery_id == of.id) {
+    for n in &about.notices {
         let phase = n.phase.map(|phase| format!(" ({})", phase.label().to_lowercase())).unwrap_or_default();
         let text = format!("{} said it{phase}; it is about {}", n.source, n.observed_at);
         steps.push(Step::new(n.received_at, "noticed", text).shown_by(n.id));
     }
-    for s in with.signals.iter().filter(|s| s.delivery_id == of.id) {
+    for s in &about.signals {
         let fault = s.fault.map(|fault| format!(" {fault}")).unwrap_or_default();
         let text = format!("{} reported that {} {}{fault} at {}", s.source, s.connection, s.what, s.observed_at);
         steps.push(Step::new(s.received_at, "noticed", text).shown_by(s.id));
@@ -114,17 +118,16 @@ fn origin(of: &Delivery, with: &Evidence) -> Vec<Step> {
 }
 
 /// The recoveries, holds and pauses of its time.
-fn obstacles(of: &Delivery, with: &Evidence, now: Timestamp) -> Vec<Step> {
+fn obstacles(of: &Delivery, about: &About, with: &Evidence, now: Timestamp) -> Vec<Step> {
     let until = of.decided_at.unwrap_or(now);
     let mut steps = Vec::new();
     for item in &of.names {
-        let about = with.recoveries.iter().filter(|r| {
+        let since = |r: &&OfRecovery| {
             let same = r.connection.is_none() || r.connection == item.connection;
-            r.delivery_id == of.id && same && item.failed_at.is_some_and(|failed| r.committed_at >= failed)
-        });
-        let Some(r) = about.min_by_key(|r| r.committed_at) else { continue };
-        let what = r.connection.as_deref().unwrap_or(&r.component);
-        let text = format!("{what} recovered, by {}", r.recovered_by);
+            same && item.failed_at.is_some_and(|failed| r.committed_at >= failed)
+        };
+        let Some(r) = about.recoveries.iter().filter(since).min_by_key(|r| r.committed_at) else { continue };
+        let text = recovered(r.connection.as_deref().unwrap_or(&r.component), r.recovered_by);
         let step = Step::new(r.committed_at, "recovered", text).shown_by(r.id);
         if !steps.contains(&step) {
             steps.push(step);
@@ -153,6 +156,23 @@ fn obstacles(of: &Delivery, with: &Evidence, now: Timestamp) -> Vec<Step> {
     steps
 }
 
+/// That something is well again, and who did it.
+#[must_use]
+pub fn recovered(what: &str, by: By) -> String {
+    match by {
+        By::Automatic => format!("{what} recovered by itself"),
+        By::Customer => format!("{what} was reconnected by its customer"),
+        By::Unknown => format!("{what} recovered"),
+    }
+}
+
+/// A surge let it leave before the others, to find out: it became due then, and no later than it was first tried.
+fn asked_ahead(of: &Delivery, now: Timestamp) -> Step {
+    let tried = of.attempts.first().map(|attempt| attempt.ended_at);
+    let at = [Some(of.due_at), tried, of.decided_at, Some(now)].into_iter().flatten().min().unwrap_or(now);
+    Step::new(at, "ahead", "asked ahead of the others, to find out".to_owned())
+}
+
 fn touches(hold: &OfHold, of: &Delivery) -> bool {
     let exempt = of.class == Class::Correction && hold.cause != HoldCause::Stop;
     !exempt
@@ -164,7 +184,7 @@ fn touches(hold: &OfHold, of: &Delivery) -> bool {
 }
 
 /// How it ended, or what it waits for.
-fn end(of: &Delivery, with: &Evidence, now: Timestamp) -> Option<Step> {
+fn end(of: &Delivery, about: &About, now: Timestamp) -> Option<Step> {
     let why = of.reason.map(|reason| format!(": {}", reason.explained())).unwrap_or_default();
     let at = of.decided_at.unwrap_or(now);
     let step = match of.state {
@@ -177,7 +197,7 @@ fn end(of: &Delivery, with: &Evidence, now: Timestamp) -> Option<Step> {
         state => Step::new(at, state.as_str(), format!("{state}{why}")),
     };
     let step = step.because(of.reason);
-    if let Some(x) = with.suppressions.iter().find(|x| x.delivery_id == of.id) {
+    if let Some(x) = about.suppressions.first() {
         let evidence = x.evidence.as_deref().map(|words| format!(" ({words})")).unwrap_or_default();
         let text =
             format!("{}; suppressed since {} by {}: {}{evidence}", step.text, x.created_at, x.created_by, x.reason);

@@ -8,11 +8,12 @@ use crate::domain::class::Class;
 use crate::domain::connection::{By, Fault, What};
 use crate::domain::delivery::State;
 use crate::domain::hold::HoldCause;
-use crate::domain::id::{ComponentId, DeliveryId, HoldId, NoticeId, PauseId, RecoveryId, SignalId};
+use crate::domain::id::{ComponentId, DeliveryId, HoldId, NoticeId, PauseId, RecoveryId, SignalId, SurgeId};
 use crate::domain::incident::Phase;
 use crate::domain::reply::ReplyKind;
 use crate::domain::time::Timestamp;
 use serde::Serialize;
+use std::collections::HashMap;
 
 statements! {
     NOTICES_OF = over_rows!(
@@ -25,11 +26,14 @@ statements! {
          JOIN plan p ON p.connection_id = i.connection_id AND p.episode = i.episode
          JOIN signal s ON s.id = p.signal_id JOIN connection c ON c.id = i.connection_id"
     );
-    // Of a correction the recovery that made it; of a problem mail the one that made it untrue.
-    RECOVERIES_OF = over_rows!(
-        "SELECT i.delivery_id, r.id, r.recovered_by, r.committed_at, k.key AS component, c.key AS connection FROM", [id uuid],
-        "JOIN delivery_item i ON i.delivery_id = j.id JOIN recovery r ON r.connection_id = i.connection_id AND r.episode >= i.episode
-         JOIN component k ON k.id = r.component_id JOIN connection c ON c.id = r.connection_id"
+    // Of each item only the first that ended its outage: a connection that blinks has hundreds later. They commit in the order
+    // of its outages.
+    RECOVERIES_OF = row_by_row!(
+        over_rows, "SELECT DISTINCT i.delivery_id, r.id, r.recovered_by, r.committed_at, k.key AS component, c.key AS connection FROM", [id uuid],
+        ["delivery_item" "i" on "i.delivery_id = j.id AND i.connection_id IS NOT NULL";
+         "recovery" "r" on "r.id = (SELECT q.id FROM recovery q WHERE q.connection_id = i.connection_id AND q.episode >= i.episode
+            AND q.committed_at >= i.failed_at ORDER BY q.episode, q.id LIMIT 1)"],
+        "JOIN component k ON k.id = r.component_id JOIN connection c ON c.id = r.connection_id"
     );
     COVERINGS_OF = over_rows!(
         "SELECT DISTINCT i.delivery_id, r.id, r.recovered_by, r.committed_at, k.key AS component, CAST(NULL AS TEXT) AS connection FROM", [id uuid],
@@ -44,6 +48,10 @@ statements! {
     RESENDS_OF = over_rows!(
         "SELECT d.resend_of AS delivery_id, d.id, d.state, d.created_at, d.decided_at FROM", [id uuid],
         "JOIN delivery d ON d.resend_of = j.id"
+    );
+    // Time and again a surge asks a few before the others: which, its mails remember, and when, by what they became due.
+    ASKED_AHEAD_OF = over_rows!(
+        "SELECT d.id AS delivery_id, d.canary_id AS id FROM", [id uuid], "JOIN delivery d ON d.id = j.id AND d.canary_id IS NOT NULL"
     );
     SUPPRESSED_OF = over_rows!(
         "SELECT d.id AS delivery_id, x.reason, x.evidence, x.created_at, x.created_by FROM", [id uuid],
@@ -96,6 +104,11 @@ row!(/** Another delivery: a correction or a resend of this one. */ OfOther {
     /** When its end was known. */ decided_at: Option<Timestamp>,
 });
 
+row!(/** The surge that sent a delivery ahead of the others. */ OfSurge {
+    /** The delivery. */ delivery_id: DeliveryId,
+    /** The surge. */ id: SurgeId,
+});
+
 row!(/** Why the address of a suppressed delivery gets no such mail. */ OfSuppression {
     /** The delivery. */ delivery_id: DeliveryId,
     /** Why. */ reason: String,
@@ -127,21 +140,30 @@ row!(/** A pause of a stream, in force or not any more. */ OfPause {
     /** When it ended. */ ended_at: Option<Timestamp>,
 });
 
+/// What the steps of one delivery rest on.
+#[derive(Clone, Debug, Default)]
+pub struct About {
+    /// Its notice.
+    pub notices: Vec<OfNotice>,
+    /// The failures it names.
+    pub signals: Vec<OfSignal>,
+    /// The first recovery of each connection that it names, and those that cover what it names.
+    pub recoveries: Vec<OfRecovery>,
+    /// The surge that sent it ahead of the others.
+    pub surge: Option<SurgeId>,
+    /// What took it back.
+    pub corrections: Vec<OfOther>,
+    /// What sent it again.
+    pub resends: Vec<OfOther>,
+    /// Why its address gets no such mail.
+    pub suppressions: Vec<OfSuppression>,
+}
+
 /// What the steps of some deliveries rest on.
 #[derive(Clone, Debug, Default)]
 pub struct Evidence {
-    /// Their notices.
-    pub notices: Vec<OfNotice>,
-    /// The failures they name.
-    pub signals: Vec<OfSignal>,
-    /// The recoveries of what they name.
-    pub recoveries: Vec<OfRecovery>,
-    /// What took them back.
-    pub corrections: Vec<OfOther>,
-    /// What sent them again.
-    pub resends: Vec<OfOther>,
-    /// Why their addresses get no such mail.
-    pub suppressions: Vec<OfSuppression>,
+    /// Of each delivery of which there is anything.
+    pub about: HashMap<DeliveryId, About>,
     /// The holds of their time.
     pub holds: Vec<OfHold>,
     /// The pauses of their time.
@@ -154,15 +176,32 @@ pub struct Evidence {
 /// When the database fails.
 pub async fn of(tx: &mut Tx, deliveries: &[DeliveryId], time: (Timestamp, Timestamp)) -> Result<Evidence, StoreError> {
     let list = ids(deliveries);
-    let mut recoveries = rows!(tx, OfRecovery, RECOVERIES_OF, &list)?;
-    recoveries.extend(rows!(tx, OfRecovery, COVERINGS_OF, &list)?);
+    let mut about: HashMap<DeliveryId, About> = HashMap::new();
+    for notice in rows!(tx, OfNotice, NOTICES_OF, &list)? {
+        about.entry(notice.delivery_id).or_default().notices.push(notice);
+    }
+    for signal in rows!(tx, OfSignal, SIGNALS_OF, &list)? {
+        about.entry(signal.delivery_id).or_default().signals.push(signal);
+    }
+    for sql in [RECOVERIES_OF, COVERINGS_OF] {
+        for recovery in rows!(tx, OfRecovery, sql, &list)? {
+            about.entry(recovery.delivery_id).or_default().recoveries.push(recovery);
+        }
+    }
+    for surge in rows!(tx, OfSurge, ASKED_AHEAD_OF, &list)? {
+        about.entry(surge.delivery_id).or_default().surge = Some(surge.id);
+    }
+    for correction in rows!(tx, OfOther, CORRECTIONS_OF, &list)? {
+        about.entry(correction.delivery_id).or_default().corrections.push(correction);
+    }
+    for resend in rows!(tx, OfOther, RESENDS_OF, &list)? {
+        about.entry(resend.delivery_id).or_default().resends.push(resend);
+    }
+    for suppression in rows!(tx, OfSuppression, SUPPRESSED_OF, &list)? {
+        about.entry(suppression.delivery_id).or_default().suppressions.push(suppression);
+    }
     Ok(Evidence {
-        notices: rows!(tx, OfNotice, NOTICES_OF, &list)?,
-        signals: rows!(tx, OfSignal, SIGNALS_OF, &list)?,
-        recoveries,
-        corrections: rows!(tx, OfOther, CORRECTIONS_OF, &list)?,
-        resends: rows!(tx, OfOther, RESENDS_OF, &list)?,
-        suppressions: rows!(tx, OfSuppression, SUPPRESSED_OF, &list)?,
+        about,
         holds: rows!(tx, OfHold, HOLDS_BETWEEN, time.0, time.1)?,
         pauses: rows!(tx, OfPause, PAUSES_BETWEEN, time.0, time.1)?,
     })

@@ -78,7 +78,7 @@ impl Face {
 }
 
 /// The command line on the same database.
-fn cli(w: &World, args: &[&str]) -> String {
+pub fn cli(w: &World, args: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_allclear"));
     let done = command.env_clear().env("ALLCLEAR_DATABASE__URL", &w.url).args(args).output().unwrap();
     assert!(done.status.success(), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
@@ -155,7 +155,7 @@ async fn a_mail_that_was_taken_back_tells_its_story(on: On) {
     let correction = face.get(&format!("/v1/deliveries/{}", ids[1])).await;
     let steps_of = &correction["delivery"]["steps"];
     assert!(steps_of.as_array().unwrap().iter().any(|s| s["step"] == "corrects" && s["evidence"] == ids[0].as_str()));
-    assert!(text_of(steps_of, "recovered").contains("ann-1 recovered, by automatic"), "{steps_of:#}");
+    assert!(text_of(steps_of, "recovered").contains("ann-1 recovered by itself"), "{steps_of:#}");
 
     // The person's and the connection's page tell it once, in the order of time.
     for (path, what) in [("/v1/subscribers/ann", "ann"), ("/v1/connections/ann-1", "ann-1")] {
@@ -167,6 +167,15 @@ async fn a_mail_that_was_taken_back_tells_its_story(on: On) {
         assert_eq!(steps(timeline).iter().filter(|s| *s == "recovered").count(), 1, "{timeline:#}");
         assert_eq!(steps(timeline).iter().filter(|s| *s == "signal").count(), 2, "{timeline:#}");
     }
+    w.broken("ann-1").await;
+    w.recovered("ann-1", "customer").await;
+    w.broken("ann-1").await;
+    w.recovered("ann-1", "unknown").await;
+    let said = cli(&w, &["show", "ann-1"]);
+    for end in ["ann-1 recovered by itself <-", "ann-1 was reconnected by its customer <-", "ann-1 recovered <-"] {
+        assert!(said.contains(end), "{end}: {said}");
+    }
+    assert!(!said.contains("recovering"), "{said}");
     let said = cli(&w, &["show", &ids[0]]);
     assert!(
         said.contains("What happened, oldest first:") && said.contains("test reported that ann-1 failed"),

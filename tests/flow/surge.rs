@@ -9,9 +9,11 @@ use allclear::domain::hold::{HoldCause, HoldScope};
 use allclear::domain::surge::Rules;
 use allclear::domain::time::{Span, Timestamp};
 use allclear::flow::pace::{Caps, Rate};
+use allclear::flow::show;
 use allclear::flow::surge::{self, Act, Acted, Asked};
 use allclear::mail::sink::{Answer, Envelope, Phase, Script};
 use allclear::store::holds::{self, HoldRow};
+use allclear::store::search::{self, Cursor, Filter};
 use allclear::store::surge as rows;
 use serde_json::json;
 use std::ops::Range;
@@ -203,7 +205,19 @@ async fn after_a_calm_time_a_few_are_asked_and_then_the_rest(on: On) {
     until(&mut w, "2025-06-02T08:29:00Z").await;
     assert_eq!(asked(&w).len(), 20);
     assert_eq!(surges(&w).await, ["flood canary calm"]);
+    let surge = open(&w).await;
     until(&mut w, "2025-06-02T08:40:00Z").await;
+    // Why these left while the others were held, their story says.
+    let mut tx = w.store.read().await.unwrap();
+    let ids = search::deliveries(&mut tx, &Filter::default(), Cursor::NEWEST, 100).await.unwrap().ids;
+    let mails = show::told(&mut tx, &w.shared.setting, &ids, true).await.unwrap();
+    drop(tx);
+    let ahead: Vec<_> = mails.iter().filter(|d| d.steps.iter().any(|s| s.step == "ahead")).collect();
+    // With the two to the operators.
+    assert_eq!((mails.len(), ahead.len()), (27, 20));
+    let steps: Vec<_> = ahead[0].steps.iter().map(|s| &*s.step).collect();
+    assert_eq!(steps, ["noticed", "planned", "held", "ahead", "tried"]);
+    assert_eq!(ahead[0].steps[3].evidence, Some(surge.id.to_string()));
     let mut all = asked(&w);
     all.sort();
     all.dedup();
