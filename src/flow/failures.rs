@@ -118,11 +118,16 @@ async fn threads(
         .into_iter()
         .map(|t| ((ComponentId(t.matter_id), t.subscriber_id), t))
         .collect();
+    let never_mailed: Vec<_> = newest.values().filter(|t| t.last_mailed_at.is_none()).map(|t| t.id).collect();
+    let idle: HashSet<_> = match never_mailed.is_empty() {
+        true => HashSet::new(),
+        false => threads::idle(tx, &never_mailed, now - CONTINUED).await?.into_iter().collect(),
+    };
     let mut threads = HashMap::new();
     let mut new: Vec<NewThread> = Vec::new();
     for pair in pairs {
         let old = newest.get(&pair);
-        if let Some(thread) = old.filter(|t| is_continued(t, now)) {
+        if let Some(thread) = old.filter(|t| is_continued(t, &idle, now)) {
             threads.insert(pair, *thread);
             continue;
         }
@@ -137,8 +142,9 @@ async fn threads(
     Ok((threads, new.iter().map(|t| t.id).collect()))
 }
 
-fn is_continued(thread: &Thread, now: Timestamp) -> bool {
-    thread.last_mailed_at.is_none_or(|last| now - last <= CONTINUED)
+/// Where nobody was ever mailed there is nothing to continue, and whoever blinks without end would keep it from the archive.
+fn is_continued(thread: &Thread, idle: &HashSet<ThreadId>, now: Timestamp) -> bool {
+    thread.last_mailed_at.map_or_else(|| !idle.contains(&thread.id), |last| now - last <= CONTINUED)
 }
 
 #[derive(Default)]

@@ -20,6 +20,11 @@ statements! {
         [matter_id uuid, subscriber_id uuid],
         "JOIN thread t ON t.matter_id = j.matter_id AND t.subscriber_id = j.subscriber_id ORDER BY t.ordinal"
     );
+    IDLE = over_rows!(
+        "SELECT t.id FROM", [id uuid, before bigint],
+        "JOIN thread t ON t.id = j.id WHERE t.last_mailed_at IS NULL AND t.created_at < j.before
+            AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.thread_id = t.id AND d.decided_at IS NULL)"
+    );
     ADD_THREADS = over_rows!(
         "INSERT INTO thread (id, matter_kind, matter_id, subscriber_id, ordinal, root, subject, sender, created_at)
          SELECT j.id, j.matter_kind, j.matter_id, j.subscriber_id, j.ordinal, j.root, j.subject, j.sender, j.created_at FROM",
@@ -116,6 +121,15 @@ pub async fn of_matter(tx: &mut Tx, matter: Uuid, after: Uuid, page: i64) -> Res
 pub async fn find(tx: &mut Tx, of: &[(Uuid, SubscriberId)]) -> Result<Vec<Thread>, StoreError> {
     let list = of.iter().map(|(m, s)| columns! { matter_id: m, subscriber_id: s.0 });
     rows!(tx, Thread, THREADS, json(list))
+}
+
+/// Those of these threads that were made before a time, never mailed anybody, and in which nothing waits.
+///
+/// # Errors
+/// When the database fails.
+pub async fn idle(tx: &mut Tx, of: &[ThreadId], before: Timestamp) -> Result<Vec<ThreadId>, StoreError> {
+    let list = of.iter().map(|id| columns! { id: id.0, before: before.0 });
+    Ok(rows!(tx, (ThreadId,), IDLE, json(list))?.into_iter().map(|row| row.0).collect())
 }
 
 /// Makes threads.
