@@ -79,7 +79,10 @@ pub(super) fn text(sight: &Sight) -> String {
         Sight::Delivery { delivery } => {
             mails(&mut out, std::slice::from_ref(&**delivery), None);
             story(&mut out, &delivery.steps);
-            let _ = writeln!(out, "\nThe exact mail: allclear show {} --mail", delivery.row.id);
+            // By then its copy is gone.
+            if delivery.archived_at.is_none() {
+                let _ = writeln!(out, "\nThe exact mail: allclear show {} --mail", delivery.row.id);
+            }
         }
         Sight::Notice { notice: Said { row: n, explained }, mails: counts, deliveries, next } => {
             let (source, at) = (printable(&n.source), n.received_at);

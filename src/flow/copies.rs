@@ -13,11 +13,13 @@ use crate::store::copies::{self, MailCopy};
 use crate::store::{Store, StoreError, Tx, archive, lanes};
 use crate::template::context::Mail;
 use crate::template::{Reader, Templates};
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashSet};
 use std::io::Read;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use uuid::Uuid;
 use zstd::bulk::Compressor;
 use zstd::stream::read::Decoder;
 
@@ -29,6 +31,8 @@ const NOTED_EVERY: Span = Span::hours(1);
 const SWEPT_EVERY: Span = Span::minutes(10);
 /// How many copies are removed in one transaction.
 const PAGE: i64 = 500;
+/// How often all mails are gone through for what those were made of that have no copy.
+const FORGOTTEN_EVERY: Span = Span::hours(24);
 
 struct Dictionary {
     hash: [u8; 32],
@@ -44,6 +48,8 @@ pub struct Copies {
     dictionaries: BTreeMap<&'static str, Dictionary>,
     noted_at: AtomicI64,
     swept_at: AtomicI64,
+    /// The last mail gone by on the way through all of them, and when the next way begins.
+    passed: Mutex<(DeliveryId, Timestamp)>,
 }
 
 /// A mail as it was sent.
@@ -113,7 +119,14 @@ impl Copies {
             dictionaries: kinds.iter().map(|kind| (*kind, dictionary(setting, templates, kind))).collect(),
             noted_at: AtomicI64::new(i64::MIN),
             swept_at: AtomicI64::new(i64::MIN),
+            passed: Mutex::new(BEGINNING),
         }
+    }
+
+    /// Whether no mail is kept, nor what it was made of.
+    #[must_use]
+    pub fn keeps_none(&self) -> bool {
+        self.keep == Span::ZERO
     }
 
     /// The copy of a mail that is handed over; none when none are kept.
@@ -178,6 +191,45 @@ impl Copies {
         }
         Ok(removed > 0)
     }
+
+    /// Removes what mails were made of that were never handed over, or of which no copy was kept, at the same age: goes on
+    /// by one page; whether there may be more now.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn forget(&self, store: &Store) -> Result<bool, StoreError> {
+        let (after, next_at) = *self.passed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut read = store.read().await?;
+        let now = read.now();
+        if now < next_at {
+            return Ok(false);
+        }
+        let until = Timestamp(now.0 - self.keep.0);
+        let page = copies::pass(&mut read, after, until, PAGE).await?;
+        drop(read);
+        let old: Vec<_> = page.iter().filter(|d| d.uncopied).map(|d| d.id).collect();
+        if !old.is_empty() {
+            let mut tx = store.begin().await?;
+            copies::forget(&mut tx, &old).await?;
+            tx.commit().await?;
+        }
+        // Ids follow the time of planning: beyond a page of young ones all are young.
+        let last = page.last().filter(|_| page.iter().any(|d| d.created_at <= until));
+        let place = last.map_or((BEGINNING.0, now + FORGOTTEN_EVERY), |last| (last.id, next_at));
+        *self.passed.lock().unwrap_or_else(PoisonError::into_inner) = place;
+        Ok(last.is_some())
+    }
+}
+
+const BEGINNING: (DeliveryId, Timestamp) = (DeliveryId(Uuid::nil()), Timestamp(i64::MIN));
+
+/// What a document says about the mail of a delivery that was put away.
+#[derive(Deserialize)]
+struct PutAway {
+    state: State,
+    maybe_mailed: bool,
+    /// Early documents do not say it.
+    copy_removed: Option<bool>,
 }
 
 /// The mail of a delivery as it was sent.
@@ -187,20 +239,19 @@ impl Copies {
 pub async fn mail(tx: &mut Tx, id: DeliveryId) -> Result<ExactMail, MailError> {
     let Some(found) = copies::stored(tx, id).await? else {
         // What was put away had lost its copy before.
-        return Err(match archive::state(tx, id).await? {
-            None => MailError::Unknown,
-            Some(State::Accepted | State::Unknown) => MailError::Removed,
-            Some(state) => MailError::NotSent(state),
-        });
+        let Some(kept) = archive::documents(tx, &[id]).await?.pop() else { return Err(MailError::Unknown) };
+        let ended: PutAway = serde_json::from_str(&kept.document).map_err(|e| StoreError::Corrupt {
+            table: "archived_delivery",
+            column: "document",
+            row: id.to_string(),
+            what: e.to_string(),
+        })?;
+        return Err(not_there(ended.copy_removed.unwrap_or(ended.maybe_mailed), ended.maybe_mailed, ended.state));
     };
     let (Some(compressed), Some(sha256), Some(outcome), Some(at)) =
         (found.bytes, found.sha256, found.outcome, found.stored_at)
     else {
-        return Err(match (found.removed, found.maybe_mailed) {
-            (true, _) => MailError::Removed,
-            (false, true) => MailError::NotKept,
-            (false, false) => MailError::NotSent(found.state),
-        });
+        return Err(not_there(found.removed, found.maybe_mailed, found.state));
     };
     let dictionary = found.dictionary.ok_or_else(|| MailError::Damaged("its dictionary is not there".to_owned()))?;
     let bytes = decompress(&dictionary, &compressed)
@@ -210,6 +261,14 @@ pub async fn mail(tx: &mut Tx, id: DeliveryId) -> Result<ExactMail, MailError> {
         return Err(MailError::Damaged(format!("its SHA-256 is {}, not {}", hex(&actual), hex(&sha256))));
     }
     Ok(ExactMail { bytes, sha256: hex(&sha256), outcome, at })
+}
+
+const fn not_there(removed: bool, maybe_mailed: bool, state: State) -> MailError {
+    match (removed, maybe_mailed) {
+        (true, _) => MailError::Removed,
+        (false, true) => MailError::NotKept,
+        (false, false) => MailError::NotSent(state),
+    }
 }
 
 /// A mail of 7 kB becomes 585 octets; level 3 saves 4 % of them and takes half as long again.

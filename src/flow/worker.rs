@@ -171,6 +171,7 @@ pub async fn recover_all(shared: &Shared) -> Result<bool, StoreError> {
             progress = true;
         }
     }
+    progress |= shared.copies.forget(store).await?;
     progress |= shared.archive.page(store, setting).await;
     watched.and(merged).map(|_| progress)
 }

@@ -1,6 +1,7 @@
 //! The mails as they were sent, the dictionaries they are compressed against, and the sets of templates. All of it goes
 //! by age.
 
+use super::parameter::ids;
 use super::rows::{Row, json};
 use super::{StoreError, Tx};
 use crate::domain::delivery::{HandOver, State};
@@ -36,13 +37,17 @@ statements! {
         "INSERT INTO mail_dictionary (hash, bytes, used_at) VALUES ($1, $2, $3)
          ON CONFLICT (hash) DO UPDATE SET used_at = excluded.used_at",
     );
+    // What no copy was made of has an empty text there once it is forgotten.
     COPY = super::Sql::same(
         "SELECT d.state, d.maybe_mailed, d.claimed_at IS NOT NULL AND d.context IS NULL AS removed, c.bytes, c.sha256, c.outcome, c.stored_at,
             k.bytes AS dictionary
          FROM delivery d LEFT JOIN mail_copy c ON c.delivery_id = d.id LEFT JOIN mail_dictionary k ON k.hash = c.dictionary
          WHERE d.id = $1",
     );
-    CONTEXT = super::Sql::same("SELECT context FROM delivery WHERE id = $1");
+    REMOVED = over_rows!(
+        "SELECT d.id FROM", [id uuid], "JOIN delivery d ON d.id = j.id WHERE d.claimed_at IS NOT NULL AND d.context IS NULL"
+    );
+    CONTEXT = super::Sql::same("SELECT NULLIF(context, '') FROM delivery WHERE id = $1");
     SOURCES = super::Sql::same("SELECT sources FROM template_set WHERE hash = $1");
     OLD = locking!(
         "SELECT delivery_id FROM mail_copy WHERE stored_at <= $1 ORDER BY stored_at LIMIT $2",
@@ -55,6 +60,17 @@ statements! {
     FORGET = over_rows!(
         "UPDATE delivery SET context = NULL FROM", [id uuid],
         "WHERE delivery.id = j.id AND delivery.decided_at IS NOT NULL AND delivery.quarantine_until IS NULL"
+    );
+    // In the order of ids, which is that of time: an index by age would cost every mail.
+    PASS = super::Sql::same(
+        "SELECT d.id, d.created_at, COALESCE(d.decided_at <= $3 AND d.quarantine_until IS NULL AND d.context <> ''
+            AND NOT EXISTS (SELECT 1 FROM mail_copy c WHERE c.delivery_id = d.id), FALSE) AS uncopied
+         FROM delivery d WHERE d.id > $1 ORDER BY d.id LIMIT $2",
+    );
+    FORGET_UNCOPIED = over_rows!(
+        "UPDATE delivery SET context = '' FROM", [id uuid],
+        "WHERE delivery.id = j.id AND delivery.decided_at IS NOT NULL AND delivery.quarantine_until IS NULL
+            AND delivery.context <> '' AND NOT EXISTS (SELECT 1 FROM mail_copy c WHERE c.delivery_id = delivery.id)"
     );
     OLD_DICTIONARIES = super::Sql::same("DELETE FROM mail_dictionary WHERE used_at <= $1");
     OLD_SETS = super::Sql::same("DELETE FROM template_set WHERE used_at <= $1");
@@ -165,6 +181,41 @@ pub async fn remove(tx: &mut Tx, until: Timestamp, most: i64) -> Result<usize, S
         exec!(tx, FORGET, &list)?;
     }
     Ok(old.len())
+}
+
+/// Of these deliveries those whose copies have been removed by age.
+///
+/// # Errors
+/// When the database fails.
+pub async fn removed(tx: &mut Tx, of: &[DeliveryId]) -> Result<Vec<DeliveryId>, StoreError> {
+    Ok(rows!(tx, (DeliveryId,), REMOVED, ids(of))?.into_iter().map(|row| row.0).collect())
+}
+
+/// A delivery that is gone by on the way through all of them.
+#[derive(Clone, Copy, Debug, sqlx::FromRow)]
+pub struct Passed {
+    /// Its id.
+    pub id: DeliveryId,
+    /// When it was planned.
+    pub created_at: Timestamp,
+    /// It is decided, no copy of its mail is there, and what it was made of still is.
+    pub uncopied: bool,
+}
+
+/// The oldest deliveries after one, and which of them were decided by `until` without a copy to be removed.
+///
+/// # Errors
+/// When the database fails.
+pub async fn pass(tx: &mut Tx, after: DeliveryId, until: Timestamp, most: i64) -> Result<Vec<Passed>, StoreError> {
+    rows!(tx, Passed, PASS, after, most, until)
+}
+
+/// Removes what those of these mails were made of that are decided and have no copy.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget(tx: &mut Tx, of: &[DeliveryId]) -> Result<(), StoreError> {
+    exec!(tx, FORGET_UNCOPIED, ids(of)).map(drop)
 }
 
 /// Removes the sets and dictionaries that no copy younger than `until` can need.

@@ -25,6 +25,7 @@ on_both! {
     a_copy_waits_in_the_spill_file_with_its_outcome;
     what_was_spilled_is_recorded_before_a_lease_that_ran_out_is_looked_after;
     copies_go_by_age_and_what_they_were_made_of_with_them;
+    what_was_never_copied_is_forgotten_with_its_age_too;
     a_copy_that_was_changed_is_not_shown;
     without_retention_nothing_is_kept;
 }
@@ -258,6 +259,34 @@ async fn copies_go_by_age_and_what_they_were_made_of_with_them(on: On) {
     assert_eq!((count(&w, sets).await, count(&w, dictionaries).await), (1, each));
 }
 
+const REMEMBERED: &str = "SELECT CAST(COUNT(*) AS TEXT) FROM delivery WHERE context <> ''";
+
+/// The relay had nothing of it, or its process was killed before it could record the try.
+async fn what_was_never_copied_is_forgotten_with_its_age_too(on: On) {
+    let script = Script::default().answering(|at, to, _| {
+        (at == Phase::Rcpt && to.to.starts_with("ann")).then(|| Answer::reply(at, "550 5.7.1 no"))
+    });
+    let mut w = world(on, script).await;
+    free(&w, &["ann", "zoe"]).await;
+    w.settle().await;
+    w.query("DELETE FROM mail_copy").await;
+    // One that waits to be sent again keeps what it says, however old it is.
+    w.broken("ann").await;
+    w.sink.set_down(true);
+    w.pass(6).await;
+    w.query("UPDATE delivery SET due_at = 9000000000000000, context = '{}', claimed_at = 1 WHERE state = 'queued'")
+        .await;
+    assert_eq!(count(&w, REMEMBERED).await, 3);
+    w.at("2025-07-17T07:00:00Z").await;
+    assert_eq!(count(&w, REMEMBERED).await, 3);
+    w.at("2025-07-18T08:30:00Z").await;
+    assert_eq!(count(&w, REMEMBERED).await, 1);
+    let ids = ids(&w).await;
+    let (refused, sent) = (copy(&w, ids[0]).await, copy(&w, ids[1]).await);
+    assert!(matches!(refused, Err(MailError::NotSent(State::Failed))), "{refused:?}");
+    assert!(matches!(sent, Err(MailError::NotKept)), "{sent:?}");
+}
+
 async fn a_copy_that_was_changed_is_not_shown(on: On) {
     for change in [
         "UPDATE mail_copy SET sha256 = dictionary",
@@ -280,5 +309,6 @@ async fn without_retention_nothing_is_kept(on: On) {
     free(&w, &["ann"]).await;
     w.settle().await;
     assert!(matches!(copy(&w, ids(&w).await[0]).await, Err(MailError::NotKept)));
+    assert_eq!(count(&w, REMEMBERED).await, 0);
     assert_eq!(count(&w, "SELECT CAST(COUNT(*) AS TEXT) FROM mail_dictionary").await, 0);
 }

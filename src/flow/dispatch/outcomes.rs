@@ -14,7 +14,7 @@ use crate::domain::time::{Span, Timestamp};
 use crate::mail::{self, classify_between};
 use crate::store::record::Settled;
 use crate::store::streams::{self, Refused};
-use crate::store::{StoreError, Tx, record, suppressions, told};
+use crate::store::{StoreError, Tx, copies, record, suppressions, told};
 use crate::template::context::Mail;
 
 /// A mail that is refused as if all were, while others are taken, has failed at this try.
@@ -71,6 +71,10 @@ impl Shared {
         }
         let settled = self.settled(results, &at_fault, tx.now());
         record::outcomes(tx, &self.owner, &settled).await?;
+        if self.copies.keeps_none() {
+            let ended: Vec<_> = settled.iter().filter(|s| s.state != State::Queued).map(|s| s.id).collect();
+            copies::forget(tx, &ended).await?;
+        }
         self.suppress_dead(tx, results, &settled).await?;
         let gone = |s: &&Settled| s.tells && !matches!(s.state, State::Queued | State::Accepted | State::Unknown);
         let gone: Vec<_> = settled.iter().filter(gone).map(|s| s.id).collect();
