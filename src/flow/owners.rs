@@ -13,6 +13,7 @@ pub async fn changed(tx: &mut Tx, connections: &[&str]) -> Result<(), StoreError
     if connections.is_empty() {
         return Ok(());
     }
+    owners::lock_plans(tx, connections).await?;
     let lost = owners::asked_of_others(tx, connections).await?;
     let mails: Vec<DeliveryId> = lost.iter().map(|key| key.delivery).collect();
     let lost: Vec<_> = lost.into_iter().map(|key| (key, Reason::ItemsMoved)).collect();

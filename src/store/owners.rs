@@ -8,6 +8,14 @@ use crate::domain::id::{DeliveryId, PlanId};
 use uuid::Uuid;
 
 statements! {
+    // Whoever plans one of them has read whose the connection was: what it makes is to be seen.
+    LOCK_PLANS = super::Sql::differs(
+        "SELECT 1 WHERE $1 IS NULL",
+        "SELECT 1 FROM plan WHERE id = ANY(ARRAY(SELECT p.id FROM json_to_recordset($1::json) AS j(key text)
+            JOIN connection c ON c.key = j.key
+            CROSS JOIN LATERAL (SELECT * FROM plan p WHERE p.connection_id = c.id AND p.episode = c.episode OFFSET 0) AS p
+            WHERE p.done_at IS NULL)) FOR SHARE",
+    );
     // Locked, as all that may be claimed.
     ASKED_OF_OTHERS = row_by_row!(
         over_rows, "SELECT i.delivery_id, i.subject_id, i.episode FROM", [key text],
@@ -35,6 +43,14 @@ statements! {
                     AND d.subscriber_id = s.subscriber_id WHERE i.connection_id = c.id AND i.episode = c.episode
                     AND i.corrects_id IS NULL AND i.dropped IS NULL))"
     );
+}
+
+/// Waits for whoever plans the outages of some connections, and has those wait that come.
+///
+/// # Errors
+/// When the database fails.
+pub async fn lock_plans(tx: &mut Tx, of: &[&str]) -> Result<(), StoreError> {
+    lock!(tx, LOCK_PLANS, keys(of.iter().copied()))
 }
 
 /// The items of mails that wait, and ask somebody whose connection it is no longer; locked.

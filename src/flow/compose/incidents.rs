@@ -1,0 +1,117 @@
+//! What mails say of incidents: updates and ends, post-mortems, all-clears.
+
+use super::super::intake::IncidentIn;
+use super::super::look::Seen;
+use super::super::said::Said;
+use super::super::setting::Setting;
+use super::connections::still_open;
+use super::{ComposeError, own};
+use crate::domain::class::Class;
+use crate::domain::delivery::Rule;
+use crate::domain::incident::{ComponentStatus, Impact, Phase};
+use crate::domain::time::{Span, Timestamp};
+use crate::store::view::DeliveryView;
+use crate::template::context::{AllClearMail, ComponentLine, IncidentMail, PostMortemMail};
+
+/// From then on a mail says that it is late.
+const LATE: Span = Span::minutes(30);
+
+/// Whether an update goes to those it names, whatever they follow, or keeps to those that an earlier one named.
+fn is_addressed(seen: &Seen, update: &IncidentIn, said: &Said) -> bool {
+    let by_another = || said.by::<IncidentIn>(seen.row.audience_id).ok().flatten();
+    let restricting = if update.names_its_audience() { Some(update.clone()) } else { by_another() };
+    !update.everyone && restricting.is_some_and(|one| !one.recipients.is_empty())
+}
+
+fn needed<T>(value: Option<T>, what: &str) -> Result<T, ComposeError> {
+    value.ok_or_else(|| ComposeError(format!("its incident has no {what}")))
+}
+
+fn component_lines(seen: &Seen) -> Vec<ComponentLine> {
+    seen.items
+        .iter()
+        .map(|item| ComponentLine {
+            name: item.component_name.clone(),
+            // The present state: the mail may have waited.
+            status: item.status_now.or(item.status).unwrap_or(ComponentStatus::Operational),
+        })
+        .collect()
+}
+
+pub(super) fn incident(
+    seen: &Seen,
+    said: &Said,
+    setting: &Setting,
+    now: Timestamp,
+) -> Result<IncidentMail, ComposeError> {
+    let row = &seen.row;
+    let (still_open, said, addressed) = {
+        let update: IncidentIn = own(seen, said)?;
+        let addressed = is_addressed(seen, &update, said);
+        (still_open(seen, said), update, addressed)
+    };
+    let posted_at = needed(row.observed_at, "time")?;
+    let late = now - due(row, posted_at, setting);
+    // An update without a phase of its own that replaces a change of phase tells it.
+    let untold = row.phase.filter(|phase| said.phase == Phase::Update && row.last_phase != Some(*phase));
+    Ok(IncidentMail {
+        title: needed(row.title.clone(), "title")?,
+        reference: needed(row.incident_key.clone(), "key")?,
+        phase: untold.unwrap_or(said.phase),
+        impact: said.impact.or(row.impact).unwrap_or(Impact::Minor),
+        body: said.body,
+        components: component_lines(seen),
+        started_at: needed(row.started_at, "beginning")?,
+        ended_at: row.resolved_at.filter(|_| row.class == Class::IncidentEnd),
+        posted_at,
+        late_by: (late >= LATE).then(|| late.as_seconds()),
+        consequences: said.consequences,
+        not_affected: said.not_affected,
+        // A mail that waited promises nothing that is past.
+        next_update_at: said.next_update_at.filter(|at| *at > now),
+        still_open,
+        addressed,
+        link: said.link,
+        support_link: said.support_link.or_else(|| setting.support_url.clone()),
+    })
+}
+
+/// When a post was to be mailed: at once, or when the thread had been silent for long with nothing new to say.
+fn due(row: &DeliveryView, posted_at: Timestamp, setting: &Setting) -> Timestamp {
+    let silence = setting.limits(row.class).longest_silence.filter(|_| row.rule == Some(Rule::NothingNew));
+    let spoken = silence.and_then(|silence| row.last_mailed_at.map(|last| last + silence));
+    spoken.map_or(posted_at, |spoken| spoken.max(posted_at))
+}
+
+pub(super) fn post_mortem(seen: &Seen, said: &Said, setting: &Setting) -> Result<PostMortemMail, ComposeError> {
+    let update: IncidentIn = own(seen, said)?;
+    Ok(PostMortemMail {
+        addressed: is_addressed(seen, &update, said),
+        title: needed(seen.row.title.clone(), "title")?,
+        reference: needed(seen.row.incident_key.clone(), "key")?,
+        body: update.body,
+        components: component_lines(seen),
+        started_at: needed(seen.row.started_at, "beginning")?,
+        ended_at: seen.row.resolved_at,
+        link: update.link,
+        support_link: update.support_link.or_else(|| setting.support_url.clone()),
+    })
+}
+
+pub(super) fn all_clear(seen: &Seen, said: &Said, setting: &Setting) -> Result<AllClearMail, ComposeError> {
+    let started_at = needed(seen.row.started_at, "beginning")?;
+    let worked_again = seen.items.iter().filter_map(|i| i.worked_again(started_at)).max();
+    Ok(AllClearMail {
+        title: needed(seen.row.title.clone(), "title")?,
+        reference: needed(seen.row.incident_key.clone(), "key")?,
+        components: seen.items.iter().map(|i| i.component_name.clone()).collect(),
+        started_at,
+        recovered_at: worked_again.unwrap_or(seen.row.created_at),
+        still_open: still_open(seen, said),
+        addressed: said
+            .by::<IncidentIn>(seen.row.audience_id)?
+            .is_some_and(|restricting| !restricting.recipients.is_empty()),
+        link: None,
+        support_link: setting.support_url.clone(),
+    })
+}
