@@ -16,8 +16,18 @@ const RELAPSES: &str = r#"[["a","08:00","investigating","partial_outage"], ["b",
     ["c","09:30","monitoring","operational"], ["d","10:00","investigating","major_outage"],
     ["e","11:00","resolved","operational"]]"#;
 
-/// Counts mails to the follower of `imap` (`one`), of `smtp` (`two`), or of everything: `to time update phase`.
+/// Counts mails to the follower of `imap` (`one`), of `smtp` (`two`), or of everything: `to time update phase`; for those
+/// who are mailed, and those whom the incident does not concern.
 fn counted(updates: &str, mails: &[&str]) -> Counted {
+    let is_mailed = |name: &str| mails.iter().any(|mail| mail.starts_with(name));
+    counted_for(updates, mails, |key| match key {
+        "imap" => is_mailed("one "),
+        "everything" => is_mailed("everything "),
+        _ => true,
+    })
+}
+
+fn counted_for(updates: &str, mails: &[&str], whom: impl Fn(&str) -> bool) -> Counted {
     let updates: Vec<[String; 4]> = serde_json::from_str(updates).unwrap();
     let updates: Vec<_> = updates
         .into_iter()
@@ -32,7 +42,8 @@ fn counted(updates: &str, mails: &[&str]) -> Counted {
         {"id": "i, 1", "name": "n", "incident_updates": updates},
         {"id": "other", "name": "n", "incident_updates": [other]}]});
     let history = history(&text.to_string());
-    let subscribers = history.subscribers();
+    let mut subscribers = history.subscribers();
+    subscribers.retain(|s| whom(&s.key));
     let made: Vec<_> = mails
         .iter()
         .map(|mail| {
@@ -68,8 +79,7 @@ fn wrong(counted: &Counted) -> [usize; 5] {
 #[test]
 fn what_is_right_counts_as_right() {
     for (updates, mails) in [
-        (ENDS, &[][..]),
-        (ENDS, &["one 08:00 a investigating", "one 08:10 b identified", "one 09:00 c resolved"]),
+        (ENDS, &["one 08:00 a investigating", "one 08:10 b identified", "one 09:00 c resolved"][..]),
         // Within the least distance a newer one takes the older one's place.
         (ENDS, &["everything 08:09 a investigating", "everything 08:14 b identified", "everything 09:00 c resolved"]),
         // An all-clear is the end, whether or not it names an update.
@@ -130,17 +140,60 @@ fn each_kind_of_fault_is_counted() {
         // A change of phase for the worse that was told too late, or never.
         ([0, 0, 0, 1, 0], ENDS, &["one 08:00 a investigating", "one 08:16 b identified", "one 09:00 c resolved"]),
         ([0, 0, 0, 1, 0], ENDS, &["one 08:00 a investigating", "one 09:00 c resolved"]),
-        // Mails to those who follow something else, to nobody, to strangers; and mails that do not say what they are.
+        // Mails to those who follow something else, to nobody, to strangers; and mails that do not say what they are, which
+        // tell nobody anything.
         ([0, 0, 0, 0, 1], ENDS, &["two 08:00 a investigating"]),
         ([0, 0, 0, 0, 1], ENDS, &["nothing 08:00 a investigating"]),
         ([0, 0, 0, 0, 1], ENDS, &["eve@example.net 08:00 a investigating"]),
-        ([0, 0, 0, 0, 1], ENDS, &["one 08:00 q investigating"]),
-        ([0, 0, 0, 0, 1], ENDS, &["one 08:00 - investigating"]),
-        ([0, 0, 0, 0, 1], ENDS, &["one 08:00 a odd"]),
+        ([0, 0, 0, 1, 1], ENDS, &["one 08:00 q investigating"]),
+        ([0, 0, 0, 1, 1], ENDS, &["one 08:00 - investigating"]),
+        ([0, 0, 0, 1, 1], ENDS, &["one 08:00 a odd"]),
     ] {
         let counted = counted(updates, mails);
         assert_eq!(wrong(&counted), fault, "{mails:?}: {:?}", counted.wrong);
     }
+}
+
+#[test]
+fn silence_from_the_first_report_on_is_counted() {
+    let all = |updates: &str, mails: &[&str]| wrong(&counted_for(updates, mails, |_| true));
+    assert_eq!(all(ENDS, &[]), [0, 0, 0, 2, 0], "neither follower was told anything");
+    let one = ["one 08:00 a investigating", "one 08:10 b identified", "one 09:00 c resolved"];
+    assert_eq!(all(ENDS, &one), [0, 0, 0, 1, 0], "of the two one was");
+    // What is over, or taken back, before it need be told; what comes with the end; what is no trouble.
+    for updates in [
+        ENDS.replace("09:00", "08:05").replace("08:10", "08:04"),
+        ENDS.replace("identified\",\"major_outage", "identified\",\"operational").replace("08:10", "08:04"),
+        ENDS.replace("investigating", "resolved").replace("identified", "postmortem"),
+        ENDS.replace("partial_outage", "operational").replace("major_outage", "operational"),
+    ] {
+        assert_eq!(all(&updates, &[]), [0; 5], "{updates}");
+    }
+}
+
+/// Two incidents of one component: of the second nothing more need be said while the first is fresh.
+#[test]
+fn what_another_incident_told_of_a_moment_ago_is_no_silence() {
+    let incident = |id: &str, begin: &str, deliver: bool, posted: &str| {
+        serde_json::json!({"id": id, "name": "n", "incident_updates": [
+            {"id": format!("{id}1"), "status": "investigating", "body": "x", "created_at": format!("2025-03-01T{posted}:00Z"),
+             "display_at": format!("2025-03-01T{begin}:00Z"), "deliver_notifications": deliver,
+             "affected_components": [{"code": "imap", "name": "IMAP", "new_status": "partial_outage"}]}]})
+    };
+    let silent = |begin: &str, deliver: bool, posted: &str| {
+        let all = [incident("i", "08:00", true, "08:00"), incident("k", begin, deliver, posted)];
+        let history = history(&serde_json::json!({"incidents": all}).to_string());
+        let subscribers = history.subscribers();
+        let raw = "X-Allclear-Incident: i\r\nX-Allclear-Update: i1\r\nX-Allclear-Phase: investigating\r\n\r\n";
+        let sent = |s: &allclear::cli::replay::history::Subscriber| (s.address.clone(), t("2025-03-01T08:00:00Z"));
+        let to: Vec<_> = subscribers.iter().filter(|s| s.key != "nothing").map(sent).collect();
+        let sent: Vec<_> = to.iter().map(|(to, at)| Sent { to, at: *at, raw: raw.as_bytes(), name: "mail" }).collect();
+        count(&history, &subscribers, &sent, Mode::Free).unreported
+    };
+    assert_eq!(silent("08:30", true, "08:30"), 0);
+    assert_eq!(silent("08:31", true, "08:31"), 2);
+    assert_eq!(silent("09:00", false, "09:00"), 0, "nobody was to be notified");
+    assert_eq!(silent("09:00", true, "13:00"), 0, "told hours later");
 }
 
 #[test]

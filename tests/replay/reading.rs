@@ -37,6 +37,14 @@ fn a_timeline_is_read_in_the_words_of_ours() {
 }
 
 #[test]
+fn what_a_timeline_leaves_out_may_be_null() {
+    let text = TIMELINE.replace("[\"Web API\"]", "null").replace("\"impact\":\"minor\"", "\"impact\":null");
+    let history = history(&text);
+    assert!(history.components().is_empty());
+    assert_eq!(history.incidents.len(), 2);
+}
+
+#[test]
 fn doubled_is_everything_twice_and_the_later_of_two_neighbours_first() {
     let mut history = history(STATUSPAGE);
     let course = history.course(Mode::Doubled);

@@ -11,6 +11,8 @@ use std::collections::{BTreeMap, HashSet};
 const LEAST_DISTANCE: Span = Span::minutes(5);
 /// What is posted so long after its time is backdated: recorded, not owed.
 const BACKDATED: Span = Span::hours(4);
+/// Within so long after another incident's mail nothing more need be said of the same component.
+const REPEATED: Span = Span::minutes(30);
 
 /// A mail that arrived.
 #[derive(Clone, Debug)]
@@ -40,7 +42,8 @@ pub struct Counted {
     pub missing_ends: usize,
     /// The same update twice, and ends without a relapse between.
     pub duplicates: usize,
-    /// Changes of phase and turns for the worse that those told were not told of.
+    /// Changes of phase and turns for the worse that those told were not told of, and trouble of which nobody's mail told
+    /// a follower anything.
     pub unreported: usize,
     /// Mails that nobody asked for.
     pub strays: usize,
@@ -108,16 +111,29 @@ pub fn count(history: &History, subscribers: &[Subscriber], sent: &[Sent<'_>], m
             }
         }
     }
-    for ((incident, subscriber), mails) in threads {
-        let (incident, subscriber) = (&history.incidents[incident], &subscribers[subscriber]);
+    for ((incident, subscriber), mails) in &threads {
+        let (incident, subscriber) = (&history.incidents[*incident], &subscribers[*subscriber]);
         if matches!(subscriber.follows, Follows::One(_)) {
             counted.pairs += 1;
             counted.pair_mails += mails.len();
         }
         let mut thread = Thread { incident, subscriber, counted: &mut counted };
-        thread.walk(&mails);
+        thread.walk(mails);
         if mode == Mode::Free {
-            thread.look_for_silence(&mails);
+            thread.look_for_silence(mails);
+        }
+    }
+    if mode == Mode::Free {
+        for (nth, subscriber) in subscribers.iter().enumerate() {
+            let heard: Vec<_> = threads.iter().filter(|((_, s), _)| *s == nth).collect();
+            let told = |component: &str, from: Timestamp, until: Timestamp| {
+                let of = heard.iter().filter(|((i, _), _)| history.incidents[*i].names(component));
+                of.flat_map(|(_, mails)| mails.iter()).any(|mail| from <= mail.at && mail.at <= until)
+            };
+            let unheard = (0..).zip(&history.incidents).filter(|(n, _)| !threads.contains_key(&(*n, nth)));
+            for (_, incident) in unheard {
+                Thread { incident, subscriber, counted: &mut counted }.look_for_total_silence(told);
+            }
         }
     }
     counted
@@ -259,6 +275,33 @@ impl Thread<'_> {
                     self.subscriber.key, self.incident.key, update.key, update.phase, update.arrives
                 ));
             }
+        }
+    }
+
+    /// Trouble of which a subscriber without any mail should have had one: it was posted when it happened, lasted for
+    /// longer than the least distance, and no other incident's mail `told` of the component meanwhile.
+    fn look_for_total_silence(&mut self, told: impl Fn(&str, Timestamp, Timestamp) -> bool) {
+        let owed = self.incident.updates.iter().find(|update| {
+            let until = update.arrives + LEAST_DISTANCE;
+            let last = self.incident.updates.iter().rposition(|u| u.arrives <= until).unwrap_or_default();
+            let lasts = |component: &str| {
+                self.subscriber.follows.includes(component)
+                    && self.state(last, component) > 0
+                    && !told(component, update.arrives - REPEATED, until)
+            };
+            update.deliver
+                && update.arrives - update.observed_at < BACKDATED
+                && update.phase != Phase::Postmortem
+                && !is_end(update.phase)
+                && !self.incident.is_over(until)
+                && update.troubled().any(|c| lasts(&c.key))
+        });
+        if let Some(update) = owed {
+            self.counted.unreported += 1;
+            self.counted.wrong.push(format!(
+                "{}: incident {}, update {} ({}), of {}: was never told of this trouble",
+                self.subscriber.key, self.incident.key, update.key, update.phase, update.arrives
+            ));
         }
     }
 

@@ -128,8 +128,12 @@ impl Update {
     /// Whether it reports anything but normal work of a component that somebody follows.
     #[must_use]
     pub fn is_trouble(&self, follows: &Follows) -> bool {
-        let trouble = |c: &&Component| c.status.is_some_and(|status| status != ComponentStatus::Operational);
-        self.components.iter().filter(trouble).any(|c| follows.includes(&c.key))
+        self.troubled().any(|c| follows.includes(&c.key))
+    }
+
+    /// The components of which it reports anything but normal work.
+    pub fn troubled(&self) -> impl Iterator<Item = &Component> {
+        self.components.iter().filter(|c| c.status.is_some_and(|status| status != ComponentStatus::Operational))
     }
 }
 
@@ -140,6 +144,12 @@ pub const fn is_end(phase: Phase) -> bool {
 }
 
 impl Incident {
+    /// Whether any of its updates names a component.
+    #[must_use]
+    pub fn names(&self, component: &str) -> bool {
+        self.updates.iter().flat_map(|u| &u.components).any(|c| c.key == component)
+    }
+
     /// Whether it is over, by what has come in until a time. What comes after the end opens it again only by
     /// reporting a component down.
     #[must_use]

@@ -60,8 +60,7 @@ struct Timeline {
     name: String,
     impact: Option<Impact>,
     started_at: Option<Timestamp>,
-    #[serde(default)]
-    components: Vec<String>,
+    components: Option<Vec<String>>,
     updates: Vec<TimelineUpdate>,
 }
 
@@ -139,7 +138,7 @@ fn timelines(text: &str) -> Result<Vec<History>, Wrong> {
     for (number, text) in (1..).zip(text.lines()).filter(|(_, text)| !text.trim().is_empty()) {
         let at = |e: Wrong| format!("line {number}: {e}");
         let said: Timeline = parsed(text).map_err(at)?;
-        let components: Vec<_> = said.components.iter().map(|name| component(name, name, None)).collect();
+        let components: Vec<_> = said.components.iter().flatten().map(|name| component(name, name, None)).collect();
         let updates = said.updates.into_iter().enumerate().map(|(n, update)| {
             let field = |name: &str, e: Wrong| at(format!("updates[{n}].{name}: {e}"));
             let arrives = Timestamp::parse(&update.at).map_err(|e| field("at", e.to_string()))?;
