@@ -9,6 +9,7 @@ use crate::domain::id::DeliveryId;
 use crate::domain::time::Timestamp;
 use crate::flow::ingest::Keyed;
 use crate::flow::resend::ask::{Answer, Answered, FilterIn, ResendsIn, ask};
+use crate::flow::resend::decide::Refusal;
 use crate::flow::resend::{Outcome, Tally};
 use crate::flow::setting::Setting;
 use std::collections::HashSet;
@@ -96,11 +97,14 @@ fn code(whole: &Answer) -> Result<u8, Failure> {
     if tally.sent > 0 {
         return Ok(if tally.refused.is_empty() { 0 } else { PARTIAL });
     }
+    // Of a batch they are only counted.
+    let archived = tally.refused.contains_key(Refusal::Archived.as_str()).then_some(Refusal::Archived.hint(None));
     let Some((why, _)) = tally.refused.first_key_value() else {
         return Err(Failure::new(NOT_FOUND, "no undelivered mail is picked", "see `allclear show`, or ask for less"));
     };
     let code = if tally.refused.len() == 1 && *why == "unknown" { NOT_FOUND } else { CONFLICT };
-    let hint = whole.outcomes.iter().find_map(|o| o.refused.map(|why| why.hint(o.offer))).unwrap_or_default();
+    let hint =
+        whole.outcomes.iter().find_map(|o| o.refused.map(|why| why.hint(o.offer))).or(archived).unwrap_or_default();
     Err(Failure::new(code, "nothing is sent again", hint))
 }
 

@@ -23,7 +23,11 @@ statements! {
          FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
          WHERE n.nspname = current_schema()",
     );
-    PARKED = Sql::same("SELECT COUNT(*) FROM delivery WHERE state = 'parked' AND state NOT IN ('queued', 'sending', 'accepted')");
+    // Who sent one again has decided.
+    PARKED = Sql::same(
+        "SELECT COUNT(*) FROM delivery d WHERE d.state = 'parked' AND d.state NOT IN ('queued', 'sending', 'accepted')
+            AND NOT EXISTS (SELECT 1 FROM delivery r WHERE r.resend_of = d.id)",
+    );
     // One probe of the index for each lane; the index as a whole is as long as the queue.
     OLDEST_DUE = Sql::same(
         "SELECT MIN(oldest.due_at) FROM (SELECT (SELECT MIN(d.due_at) FROM delivery d

@@ -26,9 +26,12 @@ statements! {
             FROM delivery WHERE lane_id = l.id AND state = 'queued' GROUP BY 1) AS q
          LEFT JOIN component k ON l.fence_kind = 'component' AND k.id = l.fence_id",
     );
+    // Who sent one again has decided.
     SET_ASIDE = Sql::same(
-        "SELECT state, reason, COUNT(*) AS mails, MIN(created_at) AS oldest FROM delivery
-         WHERE state = $1 AND state NOT IN ('queued', 'sending', 'accepted') GROUP BY state, reason ORDER BY state, reason",
+        "SELECT d.state, d.reason, COUNT(*) AS mails, MIN(d.created_at) AS oldest FROM delivery d
+         WHERE d.state = $1 AND d.state NOT IN ('queued', 'sending', 'accepted')
+            AND NOT (d.state = 'parked' AND EXISTS (SELECT 1 FROM delivery r WHERE r.resend_of = d.id))
+         GROUP BY d.state, d.reason ORDER BY d.state, d.reason",
     );
     ON_THE_WIRE_NOW = Sql::same("SELECT COUNT(*) FROM delivery WHERE state = 'sending'");
     IN_QUARANTINE = Sql::same("SELECT COUNT(*) FROM delivery WHERE quarantine_until IS NOT NULL");

@@ -31,6 +31,7 @@ mod operators;
 mod owners;
 mod planning;
 mod poison;
+mod put_away;
 mod relay;
 mod release;
 mod replies;

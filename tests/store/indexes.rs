@@ -82,7 +82,7 @@ const FILL: &[&str] = &[
     "INSERT INTO archived_delivery (id, created_at, subscriber_id, notice_id, incident_id, class, state, address, document,
         archived_at)
      SELECT id, created_at, subscriber_id, notice_id, incident_id, class, state, COALESCE(address, 'a' || created_at || '@example.net'),
-        'x', 1 FROM delivery",
+        '[]', 1 FROM delivery",
     "INSERT INTO archived_item (connection_id, episode, delivery_id) SELECT connection_id, episode, delivery_id FROM delivery_item",
     "ANALYZE",
 ];
@@ -113,6 +113,12 @@ fn search(by: Value) -> Vec<Value> {
     use Value::{Id, NoId, NoText, Number};
     let page = vec![by, Number(i64::MAX), Id(Uuid::max()), Number(0), Number(51)];
     page.into_iter().chain([NoId, NoText, NoText, NoId, NoId, NoId, NoText, NoText, NoText, NoText, NoText]).collect()
+}
+
+/// The parameters of a count of what was put away, undelivered.
+fn archived_undelivered(incident: Value) -> Vec<Value> {
+    let texts = ["failed", "action_required", "account", "recovered"].map(|text| Value::Text(text.to_owned()));
+    texts.into_iter().chain([Value::Number(0), Value::Number(90_000), incident]).collect()
 }
 
 /// Ten rows as the statement's JSON parameter: it takes from them what it needs.
@@ -232,6 +238,16 @@ fn cases() -> Vec<(&'static str, Vec<Value>, Option<&'static str>)> {
         ("DOCUMENTS", vec![rows(DELIVERY)], None),
         ("OLDEST", vec![Id(id(DELIVERY, 77)), Number(200)], None),
         ("OVER", vec![rows(THREAD)], Some("delivery_by_thread")),
+        ("FIRST_OF", vec![rows(THREAD), Number(32)], Some("delivery_by_thread")),
+        ("LINKED", vec![rows(DELIVERY)], Some("delivery_by_original")),
+        ("UNDELIVERED_IN_STATE", archived_undelivered(Value::NoId), Some("archived_by_state")),
+        ("UNDELIVERED_OF_INCIDENT", archived_undelivered(Id(id(INCIDENT, 7))), Some("archived_by_incident")),
+        ("REMOVED", vec![rows(DELIVERY)], None),
+        ("PASS", vec![Id(id(DELIVERY, 77)), Number(500), Number(90_000)], None),
+        ("FORGET_UNCOPIED", vec![rows(DELIVERY)], None),
+        ("IDLE", vec![rows(THREAD)], None),
+        ("RECOVERIES_OF", vec![rows(DELIVERY)], Some("recovery_by_outage")),
+        ("ASKED_AHEAD_OF", vec![rows(DELIVERY)], None),
         ("REMOVE_ATTEMPTS", vec![rows(DELIVERY)], None),
         ("REMOVE_ITEMS", vec![rows(DELIVERY)], None),
         ("REMOVE_DELIVERIES", vec![rows(DELIVERY)], None),
@@ -354,8 +370,9 @@ async fn what_went_before_costs_nothing() {
     for sql in FILL.iter().chain(&history).map(|sql| filled(On::Postgres, sql)) {
         sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut conn).await.unwrap();
     }
-    // An incident's thread is not one of thousands; the archive asks of a whole thread whether it is over.
-    let but: Vec<_> = NOT_IN_A_FLOOD.iter().copied().chain(["SIBLINGS", "OVER"]).collect();
+    // An incident's thread is not one of thousands; the archive asks of a whole thread whether it is over, and of what it
+    // consists.
+    let but: Vec<_> = NOT_IN_A_FLOOD.iter().copied().chain(["SIBLINGS", "OVER", "FIRST_OF"]).collect();
     let wrong = reading_more_than(5_001, &but, &mut conn).await;
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }

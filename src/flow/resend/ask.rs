@@ -11,7 +11,7 @@ use crate::flow::intake::FieldError;
 use crate::flow::setting::Setting;
 use crate::store::resend::{self as db, Filter, Key};
 use crate::store::subjects::{self, Name};
-use crate::store::{Store, StoreError, Tx, journal, notices};
+use crate::store::{Store, StoreError, Tx, archive, journal, notices};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -161,6 +161,15 @@ pub async fn ask(
     replaced: &mut HashSet<Key>,
 ) -> Result<Answered, IngestError> {
     check(said)?;
+    // Told with the first page, and counted before anything is locked.
+    let archived = match &said.filter {
+        Some(filter) if said.next.is_none() => {
+            let mut tx = store.read().await?;
+            let filter = read(&mut tx, filter).await?;
+            archive::undelivered(&mut tx, &filter).await?
+        }
+        _ => 0,
+    };
     let mut tx = if said.dry_run { store.read().await? } else { store.begin().await? };
     if let Some(before) = remembered(&mut tx, source, keyed).await? {
         return Ok(Answered::Before(before));
@@ -169,12 +178,20 @@ pub async fn ask(
     if !said.dry_run {
         journal::lock(&mut tx).await?;
     }
-    let (ids, next) = pick(&mut tx, said).await?;
+    let filter = match &said.filter {
+        None => None,
+        Some(filter) => Some(read(&mut tx, filter).await?),
+    };
+    let (ids, next) = match &filter {
+        None => (said.ids.clone(), None),
+        Some(filter) => pick(&mut tx, said, filter).await?,
+    };
     let reason = said.reason.as_deref().map(str::trim);
     let wish = Wish { who, reason, force: said.force, dry_run: said.dry_run };
     let mut outcomes = page(&mut tx, setting, &wish, &ids, replaced).await?;
     let mut tally = Tally { dry_run: said.dry_run, ..Tally::default() };
     tally.count(&outcomes);
+    tally.count_archived(archived);
     if said.filter.is_some() {
         outcomes.truncate(SAMPLE);
     }
@@ -214,8 +231,8 @@ async fn remembered(tx: &mut Tx, source: &str, keyed: Keyed<'_>) -> Result<Optio
     Ok(Some(serde_json::from_str(&answer).map_err(corrupt)?))
 }
 
-async fn pick(tx: &mut Tx, said: &ResendsIn) -> Result<(Vec<DeliveryId>, Option<Next>), IngestError> {
-    let Some(filter) = &said.filter else { return Ok((said.ids.clone(), None)) };
+/// A filter with its incident found.
+async fn read(tx: &mut Tx, filter: &FilterIn) -> Result<Filter, IngestError> {
     let incident = match &filter.incident {
         None => None,
         Some(key) => {
@@ -223,7 +240,7 @@ async fn pick(tx: &mut Tx, said: &ResendsIn) -> Result<(Vec<DeliveryId>, Option<
             Some(found.ok_or_else(|| FieldError::new("filter.incident", "is not known"))?.id)
         }
     };
-    let of = Filter {
+    Ok(Filter {
         state: filter.state,
         class: filter.class,
         stream: filter.stream.clone(),
@@ -231,7 +248,10 @@ async fn pick(tx: &mut Tx, said: &ResendsIn) -> Result<(Vec<DeliveryId>, Option<
         incident,
         from: filter.from,
         until: filter.until,
-    };
+    })
+}
+
+async fn pick(tx: &mut Tx, said: &ResendsIn, of: &Filter) -> Result<(Vec<DeliveryId>, Option<Next>), IngestError> {
     let none = DeliveryId(Uuid::nil());
     let from = match said.next {
         Some(next) => next,
@@ -239,7 +259,7 @@ async fn pick(tx: &mut Tx, said: &ResendsIn) -> Result<(Vec<DeliveryId>, Option<
         None => Next { after: none, upto: db::newest_of_all(tx).await?.unwrap_or(none) },
     };
     let limit = said.limit.unwrap_or(MOST);
-    let ids = db::undelivered(tx, &of, from.after, from.upto, limit).await?;
+    let ids = db::undelivered(tx, of, from.after, from.upto, limit).await?;
     let full = i64::try_from(ids.len()).is_ok_and(|n| n == limit);
     let next = ids.last().filter(|_| full).map(|last| Next { after: *last, ..from });
     Ok((ids, next))

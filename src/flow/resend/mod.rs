@@ -365,6 +365,14 @@ impl Tally {
             }
         }
     }
+
+    /// Counts so many that were put away: none of them is sent again.
+    pub fn count_archived(&mut self, mails: u64) {
+        if mails > 0 {
+            *self.refused.entry(Refusal::Archived.as_str()).or_default() += mails;
+        }
+    }
+
     /// Adds the counts of another page.
     pub fn add(&mut self, page: &Self) {
         self.sent += page.sent;
