@@ -44,6 +44,7 @@ pub async fn failures(
     deliveries::add_items(&mut tx, &planned.items, &planned.deliveries).await?;
     failures::withdraw_emptied(&mut tx, &planned.moved.iter().map(|(key, _)| key.delivery).collect::<Vec<_>>()).await?;
     failures::join(&mut tx, &planned.joins).await?;
+    failures::hasten(&mut tx, &planned.hastened, known.own_fault_lane).await?;
     db::finish(&mut tx, &planned.outcomes).await?;
     failpoint::pass("planning");
     tx.commit().await?;
@@ -154,6 +155,8 @@ struct Planned {
     /// Items of mails that wait for the component, now named by one that does not.
     moved: Vec<(ItemKey, Reason)>,
     joins: Vec<(DeliveryId, Timestamp)>,
+    /// Mails that may have left and wait for the component, though they name a fault now proven to be a connection's own.
+    hastened: Vec<DeliveryId>,
     outcomes: Vec<(PlanId, &'static str)>,
 }
 
@@ -172,7 +175,7 @@ fn plan(page: &[Failure], known: &Known, dwell: Span) -> Planned {
             // A canary that waits may be called back to the others.
             let waits = |n: &Named| (n.lane_id != known.own_fault_lane || n.canary) && !n.maybe_mailed;
             let place = place(named.map(|n| (n.state, waits(n))), own_fault);
-            (*subscriber, place, named.map(|n| n.delivery_id))
+            (*subscriber, place, named)
         };
         let places: Vec<_> = subscribers.iter().map(stands).collect();
         if places.iter().any(|(_, place, _)| *place == Place::OnTheWire) {
@@ -180,6 +183,9 @@ fn plan(page: &[Failure], known: &Known, dwell: Span) -> Planned {
             continue;
         }
         for (subscriber, place, named) in places {
+            if let (Place::Told, true, Some(waits)) = (place, own_fault, named.filter(|n| waits_to_repeat(n))) {
+                planned.hastened.push(waits.delivery_id);
+            }
             let Some(thread) = known.threads.get(&(failure.component_id, subscriber)) else { continue };
             let lane =
                 if own_fault { Some(known.own_fault_lane) } else { known.lanes.get(&failure.component_id).copied() };
@@ -207,13 +213,18 @@ fn plan(page: &[Failure], known: &Known, dwell: Span) -> Planned {
             };
             if let (Place::Waits, Some(old)) = (place, named) {
                 let (subject, episode) = (failure.connection_id.0, failure.episode);
-                planned.moved.push((ItemKey { delivery: old, subject, episode }, Reason::ItemsMoved));
+                planned.moved.push((ItemKey { delivery: old.delivery_id, subject, episode }, Reason::ItemsMoved));
             }
             planned.items.push(item(failure, delivery));
         }
         planned.outcomes.push((failure.id, if subscribers.is_empty() { "nobody" } else { "planned" }));
     }
     planned
+}
+
+/// It may have left, and is sent again as it was: nothing can be taken out of it.
+fn waits_to_repeat(named: &Named) -> bool {
+    named.state == State::Queued && named.maybe_mailed
 }
 
 /// Where a connection's outage already stands for a subscriber.

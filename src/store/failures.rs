@@ -45,6 +45,17 @@ statements! {
         concat!("WHERE delivery.id = j.id AND delivery.due_at > j.due_at
             AND delivery.reason IN ('component_down', 'awaiting_reconnection') AND ", waits!("delivery"))
     );
+    // What may have left is sent again as it was, and at once. Nothing holds it any more, unless it names others that wait for
+    // their component: the claim parts those from it.
+    HASTEN_OWN_FAULTS = over_rows!(
+        "UPDATE delivery SET due_at = CASE WHEN delivery.due_at > j.at
+                AND delivery.reason IN ('component_down', 'awaiting_reconnection', 'daily_cap') THEN j.at ELSE delivery.due_at END,
+            lane_id = CASE WHEN EXISTS (SELECT 1 FROM delivery_item i JOIN connection c ON c.id = i.connection_id
+                WHERE i.delivery_id = delivery.id AND i.dropped IS NULL AND c.own_fault_episode <> i.episode)
+                THEN delivery.lane_id ELSE j.lane_id END FROM",
+        [id uuid, lane_id uuid, at bigint],
+        concat!("WHERE delivery.id = j.id AND ", waits!("delivery"), " AND delivery.maybe_mailed")
+    );
     FAILURES = super::Sql::differs(failures!(""), failures!(" FOR NO KEY UPDATE SKIP LOCKED"));
     CONCERNED = over_rows!(
         "SELECT j.id, s.subscriber_id FROM", [id uuid, connection_id uuid],
@@ -194,4 +205,14 @@ pub async fn join(tx: &mut Tx, of: &[(DeliveryId, Timestamp)]) -> Result<(), Sto
         return Ok(());
     }
     exec!(tx, JOIN, json(list)).map(drop)
+}
+
+/// Mails that may have left, and name faults proven to be the connections' own, wait for their component no more.
+///
+/// # Errors
+/// When the database fails.
+pub async fn hasten(tx: &mut Tx, of: &[DeliveryId], own_fault_lane: LaneId) -> Result<(), StoreError> {
+    let at = tx.now().0;
+    let list: Vec<_> = of.iter().map(|id| columns! { id: id.0, lane_id: own_fault_lane.0, at }).collect();
+    if list.is_empty() { Ok(()) } else { exec!(tx, HASTEN_OWN_FAULTS, json(list)).map(drop) }
 }

@@ -4,7 +4,7 @@
 use super::by_hand::{arm, record, taken};
 use super::table::{assert_table, plain, until};
 use crate::on_both;
-use crate::support::{On, World, t};
+use crate::support::{Got, On, World, t};
 use allclear::domain::class::Class;
 use allclear::domain::id::DeliveryId;
 use allclear::flow::worker::plan_all;
@@ -21,6 +21,8 @@ on_both! {
     what_a_vanished_worker_may_have_told_of_a_component_is_remembered;
     the_late_word_of_a_vanished_worker_spares_a_second_copy;
     what_waits_again_after_its_quarantine_may_have_arrived_all_the_same;
+    what_waits_again_is_told_at_once_when_it_is_proven_to_be_the_customers_own;
+    what_waits_again_with_another_fault_is_told_at_once_and_the_other_waits;
 }
 
 /// Ann's inbox broke at 08:00; at 08:05 a worker armed the mail, and was never heard of again.
@@ -131,19 +133,27 @@ async fn the_late_word_of_a_vanished_worker_spares_a_second_copy(on: On) {
     assert_eq!((w.all().len(), w.deliveries().await), (0, vec!["action_required accepted".to_owned()]));
 }
 
-async fn what_waits_again_after_its_quarantine_may_have_arrived_all_the_same(on: On) {
+/// The relay takes Ann's mail about these at 08:05 and says nothing; at 08:10 Outlook goes down, and the mail waits again.
+async fn taken_in_silence(on: On, connections: &[&str]) -> World {
     let silent = |at, nth| (at == Phase::Dot && nth == 1).then_some(Answer { at, act: Act::TakeAndClose });
     let script = Script::default().answering(move |at, _, nth| silent(at, nth));
     let mut w = World::with(on, "2025-06-02T08:00:00Z", script, |_| {}).await;
     w.component("outlook", "Outlook").await;
     w.subscriber("ann").await;
-    w.connection("ann", "outlook", "ann").await;
-    w.broken("ann").await;
+    for key in connections {
+        w.connection(key, "outlook", "ann").await;
+        w.broken(key).await;
+    }
     until(&mut w, "2025-06-02T08:10:00Z").await;
     w.down("outlook").await;
     // The quarantine ends at 08:20, but nobody is asked while the component is down.
     until(&mut w, "2025-06-02T08:40:00Z").await;
     assert!(w.deliveries().await[0].starts_with("action_required queued"));
+    w
+}
+
+async fn what_waits_again_after_its_quarantine_may_have_arrived_all_the_same(on: On) {
+    let mut w = taken_in_silence(on, &["ann"]).await;
     w.signal(json!({"connection": "ann", "what": "recovered", "by": "automatic"})).await;
     until(&mut w, "2025-06-02T12:00:00Z").await;
     assert_table(
@@ -156,4 +166,41 @@ async fn what_waits_again_after_its_quarantine_may_have_arrived_all_the_same(on:
     );
     assert!(plain(&w.all()[1]).contains("You may have received a mail of"), "{}", plain(&w.all()[1]));
     assert_eq!(w.deliveries().await, ["action_required withdrawn recovered", "correction accepted"]);
+}
+
+async fn what_waits_again_is_told_at_once_when_it_is_proven_to_be_the_customers_own(on: On) {
+    let mut w = taken_in_silence(on, &["ann"]).await;
+    w.signal(json!({"connection": "ann", "what": "recovery_failed"})).await;
+    until(&mut w, "2025-06-02T12:00:00Z").await;
+    assert_table(
+        w.all(),
+        "UTC",
+        "
+        Mon 2 Jun 08:05 ann please reconnect: Inbox ann
+        Mon 2 Jun 08:40 ann please reconnect: Inbox ann
+        ",
+    );
+    let id = |got: &Got| got.header("Message-ID");
+    assert_eq!(id(&w.all()[0]), id(&w.all()[1]));
+    assert_eq!(w.deliveries().await, ["action_required accepted"]);
+    // As any own fault: no surge of its component would have held it.
+    let lane = w.query("SELECT l.fence_kind FROM delivery d JOIN lane l ON l.id = d.lane_id").await;
+    assert_eq!(lane, [[Some("none".to_owned())]]);
+}
+
+async fn what_waits_again_with_another_fault_is_told_at_once_and_the_other_waits(on: On) {
+    let mut w = taken_in_silence(on, &["ann", "other"]).await;
+    w.signal(json!({"connection": "ann", "what": "recovery_failed"})).await;
+    until(&mut w, "2025-06-02T10:00:00Z").await;
+    w.recovered("other", "automatic").await;
+    until(&mut w, "2025-06-02T12:00:00Z").await;
+    assert_table(
+        w.all(),
+        "UTC",
+        "
+        Mon 2 Jun 08:05 ann please reconnect: Inbox ann, Inbox other
+        Mon 2 Jun 08:40 ann please reconnect: Inbox ann
+        Mon 2 Jun 10:00 ann no action needed: Inbox other; still: Inbox ann
+        ",
+    );
 }

@@ -132,7 +132,7 @@ fn made_up(table: u32) -> String {
             let id = id(table, i * 9_000).simple().to_string();
             serde_json::json!({"id": id, "at": 1, "reason": "recovered", "token": 0, "state": "accepted", "counts": 0,
                 "mailed": 1, "due_at": 1, "until": 1, "owner": "x", "lease_until": 1, "message_id": "m", "context": "{}",
-                "template_set": "t", "address": "a", "cause_id": id, "subscriber_id": id, "resend_of": id, "decided_at": 1, "again": 0,
+                "template_set": "t", "address": "a", "cause_id": id, "subscriber_id": id, "lane_id": id, "resend_of": id, "decided_at": 1, "again": 0,
                 "thread_id": id, "connection_id": id, "episode": 1, "class": "action_required", "born": 1, "since": 0, "floor": 1,
                 "recovery_id": id, "delivery_id": id, "word": "w", "into_id": id, "notice_id": null, "revision": 1, "outcome": "accepted", "bytes": "\\x00", "sha256": "\\x00",
                 "dictionary": "\\x00"})
@@ -155,6 +155,7 @@ fn cases() -> Vec<(&'static str, Vec<Value>, Option<&'static str>)> {
         ("HASTEN", vec![rows(DELIVERY)], None),
         ("WITHDRAW", vec![rows(DELIVERY)], None),
         ("JOIN", vec![rows(DELIVERY)], None),
+        ("HASTEN_OWN_FAULTS", vec![rows(DELIVERY)], None),
         ("WITHDRAW_EMPTIED", vec![rows(DELIVERY)], None),
         ("REPLACE_CORRECTED", vec![rows(DELIVERY)], Some("delivery_waiting")),
         ("FOLD_EMPTY", vec![rows(DELIVERY)], Some("delivery_waiting")),
