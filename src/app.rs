@@ -106,9 +106,7 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     };
     // Outcomes that could not be recorded go first: what they decide must not be taken for lost.
     shared.spill.merge(&store, &node.owner).await?;
-    if let Some(dead) = &node.dead {
-        while sweep::reap(&store, &shared.setting, Some(dead)).await? {}
-    }
+    while sweep::reap_left_behind(&store, &shared.setting, &node.owner).await? {}
     let mut tx = store.begin().await?;
     streams::probe_now(&mut tx).await?;
     tx.commit().await?;

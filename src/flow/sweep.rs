@@ -8,10 +8,11 @@ use super::setting::Setting;
 use crate::domain::class::Class;
 use crate::domain::delivery::{Reason, Rule, State};
 use crate::domain::id::{DeliveryId, LaneId, RecoveryId, ThreadId};
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Span, Timestamp};
 use crate::failpoint;
 use crate::store::deliveries::{NewDelivery, NewItem};
 use crate::store::lanes::Fence;
+use crate::store::leases::Overdue;
 use crate::store::recover::{Recovery, Touched};
 use crate::store::{Store, StoreError, Tx, deliveries, lanes, leases, queue, recover, threads, view};
 use std::collections::{HashMap, HashSet};
@@ -205,20 +206,38 @@ fn threads<'a>(of: impl Iterator<Item = &'a Touched>) -> Vec<ThreadId> {
 }
 
 /// Takes back what vanished workers held: unknown, in quarantine, with its correction if already stale.
-/// `dead_owner` is an incarnation known to be dead: its connections were closed with it, so nothing need be waited for.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn reap(store: &Store, setting: &Setting, dead_owner: Option<&str>) -> Result<bool, StoreError> {
+pub async fn reap(store: &Store, setting: &Setting) -> Result<bool, StoreError> {
     let mut tx = store.begin().await?;
-    let found = leases::expired(&mut tx, dead_owner, setting.page).await?;
+    let found = leases::expired(&mut tx, setting.page).await?;
+    take_from_workers(tx, setting, &found, setting.quarantine).await
+}
+
+/// The same of what those held who had this owner's name before it. Their connections were closed with them, so nothing need
+/// be waited for. All of them: a start that was interrupted may have left what the one before it was to take back.
+///
+/// # Errors
+/// When the database fails.
+pub async fn reap_left_behind(store: &Store, setting: &Setting, owner: &str) -> Result<bool, StoreError> {
+    let mut tx = store.begin().await?;
+    let found = leases::left_behind(&mut tx, owner, setting.page).await?;
+    take_from_workers(tx, setting, &found, Span::ZERO).await
+}
+
+async fn take_from_workers(
+    mut tx: Tx,
+    setting: &Setting,
+    found: &[Overdue],
+    quarantine: Span,
+) -> Result<bool, StoreError> {
     if found.is_empty() {
         return Ok(false);
     }
     let ids: Vec<DeliveryId> = found.iter().map(|o| o.id).collect();
-    let quarantine = if dead_owner.is_some() { crate::domain::time::Span::ZERO } else { setting.quarantine };
     let until = tx.now() + quarantine;
-    leases::reap(&mut tx, &found, until).await?;
+    leases::reap(&mut tx, found, until).await?;
     let stale = stale_items(&mut tx, &ids).await?;
     correct(&mut tx, setting, &stale).await?;
     failpoint::pass("reaping");

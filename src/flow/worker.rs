@@ -161,7 +161,7 @@ pub async fn recover_all(shared: &Shared) -> Result<bool, StoreError> {
         while sweep::sweep(store, setting).await? {
             progress = true;
         }
-        while merged.is_ok() && sweep::reap(store, setting, None).await? {
+        while merged.is_ok() && sweep::reap(store, setting).await? {
             progress = true;
         }
         while merged.is_ok() && sweep::settle(store, setting).await? {

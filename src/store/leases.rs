@@ -1,4 +1,4 @@
-//! Leases and quarantines that are over.
+//! Leases and quarantines that are over, and what dead workers left behind.
 
 use super::record::TOLD;
 use super::rows::json;
@@ -10,8 +10,15 @@ use crate::domain::time::Timestamp;
 
 statements! {
     EXPIRED = locking!(
-        "SELECT id, class, token, repeats, reaps FROM delivery WHERE state = 'sending' AND (lease_until <= $1 OR owner = $2) ORDER BY lease_until LIMIT $3",
+        "SELECT id, class, token, repeats, reaps FROM delivery WHERE state = 'sending' AND lease_until <= $1 ORDER BY lease_until LIMIT $2",
         "FOR NO KEY UPDATE SKIP LOCKED"
+    );
+    // What was on the wire of a name's bearers before `$1`: an owner is a name, a slash and 32 digits of its incarnation. SQLite
+    // has one dispatching process: all others are dead.
+    LEFT_BEHIND = super::Sql::differs(
+        "SELECT id, class, token, repeats, reaps FROM delivery WHERE state = 'sending' AND owner <> $1 ORDER BY lease_until LIMIT $2",
+        "SELECT id, class, token, repeats, reaps FROM delivery WHERE state = 'sending' AND owner <> $1
+            AND left(owner, -32) = left($1, -32) ORDER BY lease_until LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED",
     );
     REAP = over_rows!(
         "UPDATE delivery SET state = 'unknown', reason = 'ambiguous', token = delivery.token + 1, maybe_mailed = TRUE,
@@ -40,7 +47,7 @@ statements! {
     );
 }
 
-/// A delivery whose lease or quarantine is over.
+/// A delivery whose lease or quarantine is over, or whose worker is dead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
 pub struct Overdue {
     /// Its id.
@@ -55,13 +62,22 @@ pub struct Overdue {
     pub reaps: i64,
 }
 
-/// Deliveries whose lease is over, or that belong to a dead incarnation; locked.
+/// Deliveries whose lease is over; locked.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn expired(tx: &mut Tx, dead_owner: Option<&str>, most: i64) -> Result<Vec<Overdue>, StoreError> {
+pub async fn expired(tx: &mut Tx, most: i64) -> Result<Vec<Overdue>, StoreError> {
     let now = tx.now();
-    rows!(tx, Overdue, EXPIRED, now, dead_owner.unwrap_or_default(), most)
+    rows!(tx, Overdue, EXPIRED, now, most)
+}
+
+/// Deliveries that the bearers of an owner's name before it held, whatever their leases; locked. Whoever has the name's lock
+/// knows that they are dead.
+///
+/// # Errors
+/// When the database fails.
+pub async fn left_behind(tx: &mut Tx, owner: &str, most: i64) -> Result<Vec<Overdue>, StoreError> {
+    rows!(tx, Overdue, LEFT_BEHIND, owner, most)
 }
 
 /// Marks deliveries whose worker vanished as unknown, in quarantine until a time.

@@ -1,5 +1,5 @@
-//! Nodes: which process dispatches under which name. Whoever holds a name's lock knows that the incarnation before
-//! it is dead, so what that one held need not wait out a quarantine: its connections were closed with it.
+//! Nodes: which process dispatches under which name. Whoever holds a name's lock knows that the incarnations before
+//! it are dead, so what they held need not wait out a quarantine: their connections were closed with them.
 
 use super::open::unfit;
 use super::{Store, StoreError};
@@ -39,8 +39,6 @@ statements! {
 pub struct Node {
     /// What this process writes as the owner of its claims.
     pub owner: String,
-    /// The owner that the name's last, dead incarnation wrote.
-    pub dead: Option<String>,
     name: String,
     incarnation: Uuid,
     _file: Option<File>,
@@ -160,16 +158,12 @@ pub async fn take(store: &Store, given: Option<&str>, host: &str) -> Result<Node
     };
     let name = name.as_str();
     let incarnation = Uuid::now_v7();
-    let owner = |incarnation: Uuid| format!("{name}/{}", incarnation.simple());
     let mut tx = store.begin().await?;
-    let before = first!(tx, (Uuid,), INCARNATION, name)?;
     let now = tx.now();
     exec!(tx, TAKE_OVER, name, incarnation, now)?;
     tx.commit().await?;
-    let dead = before.map(|b| owner(b.0));
     Ok(Node {
-        owner: owner(incarnation),
-        dead,
+        owner: format!("{name}/{}", incarnation.simple()),
         name: name.to_owned(),
         incarnation,
         _file: file,

@@ -7,6 +7,7 @@ use crate::on_both;
 use crate::support::{Got, On, World, t};
 use allclear::domain::class::Class;
 use allclear::domain::id::DeliveryId;
+use allclear::flow::sweep::reap_left_behind;
 use allclear::flow::worker::plan_all;
 use allclear::mail::sink::{Act, Answer, Phase, Script};
 use serde_json::json;
@@ -23,6 +24,7 @@ on_both! {
     what_waits_again_after_its_quarantine_may_have_arrived_all_the_same;
     what_waits_again_is_told_at_once_when_it_is_proven_to_be_the_customers_own;
     what_waits_again_with_another_fault_is_told_at_once_and_the_other_waits;
+    who_starts_takes_back_what_all_before_it_left_and_of_others_nothing;
 }
 
 /// Ann's inbox broke at 08:00; at 08:05 a worker armed the mail, and was never heard of again.
@@ -203,4 +205,30 @@ async fn what_waits_again_with_another_fault_is_told_at_once_and_the_other_waits
         Mon 2 Jun 10:00 ann no action needed: Inbox other; still: Inbox ann
         ",
     );
+}
+
+async fn who_starts_takes_back_what_all_before_it_left_and_of_others_nothing(on: On) {
+    let (mut w, _) = world(on).await;
+    let hour =
+        "UPDATE delivery SET owner = 'one/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa', lease_until = lease_until + 3600000000";
+    w.execute(hour).await;
+    w.subscriber("bob").await;
+    w.connection("bob", "outlook", "bob").await;
+    w.broken("bob").await;
+    plan_all(&w.shared).await.unwrap();
+    w.clock.set(t("2025-06-02T08:10:00Z"));
+    arm(&w, Class::ActionRequired, "one-2/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", "other@status.example.com").await;
+    // Bob's lease is over. Whoever was to take back Ann's mail was ended before it did.
+    w.clock.set(t("2025-06-02T08:30:00Z"));
+    let own = "one/cccccccccccccccccccccccccccccccc";
+    while reap_left_behind(&w.store, &w.shared.setting, own).await.unwrap() {}
+    w.at("2025-06-02T08:30:00Z").await;
+    until(&mut w, "2025-06-02T12:00:00Z").await;
+    // An SQLite file has one process that dispatches: whatever the others were called, they are dead.
+    let bob = if on == On::Sqlite { "08:30" } else { "08:45" };
+    let expected = format!(
+        "Mon 2 Jun 08:30 ann please reconnect: Inbox ann
+         Mon 2 Jun {bob} bob please reconnect: Inbox bob"
+    );
+    assert_table(w.all(), "UTC", &expected);
 }
