@@ -14,6 +14,7 @@ use crate::store::deliveries::{NewDelivery, NewItem};
 use crate::store::lanes::Fence;
 use crate::store::leases::Overdue;
 use crate::store::recover::{Recovery, Touched};
+use crate::store::view::ItemView;
 use crate::store::{Store, StoreError, Tx, deliveries, lanes, leases, queue, recover, threads, view};
 use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
@@ -249,10 +250,14 @@ async fn take_from_workers(
 
 async fn stale_items(tx: &mut Tx, ids: &[DeliveryId]) -> Result<Vec<Touched>, StoreError> {
     let found = view::view(tx, ids).await?.deliveries;
+    let outage = |item: &ItemView| item.connection_id.map(|connection| (connection, item.episode));
+    let outages: Vec<_> = found.iter().flat_map(|(_, items)| items.iter().filter_map(outage)).collect();
+    let ended_by = recover::ended_by(tx, &outages).await?;
     let mut stale = Vec::new();
     for (d, item) in found.iter().flat_map(|(d, items)| items.iter().map(move |item| (d, item))) {
         let (Some(claim), Some(connection)) = (item.claim(), item.connection_id) else { continue };
-        let by_hand = is_by_hand(claim.stale() == Some(Reason::Recovered), item.cleared_by);
+        let by = ended_by.get(&(connection, item.episode)).copied();
+        let by_hand = is_by_hand(claim.stale() == Some(Reason::Recovered), by);
         if d.class != Class::ActionRequired || claim.stale().is_none() || by_hand {
             continue;
         }

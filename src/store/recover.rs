@@ -8,6 +8,7 @@ use crate::domain::delivery::State;
 use crate::domain::id::{ComponentId, ConnectionId, DeliveryId, RecoveryId, SubscriberId, ThreadId};
 use crate::domain::time::Timestamp;
 use serde::Serialize;
+use std::collections::HashMap;
 use uuid::Uuid;
 
 statements! {
@@ -80,6 +81,12 @@ statements! {
     PROGRESS = super::Sql::same(
         "SELECT id, component_id, connection_id, episode, recovered_by, covers_from, covers_until, committed_at, confirm_by,
                 confirmed_at, unconfirmed, withdrawn, corrected, swept_at FROM recovery WHERE id = $1",
+    );
+    // Of several recoveries the first that reached the outage ended it.
+    ENDED_BY = over_rows!(
+        "SELECT j.connection_id, j.episode, (SELECT r.recovered_by FROM recovery r WHERE r.connection_id = j.connection_id
+            AND r.episode >= j.episode ORDER BY r.episode, r.id LIMIT 1) AS recovered_by FROM",
+        [connection_id uuid, episode bigint], ""
     );
     IN_FLIGHT_CONNECTION = super::Sql::same(
         "SELECT COUNT(DISTINCT d.id) FROM delivery_item i JOIN delivery d ON d.id = i.delivery_id
@@ -256,6 +263,16 @@ pub async fn withdraw_stale(
 /// When the database fails.
 pub async fn corrected_already(tx: &mut Tx, of: &[DeliveryId]) -> Result<Vec<(DeliveryId, Uuid, i64)>, StoreError> {
     rows!(tx, (DeliveryId, Uuid, i64), CORRECTED_ALREADY, ids(of))
+}
+
+/// Who ended some outages of connections, where a recovery of the connection did.
+///
+/// # Errors
+/// When the database fails.
+pub async fn ended_by(tx: &mut Tx, of: &[(ConnectionId, i64)]) -> Result<HashMap<(ConnectionId, i64), By>, StoreError> {
+    let list = of.iter().map(|(connection, episode)| columns! { connection_id: connection.0, episode: *episode });
+    let found = rows!(tx, (ConnectionId, i64, Option<By>), ENDED_BY, json(list))?;
+    Ok(found.into_iter().filter_map(|(connection, episode, by)| Some(((connection, episode), by?))).collect())
 }
 
 /// The corrections that wait in some threads and can take back more. What may have left says the same again: a mailbox

@@ -84,7 +84,7 @@ statements! {
                 i.key AS incident_key, i.title, i.impact, i.started_at, i.audience_id"),
         "LEFT JOIN notice n ON n.id = d.notice_id",
         concat!(item_truth!(), ", i.component_episode, i.corrects_id, k.key AS component_key, k.name AS component_name,
-                c.key AS connection_key, c.name AS connection_name, c.link, c.broken_since, c.well_as_of, c.cleared_by, o.claimed_at AS original_claimed_at,
+                c.key AS connection_key, c.name AS connection_name, c.link, c.broken_since, c.well_as_of, o.claimed_at AS original_claimed_at,
                 CASE WHEN v.last_class = 'correction' THEN EXISTS (SELECT 1 FROM delivery_item y JOIN delivery z ON z.id = y.delivery_id
                     WHERE y.connection_id = i.connection_id AND y.episode < i.episode AND y.corrects_id IS NOT NULL
                         AND y.dropped IS NULL AND z.maybe_mailed) ELSE FALSE END AS corrected_before")
@@ -285,8 +285,6 @@ pub struct ItemView {
     pub broken_since: Option<Timestamp>,
     /// When the connection was last seen well.
     pub well_as_of: Option<Timestamp>,
-    /// Who cleared its newest cleared outage.
-    pub cleared_by: Option<crate::domain::connection::By>,
     /// When the mail it takes back was sent.
     pub original_claimed_at: Option<Timestamp>,
     /// An outage of it before this one was taken back, and the thread's last word was such a correction.

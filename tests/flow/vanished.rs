@@ -25,6 +25,7 @@ on_both! {
     what_waits_again_is_told_at_once_when_it_is_proven_to_be_the_customers_own;
     what_waits_again_with_another_fault_is_told_at_once_and_the_other_waits;
     who_starts_takes_back_what_all_before_it_left_and_of_others_nothing;
+    who_reconnected_before_the_reap_is_not_corrected_whatever_came_after;
 }
 
 /// Ann's inbox broke at 08:00; at 08:05 a worker armed the mail, and was never heard of again.
@@ -231,4 +232,17 @@ async fn who_starts_takes_back_what_all_before_it_left_and_of_others_nothing(on:
          Mon 2 Jun {bob} bob please reconnect: Inbox bob"
     );
     assert_table(w.all(), "UTC", &expected);
+}
+
+async fn who_reconnected_before_the_reap_is_not_corrected_whatever_came_after(on: On) {
+    let (mut w, _) = world(on).await;
+    until(&mut w, "2025-06-02T08:10:00Z").await;
+    w.recovered("ann", "customer").await;
+    until(&mut w, "2025-06-02T08:12:00Z").await;
+    w.broken("ann").await;
+    until(&mut w, "2025-06-02T08:14:00Z").await;
+    w.recovered("ann", "automatic").await;
+    until(&mut w, "2025-06-02T12:00:00Z").await;
+    assert!(w.all().is_empty(), "{:?}", w.all());
+    assert_eq!(w.deliveries().await, ["action_required unknown ambiguous", "action_required withdrawn recovered"]);
 }

@@ -187,6 +187,7 @@ fn cases() -> Vec<(&'static str, Vec<Value>, Option<&'static str>)> {
         ("IN_FLIGHT_COVERED", vec![Id(id(COMPONENT, 4)), Number(1), Number(90_000)], Some("delivery_busy")),
         ("EXPIRED", vec![Number(90_000), Number(50)], None),
         ("LEFT_BEHIND", vec![Text("x".to_owned()), Number(50)], None),
+        ("ENDED_BY", vec![rows(CONNECTION)], None),
         ("QUARANTINED", vec![Number(90_000), Number(50)], Some("delivery_quarantined")),
         ("WAKE_PAUSED", vec![Text("account".to_owned()), Number(1)], Some("delivery_stream_paused")),
         ("REFUSED_ALONE", vec![rows(DELIVERY)], None),
