@@ -19,6 +19,7 @@ on_both! {
     a_correction_written_after_the_newer_mail_is_replaced_too;
     a_correction_that_may_have_arrived_takes_back_no_more_than_it_did;
     who_broke_again_before_the_first_mail_was_withdrawn_is_asked;
+    who_reconnects_before_a_covering_recovery_is_swept_knows;
     an_end_waits_while_a_component_it_names_is_down_again;
     a_problem_mail_nobody_can_know_about_gets_its_end;
 }
@@ -193,6 +194,30 @@ async fn incident(w: &World, phase: &str, status: &str) {
     w.notice(json!({"kind": "incident", "incident": "o-1", "title": "Slow", "phase": phase, "body": "It is slow.",
         "components": [{"key": "outlook", "status": status}]}))
         .await;
+}
+
+async fn who_reconnects_before_a_covering_recovery_is_swept_knows(on: On) {
+    let mut w = world(on, Script::default()).await;
+    w.broken("a1").await;
+    w.broken("a2").await;
+    until(&mut w, "2025-06-02T08:10:00Z").await;
+    w.signal(
+        json!({"component": "outlook", "what": "recovered", "connections": "all", "since": "2025-06-02T07:00:00Z"}),
+    )
+    .await;
+    w.recovered("a1", "customer").await;
+    until(&mut w, "2025-06-02T08:20:00Z").await;
+    // After the sweep: it was told already.
+    w.recovered("a2", "customer").await;
+    until(&mut w, "2025-06-02T16:00:00Z").await;
+    assert_table(
+        w.all(),
+        "UTC",
+        "
+        Mon 2 Jun 08:05 ann please reconnect: Inbox a1, Inbox a2
+        Mon 2 Jun 08:10 ann no action needed: Inbox a2
+        ",
+    );
 }
 
 async fn an_end_waits_while_a_component_it_names_is_down_again(on: On) {

@@ -48,13 +48,14 @@ pub(super) const LIST: &[Check] = &[
 
 /// `stale`: every connection that a mail asked about, or may have, and that healed other than by the customer's
 /// own hand. A correction is owed for each, as soon as the recoveries of its component are swept.
-/// Of several recoveries the first that reached the outage ended it; a covering recovery counts only if it was
-/// before the customer's, and not for a fault proven to be the connection's own.
+/// Of several recoveries the first that reached the outage ended it; a covering recovery counts only if its sweep was
+/// over before the customer reconnected by hand, and not for a fault proven to be the connection's own. The sweep
+/// leaves alone what it finds ended by hand; a minute, for its time is when its transaction began.
 macro_rules! with_stale {
     ($($rest:expr),+) => {
         crate::store::Sql::same(concat!(
             "WITH covering AS MATERIALIZED (
-                SELECT id, component_id, covers_from, covers_until, committed_at FROM recovery
+                SELECT component_id, covers_from, covers_until, swept_at FROM recovery
                 WHERE covers_from IS NOT NULL AND connection_id IS NULL
             ), unswept AS MATERIALIZED (
                 SELECT DISTINCT component_id FROM recovery WHERE swept_at IS NULL
@@ -74,8 +75,7 @@ macro_rules! with_stale {
                     OR (c.own_fault_episode < a.episode AND EXISTS (
                         SELECT 1 FROM covering v WHERE v.component_id = a.component_id
                         AND a.failed_at BETWEEN v.covers_from AND v.covers_until
-                        AND (own.id IS NULL OR v.committed_at < own.committed_at
-                            OR (v.committed_at = own.committed_at AND v.id < own.id)))))
+                        AND (own.id IS NULL OR v.swept_at < own.committed_at - 60000000))))
             ) ",
             $($rest),+
         ))

@@ -79,6 +79,8 @@ async fn nothing_is_found_where_nothing_is_wrong() {
         &[WORLD, AUTOMATIC, "UPDATE recovery SET swept_at = NULL"],
         // The fault was its own: the covering recovery says nothing about it.
         &[WORLD, COVERING, "UPDATE connection SET own_fault_episode = 1"],
+        // Covered, and reconnected by hand before the sweep came by.
+        &[WORLD, COVERING, BY_HAND],
         // Reconnected by hand first, covered afterwards.
         &[WORLD, COVERING, BY_HAND, "UPDATE recovery SET committed_at = 1300 WHERE connection_id IS NOT NULL"],
         // The correction could not be delivered, and says so.
@@ -98,9 +100,10 @@ async fn who_was_asked_in_vain_and_not_corrected_is_found() {
     for recovered in [AUTOMATIC, COVERING] {
         assert_eq!(findings(&[WORLD, recovered]).await, ["uncorrected dlv_0d", "last_mail dlv_0d"]);
     }
-    // Covered before the customer did it by hand.
+    // Covered, and the sweep was over, before the customer did it by hand.
     let expected = ["uncorrected dlv_0d", "last_mail dlv_0d"];
-    assert_eq!(findings(&[WORLD, COVERING, BY_HAND]).await, expected);
+    let later = "UPDATE recovery SET committed_at = 60002000, swept_at = 60003000 WHERE connection_id IS NOT NULL";
+    assert_eq!(findings(&[WORLD, COVERING, BY_HAND, later]).await, expected);
     let withdrawn = "UPDATE delivery SET state = 'withdrawn', reason = 'recovered', maybe_mailed = FALSE WHERE class = 'correction'";
     assert_eq!(findings(&[WORLD, AUTOMATIC, CORRECTION, withdrawn]).await, ["last_mail dlv_0d"]);
 }
