@@ -157,7 +157,7 @@ impl Connection {
             return Effect::Unheard;
         }
         if self.is_well(coverings) {
-            self.open(said.observed_at, said.fault);
+            self.open(self.uncovered(said.observed_at, coverings), said.fault);
         } else {
             self.failing_as_of = self.failing_as_of.max(Some(said.observed_at));
             if said.fault != Fault::Permanent || self.fault != Fault::Recoverable {
@@ -250,6 +250,16 @@ impl Connection {
         self.failing_as_of = Some(at);
         self.fault = fault;
         self.recovering = false;
+    }
+
+    /// When an outage begins that nobody has spoken for: a newer sequence beats time, and what was known to be well may lie
+    /// within a covered span, where nobody would ever be asked.
+    fn uncovered(&self, observed_at: Timestamp, coverings: &[Covering]) -> Timestamp {
+        let mut at = self.well_as_of.map_or(observed_at, |well| observed_at.max(well + Span(1)));
+        while let Some(covering) = coverings.iter().find(|c| c.covers(at)) {
+            at = covering.until + Span(1);
+        }
+        at
     }
 
     fn was_unheard_of(&self, said: Said) -> bool {
@@ -372,6 +382,17 @@ mod tests {
         assert_eq!(c.hear(again, &[]), Effect::Broke { ask: true });
         let old = Said { out_of_sequence: true, ..said(What::Recovered, 99) };
         assert!(matches!(c.hear(old, &[]), Effect::StaleAtBirth(_)));
+    }
+
+    #[test]
+    fn what_a_newer_sequence_says_broke_is_asked_about_though_its_time_is_covered() {
+        let mut c = new();
+        let coverings =
+            [(10, 40), (35, 50)].map(|(from, until)| Covering { from: Timestamp(from), until: Timestamp(until) });
+        c.hear(said(What::Recovered, 30), &coverings);
+        let again = Said { newest_in_sequence: true, ..said(What::Failed, 5) };
+        assert_eq!(c.hear(again, &coverings), Effect::Broke { ask: true });
+        assert_eq!((c.failed_at, c.is_well(&coverings)), (Some(Timestamp(51)), false));
     }
 
     #[test]
