@@ -208,7 +208,7 @@ async fn lines_of_signals_that_break_off_or_are_all_wrong_say_how_far_they_came(
     let among = face.raw(post(&face.token, format!("{}{recovered}", "{}\n".repeat(12_000)).into())).await;
     assert_eq!((among.status, &among.body["refused_total"]), (StatusCode::ACCEPTED, &json!(12_000)));
     assert_eq!(among.body["refused"].as_array().unwrap().len(), 10_000);
-    assert_eq!(among.body["outcomes"], json!({"accepted": 1}));
+    assert_eq!(among.body["outcomes"], json!({"recovering": 1}));
     let mut keyed = post(&face.token, failed.into());
     keyed.headers_mut().insert("idempotency-key", "k".parse().unwrap());
     assert_eq!(face.raw(keyed).await.fields(), ["Idempotency-Key"]);

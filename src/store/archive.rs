@@ -16,19 +16,23 @@ macro_rules! undelivered {
         super::Sql::differs(undelivered!(@ $which, "a.document"), undelivered!(@ $which, "a.document::json"))
     };
     (@ $which:literal, $document:literal) => {
-        concat!("SELECT COUNT(*) FROM archived_delivery a WHERE ", $which, " AND (a.state = $1 OR $1 IS NULL)
+        concat!("SELECT COUNT(*) FROM archived_delivery a WHERE ", $which, " AND (a.state || '' = $1 OR $1 IS NULL)
             AND (a.class = $2 OR $2 IS NULL) AND (", $document, "->>'stream' = $3 OR $3 IS NULL)
             AND (", $document, "->>'reason' = $4 OR $4 IS NULL) AND a.created_at >= $5 AND a.created_at < $6
             AND a.document NOT LIKE '%\"step\":\"resent\"%'")
     };
 }
 
+// SQLite begins with the first of tables that are joined so, whatever its statistics say of the others.
 macro_rules! link {
     ($by:literal, $which:literal) => {
+        super::Sql::differs(link!(@ "CROSS JOIN", $by, $which).sqlite, link!(@ "JOIN", $by, $which).postgres)
+    };
+    (@ $join:literal, $by:literal, $which:literal) => {
         over_rows!(
             "SELECT o.id FROM",
             [id uuid],
-            concat!("JOIN delivery d ON d.id = j.id ", $by, " JOIN delivery o ON ", $which, " WHERE o.thread_id = d.thread_id")
+            concat!($join, " delivery d ON d.id = j.id ", $by, " ", $join, " delivery o ON ", $which, " WHERE o.thread_id = d.thread_id")
         )
     };
 }

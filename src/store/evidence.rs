@@ -15,6 +15,13 @@ use crate::domain::time::Timestamp;
 use serde::Serialize;
 use std::collections::HashMap;
 
+macro_rules! first_recovery {
+    () => {
+        "(SELECT q.id FROM recovery q WHERE q.connection_id = i.connection_id AND q.episode >= i.episode
+            AND q.committed_at >= i.failed_at ORDER BY q.episode, q.id LIMIT 1)"
+    };
+}
+
 statements! {
     NOTICES_OF = over_rows!(
         "SELECT d.id AS delivery_id, n.id, n.source, n.received_at, n.observed_at, n.phase FROM", [id uuid],
@@ -28,12 +35,20 @@ statements! {
     );
     // Of each item only the first that ended its outage: a connection that blinks has hundreds later. They commit in the order
     // of its outages.
-    RECOVERIES_OF = row_by_row!(
-        over_rows, "SELECT DISTINCT i.delivery_id, r.id, r.recovered_by, r.committed_at, k.key AS component, c.key AS connection FROM", [id uuid],
-        ["delivery_item" "i" on "i.delivery_id = j.id AND i.connection_id IS NOT NULL";
-         "recovery" "r" on "r.id = (SELECT q.id FROM recovery q WHERE q.connection_id = i.connection_id AND q.episode >= i.episode
-            AND q.committed_at >= i.failed_at ORDER BY q.episode, q.id LIMIT 1)"],
-        "JOIN component k ON k.id = r.component_id JOIN connection c ON c.id = r.connection_id"
+    RECOVERIES_OF = super::Sql::differs(
+        over_rows!(
+            "SELECT DISTINCT i.delivery_id, r.id, r.recovered_by, r.committed_at, k.key AS component, c.key AS connection FROM", [id uuid],
+            concat!("CROSS JOIN delivery_item i ON i.delivery_id = j.id AND i.connection_id IS NOT NULL
+             CROSS JOIN recovery r ON r.id = ", first_recovery!(), " JOIN component k ON k.id = r.component_id
+             JOIN connection c ON c.id = r.connection_id")
+        ).sqlite,
+        row_by_row!(
+            over_rows,
+            "SELECT DISTINCT i.delivery_id, r.id, r.recovered_by, r.committed_at, k.key AS component, c.key AS connection FROM", [id uuid],
+            ["delivery_item" "i" on "i.delivery_id = j.id AND i.connection_id IS NOT NULL";
+             "recovery" "r" on concat!("r.id = ", first_recovery!())],
+            "JOIN component k ON k.id = r.component_id JOIN connection c ON c.id = r.connection_id"
+        ).postgres,
     );
     COVERINGS_OF = over_rows!(
         "SELECT DISTINCT i.delivery_id, r.id, r.recovered_by, r.committed_at, k.key AS component, CAST(NULL AS TEXT) AS connection FROM", [id uuid],

@@ -249,7 +249,7 @@ fn cases() -> Vec<(&'static str, Vec<Value>, Option<&'static str>)> {
         ("PASS", vec![Id(id(DELIVERY, 77)), Number(500), Number(90_000)], None),
         ("FORGET_UNCOPIED", vec![rows(DELIVERY)], None),
         ("IDLE", vec![rows(THREAD)], None),
-        ("RECOVERIES_OF", vec![rows(DELIVERY)], Some("recovery_by_outage")),
+        ("RECOVERIES_OF", vec![rows(DELIVERY)], None),
         ("ASKED_AHEAD_OF", vec![rows(DELIVERY)], None),
         ("REMOVE_ATTEMPTS", vec![rows(DELIVERY)], None),
         ("REMOVE_ITEMS", vec![rows(DELIVERY)], None),
