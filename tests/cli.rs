@@ -79,7 +79,7 @@ fn without_a_command_the_help_leads_with_examples() {
 fn templates_are_checked_exported_and_previewed() {
     let shell = Shell::new();
     let fine = shell.run("templates check");
-    assert_eq!((fine.code, fine.out.as_str(), fine.err.as_str()), (0, "all 25 templates are fine\n", ""));
+    assert_eq!((fine.code, fine.out.as_str(), fine.err.as_str()), (0, "all 29 templates are fine\n", ""));
     assert_eq!(shell.run("templates export mine").code, 0);
     let again = shell.run("templates export mine");
     assert!(again.code == 4 && again.err.contains("nothing was written"), "{}", again.err);
