@@ -95,7 +95,9 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
 fn code(whole: &Answer) -> Result<u8, Failure> {
     let tally = &whole.tally;
     if tally.sent > 0 {
-        return Ok(if tally.refused.is_empty() { 0 } else { PARTIAL });
+        // What was put away nobody can send any more.
+        let all_that_could = tally.refused.keys().all(|why| *why == Refusal::Archived.as_str());
+        return Ok(if all_that_could { 0 } else { PARTIAL });
     }
     // Of a batch they are only counted.
     let archived = tally.refused.contains_key(Refusal::Archived.as_str()).then_some(Refusal::Archived.hint(None));

@@ -10,12 +10,13 @@ use super::surge::WHO;
 use super::{retry, webhook};
 use crate::domain::class::Class;
 use crate::domain::id::{AlertId, NoticeId};
+use crate::domain::number::thousands;
 use crate::domain::surge::{Why, minute};
 use crate::domain::time::{Span, Timestamp};
 use crate::store::notices::{NoticeRow, Same};
 use crate::store::surge::Surge;
 use crate::store::{StoreError, Tx, alerts, ingest, notices, setup, tallies};
-use crate::template::context::{Lately, SurgeMail};
+use crate::template::context::SurgeMail;
 use serde::{Deserialize, Serialize};
 
 /// While a post is tried no other node tries it.
@@ -91,13 +92,14 @@ pub async fn post(shared: &Shared) -> Result<bool, StoreError> {
     Ok(true)
 }
 
-/// What came in about the component of a surge.
-async fn lately(tx: &mut Tx, surge: &Surge) -> Result<Option<Lately>, StoreError> {
+/// What came in about the component of a surge lately.
+async fn lately(tx: &mut Tx, surge: &Surge) -> Result<Option<String>, StoreError> {
     let Some(component) = surge.component_id else { return Ok(None) };
     let after = minute(tx.now()) - LATELY;
     let counts = tallies::counts(tx, Some(component), after).await?;
     let (failed, recovered) = counts.iter().fold((0, 0), |(f, r), c| (f + c.failed, r + c.recovered));
-    Ok(Some(Lately { minutes: LATELY, failed, recovered }))
+    let (failed, recovered) = (thousands(failed), thousands(recovered));
+    Ok(Some(format!("{failed} newly failed and {recovered} came back in the last {LATELY} minutes")))
 }
 
 /// Mails operators what [`post_later`] says.
@@ -117,12 +119,14 @@ pub async fn mail(tx: &mut Tx, setting: &Setting, surge: &Surge, reason: Why) ->
     setup::put_subscriber(tx, &row).await?;
     let by_hand =
         (surge.opened_by != WHO).then(|| format!("{}: {}", surge.opened_by, surge.because.trim_end_matches('.')));
+    let seen = by_hand.as_ref().map_or_else(|| surge.because.clone(), |_| surge.evidence().to_string());
+    let lately = if reason == Why::Opened { None } else { lately(tx, surge).await? };
+    let because = lately.map_or(seen.clone(), |lately| format!("{lately}; when it was seen, {seen}"));
     let said = SurgeMail {
         surge: surge.id.to_string(),
         kind: surge.kind,
         component: surge.name.clone(),
-        because: by_hand.as_ref().map_or_else(|| surge.because.clone(), |_| surge.evidence().to_string()),
-        lately: if reason == Why::Opened { None } else { lately(tx, surge).await? },
+        because,
         reported: surge.reported,
         not_back: surge.occasion.nothing_failed(),
         by_hand,

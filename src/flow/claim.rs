@@ -6,6 +6,7 @@ use super::daily::Daily;
 use super::gate::{Split, Verdict, View, gate, is_urgent, stays_whole};
 use super::lanes::Lanes;
 use super::look::{Seen, views};
+use super::owners;
 use super::paces::{Behind, Paces};
 use super::said::Said;
 use super::setting::{Setting, Stream};
@@ -114,8 +115,13 @@ async fn sort_and_arm(
     most: usize,
     paces: &mut Paces<'_>,
 ) -> Result<Vec<Claimed>, StoreError> {
-    let ids: Vec<DeliveryId> = due.iter().map(|d| d.id).collect();
+    let mut ids: Vec<DeliveryId> = due.iter().map(|d| d.id).collect();
     let seen = views(tx, &ids).await?;
+    let tried = |one: &&Seen| one.row.class == Class::ActionRequired && one.row.tries > 0 && !one.row.maybe_mailed;
+    let tried: Vec<_> = seen.values().filter(tried).map(|one| one.row.id).collect();
+    // What has changed is seen anew by the next claim.
+    let changed = owners::changed_on_the_wire(tx, &tried).await?;
+    ids.retain(|id| !changed.contains(id));
     paces.learn(tx, seen.values().map(|one| one.row.address.as_str())).await?;
     let mut daily = Daily::learn(tx, setting, seen.values()).await?;
     let said = Said::learn(tx, seen.values()).await?;

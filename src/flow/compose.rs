@@ -121,6 +121,7 @@ fn earlier(row: &DeliveryView, fresh: &Frozen) -> Option<Frozen> {
         (Mail::Incident(a), Mail::Incident(b)) => {
             a.still_open == b.still_open && (row.maybe_mailed || a.late_by == b.late_by)
         }
+        (Mail::AllClear(a), Mail::AllClear(b)) => a.still_open == b.still_open,
         _ => true,
     };
     (says_the_same && earlier.to == fresh.to).then_some(earlier)

@@ -97,8 +97,8 @@ impl MailError {
             Self::NotSent(_) => "`allclear show` with the same id says why it waits, or why it was not sent".to_owned(),
             Self::Removed => "the delivery and its tries are still there: `allclear show`".to_owned(),
             Self::NotKept => {
-                "either retention.mail_copies_days was 0, or the process ended before it could record the try; \
-                 `allclear templates preview --delivery` renders it again"
+                "either retention.mail_copies_days was 0, or the process ended before it could record the try; while what \
+                 it was made of is kept `allclear templates preview --delivery` renders it again"
                     .to_owned()
             }
             Self::Damaged(_) => "the row in mail_copy or mail_dictionary was changed; restore it".to_owned(),

@@ -5,7 +5,7 @@ use super::plan::{as_thread, new_thread, render_subject};
 use super::setting::Setting;
 use crate::domain::class::Class;
 use crate::domain::delivery::{Reason, Rule, State};
-use crate::domain::id::{ComponentId, ConnectionId, DeliveryId, LaneId, PlanId, SubscriberId, ThreadId};
+use crate::domain::id::{ComponentId, ConnectionId, DeliveryId, LaneId, NoticeId, PlanId, SubscriberId, ThreadId};
 use crate::domain::time::{Span, Timestamp};
 use crate::domain::truth::over;
 use crate::failpoint;
@@ -44,6 +44,7 @@ pub async fn failures(
     deliveries::add_items(&mut tx, &planned.items, &planned.deliveries).await?;
     failures::withdraw_emptied(&mut tx, &planned.moved.iter().map(|(key, _)| key.delivery).collect::<Vec<_>>()).await?;
     failures::join(&mut tx, &planned.joins).await?;
+    failures::give_words(&mut tx, &planned.words).await?;
     failures::hasten(&mut tx, &planned.hastened, known.own_fault_lane).await?;
     db::finish(&mut tx, &planned.outcomes).await?;
     failpoint::pass("planning");
@@ -90,8 +91,13 @@ impl Known {
         let pairs = page.iter().flat_map(|f| concerned.get(&f.id).into_iter().flatten().flat_map(move |s| mails(f, s)));
         let named_by_waiting = failures::named_by_waiting(tx, &pairs.collect::<Vec<_>>()).await?.into_iter().collect();
         let named = failures::named(tx, page).await?;
-        // The first found stays.
-        let named = named.into_iter().rev().map(|n| ((n.connection_id, n.episode, n.subscriber_id), n)).collect();
+        // The first found stays, and what is live before what has ended.
+        let (live, ended): (Vec<_>, Vec<_>) = named.into_iter().partition(Named::is_live);
+        let named = ended
+            .into_iter()
+            .chain(live.into_iter().rev())
+            .map(|n| ((n.connection_id, n.episode, n.subscriber_id), n))
+            .collect();
         Ok(Self { lanes, own_fault_lane, concerned, threads, waiting, named_by_waiting, named })
     }
 
@@ -155,6 +161,8 @@ struct Planned {
     /// Items of mails that wait for the component, now named by one that does not.
     moved: Vec<(ItemKey, Reason)>,
     joins: Vec<(DeliveryId, Timestamp)>,
+    /// Mails that are joined by what a notice reported.
+    words: Vec<(DeliveryId, NoticeId)>,
     /// Mails that may have left and wait for the component, though they name a fault now proven to be a connection's own.
     hastened: Vec<DeliveryId>,
     outcomes: Vec<(PlanId, &'static str)>,
@@ -171,7 +179,8 @@ fn plan(page: &[Failure], known: &Known, dwell: Span) -> Planned {
         let own_fault = failure.own_fault_episode == failure.episode;
         let subscribers = known.concerned.get(&failure.id).map_or(&[][..], Vec::as_slice);
         let stands = |subscriber: &SubscriberId| {
-            let named = known.named(failure, *subscriber);
+            // Whoever was told in vain is not told again because others are; of their own fault they are.
+            let named = known.named(failure, *subscriber).filter(|n| n.is_live() || !own_fault);
             // A canary that waits may be called back to the others.
             let waits = |n: &Named| (n.lane_id != known.own_fault_lane || n.canary) && !n.maybe_mailed;
             let place = place(named.map(|n| (n.state, waits(n))), own_fault);
@@ -202,6 +211,7 @@ fn plan(page: &[Failure], known: &Known, dwell: Span) -> Planned {
             let delivery = match waiting.entry(at) {
                 Entry::Occupied(waits) => {
                     planned.joins.push((*waits.get(), due_at));
+                    planned.words.extend(failure.notice_id.map(|notice| (*waits.get(), notice)));
                     *waits.get()
                 }
                 Entry::Vacant(none) => {

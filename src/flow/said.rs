@@ -6,7 +6,8 @@ use crate::domain::class::Class;
 use crate::domain::id::{ConnectionId, DeliveryId, NoticeId};
 use crate::store::view::{ItemView, StillOpen};
 use crate::store::{StoreError, Tx, view};
-use serde::de::DeserializeOwned;
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use std::collections::{HashMap, HashSet};
 
 /// What was learnt for some mails.
@@ -15,6 +16,15 @@ pub struct Said {
     payloads: HashMap<NoticeId, String>,
     texts: HashMap<(DeliveryId, ConnectionId), NoticeId>,
     open: Vec<StillOpen>,
+    /// The notices that restrict an incident to those they name.
+    addressing: HashSet<NoticeId>,
+}
+
+/// What is asked of a notice that restricts its incident.
+#[derive(Deserialize)]
+struct Restricts {
+    #[serde(default)]
+    recipients: Vec<IgnoredAny>,
 }
 
 impl Said {
@@ -34,7 +44,14 @@ impl Said {
         let payloads = if notices.is_empty() { Vec::new() } else { view::payloads(tx, &notices).await? };
         let calling = some(|s| matches!(s.row.class, Class::Correction | Class::AllClear | Class::IncidentEnd));
         let open = if calling.is_empty() { Vec::new() } else { view::still_open(tx, &calling).await? };
-        Ok(Self { payloads: payloads.into_iter().collect(), texts, open })
+        let payloads: HashMap<_, _> = payloads.into_iter().collect();
+        let audiences: HashSet<NoticeId> = of.filter_map(|seen| seen.row.audience_id).collect();
+        let names = |id: &NoticeId| {
+            let said: Option<Restricts> = payloads.get(id).and_then(|text| serde_json::from_str(text).ok());
+            said.is_some_and(|said| !said.recipients.is_empty())
+        };
+        let addressing = audiences.into_iter().filter(names).collect();
+        Ok(Self { payloads, texts, open, addressing })
     }
 
     /// What a notice said.
@@ -51,6 +68,12 @@ impl Said {
     #[must_use]
     pub fn about(&self, item: &ItemView) -> Option<NoticeId> {
         self.texts.get(&(item.delivery_id, item.connection_id?)).copied()
+    }
+
+    /// Whether an incident is told to those alone whom this notice names.
+    #[must_use]
+    pub fn is_addressing(&self, audience: Option<NoticeId>) -> bool {
+        audience.is_some_and(|id| self.addressing.contains(&id))
     }
 
     /// The connections that a mail does not speak of, and must.

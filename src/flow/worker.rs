@@ -171,7 +171,10 @@ pub async fn recover_all(shared: &Shared) -> Result<bool, StoreError> {
             progress = true;
         }
     }
-    progress |= shared.copies.forget(store).await?;
     progress |= shared.archive.page(store, setting).await;
+    // Nobody waits for it, and nobody is woken by it.
+    if let Err(e) = shared.copies.forget(store).await {
+        tracing::warn!(error = %e, "what old mails were made of is not removed, and tried again: {e}");
+    }
     watched.and(merged).map(|_| progress)
 }

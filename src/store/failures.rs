@@ -62,16 +62,22 @@ statements! {
         "JOIN connection_subscriber s ON s.connection_id = j.connection_id"
     );
     // Where a connection's outage is already named, for whom: an old thread counts too. Its outages before, of which
-    // there may be hundreds, are not read.
+    // there may be hundreds, are not read. What is in quarantine may come back as what was on the wire does.
     NAMED = row_by_row!(
-        over_rows, "SELECT i.delivery_id, d.subscriber_id, i.connection_id, i.episode, d.state, d.lane_id, d.maybe_mailed,
+        over_rows, "SELECT i.delivery_id, d.subscriber_id, i.connection_id, i.episode,
+            CASE WHEN d.quarantine_until IS NOT NULL THEN 'sending' ELSE d.state END AS state, d.lane_id, d.maybe_mailed,
             d.canary_id IS NOT NULL AS canary FROM",
         [connection_id uuid, episode bigint],
         ["delivery_item" "i" on "i.connection_id = j.connection_id AND i.episode = j.episode AND i.corrects_id IS NULL
             AND i.dropped IS NULL";
          "delivery" "d" on "d.id = i.delivery_id AND d.class = 'action_required'
-            AND d.state IN ('queued', 'sending', 'accepted', 'unknown')"],
+            AND d.state IN ('queued', 'sending', 'accepted', 'unknown', 'failed', 'parked', 'suppressed', 'cancelled')"],
         ""
+    );
+    // What joins a mail that no notice began brings its words.
+    GIVE_WORDS = over_rows!(
+        "UPDATE delivery SET notice_id = j.notice_id FROM", [id uuid, notice_id uuid],
+        concat!("WHERE delivery.id = j.id AND delivery.notice_id IS NULL AND ", waits!("delivery"))
     );
     // What fails next must not leave with what is left of a mail: it would have no time to heal.
     WITHDRAW_EMPTIED = over_rows!(
@@ -121,7 +127,7 @@ pub struct Named {
     pub connection_id: ConnectionId,
     /// The outage.
     pub episode: i64,
-    /// Where the delivery stands.
+    /// Where the delivery stands; in quarantine as on the wire.
     pub state: State,
     /// Its lane.
     pub lane_id: LaneId,
@@ -129,6 +135,14 @@ pub struct Named {
     pub maybe_mailed: bool,
     /// It is one of a surge's canaries.
     pub canary: bool,
+}
+
+impl Named {
+    /// Its customer was told, or is to be.
+    #[must_use]
+    pub const fn is_live(&self) -> bool {
+        matches!(self.state, State::Queued | State::Sending | State::Accepted | State::Unknown)
+    }
 }
 
 /// A page of failures to plan after a cursor, locked.
@@ -205,6 +219,15 @@ pub async fn join(tx: &mut Tx, of: &[(DeliveryId, Timestamp)]) -> Result<(), Sto
         return Ok(());
     }
     exec!(tx, JOIN, json(list)).map(drop)
+}
+
+/// Mails that no notice began take the words of what joined them.
+///
+/// # Errors
+/// When the database fails.
+pub async fn give_words(tx: &mut Tx, of: &[(DeliveryId, NoticeId)]) -> Result<(), StoreError> {
+    let list: Vec<_> = of.iter().map(|(id, notice)| columns! { id: id.0, notice_id: notice.0 }).collect();
+    if list.is_empty() { Ok(()) } else { exec!(tx, GIVE_WORDS, json(list)).map(drop) }
 }
 
 /// Mails that may have left, and name faults proven to be the connections' own, wait for their component no more.

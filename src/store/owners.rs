@@ -1,6 +1,7 @@
 //! Whose connections are, changed while they are broken: who has one no longer is not asked about it, who has it now is.
 
 use super::import::keys;
+use super::parameter::ids;
 use super::parting::ItemKey;
 use super::rows::json;
 use super::{StoreError, Tx};
@@ -25,6 +26,13 @@ statements! {
             AND NOT EXISTS (SELECT 1 FROM connection_subscriber s WHERE s.connection_id = i.connection_id
                 AND s.subscriber_id = d.subscriber_id)", lock "FOR NO KEY UPDATE"],
         ""
+    );
+    NOT_THEIRS = over_few_rows!(
+        "SELECT i.delivery_id, i.subject_id, i.episode FROM", [id uuid],
+        "JOIN delivery d ON d.id = j.id JOIN delivery_item i ON i.delivery_id = d.id AND i.connection_id IS NOT NULL
+            AND i.corrects_id IS NULL AND i.dropped IS NULL
+         WHERE NOT EXISTS (SELECT 1 FROM connection_subscriber s WHERE s.connection_id = i.connection_id
+            AND s.subscriber_id = d.subscriber_id)"
     );
     // As the outage was first planned: whether a recovery covers it depends on that. Only where somebody has no mail about it;
     // planning asks nobody else again.
@@ -59,6 +67,15 @@ pub async fn lock_plans(tx: &mut Tx, of: &[&str]) -> Result<(), StoreError> {
 /// When the database fails.
 pub async fn asked_of_others(tx: &mut Tx, of: &[&str]) -> Result<Vec<ItemKey>, StoreError> {
     let found = rows!(tx, (DeliveryId, Uuid, i64), ASKED_OF_OTHERS, keys(of.iter().copied()))?;
+    Ok(found.into_iter().map(|(delivery, subject, episode)| ItemKey { delivery, subject, episode }).collect())
+}
+
+/// The items of these mails that ask somebody whose connection it is no longer.
+///
+/// # Errors
+/// When the database fails.
+pub async fn not_theirs(tx: &mut Tx, of: &[DeliveryId]) -> Result<Vec<ItemKey>, StoreError> {
+    let found = rows!(tx, (DeliveryId, Uuid, i64), NOT_THEIRS, ids(of))?;
     Ok(found.into_iter().map(|(delivery, subject, episode)| ItemKey { delivery, subject, episode }).collect())
 }
 

@@ -6,7 +6,7 @@
 use super::error::{Fault, TemplateError};
 use super::graph::{BLOCK, place};
 use super::markup::Markup;
-use super::sources::Part;
+use super::sources::{Part, embedded};
 use handlebars::template::{DecoratorTemplate, HelperTemplate, Parameter, TemplateElement};
 use handlebars::{JsonTruthy, Path, Template};
 use serde_json::Value;
@@ -76,7 +76,9 @@ impl<'a> Checker<'a> {
     pub fn finish(self) -> Vec<TemplateError> {
         let mut faults = self.faults;
         if faults.is_empty() {
-            let unused = self.set.keys().filter(|name| !self.used.contains(*name));
+            // What is built in cannot be taken away, and need not be: another that is laid over may do without.
+            let built_in = embedded();
+            let unused = self.set.keys().filter(|name| !self.used.contains(*name) && !built_in.contains_key(*name));
             faults.extend(unused.map(|name| TemplateError::of(name, Fault::Unused)));
             let unreached = self.seen.difference(&self.reached);
             faults.extend(unreached.map(|(template, line, column, _)| {

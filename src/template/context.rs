@@ -247,17 +247,6 @@ pub struct FreeMail {
     pub support_link: Option<String>,
 }
 
-/// What came in about a component in the last minutes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Lately {
-    /// So many.
-    pub minutes: i64,
-    /// Connections that newly failed.
-    pub failed: i64,
-    /// Connections that came back by themselves, as far as their source knows.
-    pub recovered: i64,
-}
-
 /// A surge, for operators.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -269,11 +258,8 @@ pub struct SurgeMail {
     pub kind: Kind,
     /// Its component's name; none when our own reports are suspect.
     pub component: Option<String>,
-    /// The numbers it was opened by, in words.
+    /// The numbers in words: by which it was opened and, of what was decided later, what came in lately.
     pub because: String,
-    /// Of what was decided later: what came in lately.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lately: Option<Lately>,
     /// A source said that the component is down.
     #[serde(default)]
     pub reported: bool,

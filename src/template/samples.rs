@@ -3,7 +3,7 @@
 
 use super::context::{
     ActionRequiredMail, AllClearMail, Ask, ComponentLine, ConnectionLine, CorrectedLine, CorrectionMail, FreeMail,
-    IncidentMail, Lately, Mail, PostMortemMail, SurgeMail,
+    IncidentMail, Mail, PostMortemMail, SurgeMail,
 };
 use super::sources::Part;
 use super::{Matter, Page, Reader, view};
@@ -272,7 +272,6 @@ impl SurgeMail {
             kind: Kind::Flood,
             component: some("Outlook"),
             because: "normal is about 3 in 10 minutes, we saw 212".to_owned(),
-            lately: None,
             reported: false,
             not_back: false,
             by_hand: None,
@@ -282,9 +281,10 @@ impl SurgeMail {
             stage: Stage::Holding,
             reason: Why::Opened,
         };
-        let lately = Some(Lately { minutes: 10, failed: 1, recovered: 41 });
-        let asking = Self { stage: Stage::Canary, reason: Why::Calm, lately, ..held.clone() };
-        let stopped = Self { reason: Why::RecoveriesRise, lately, ..held.clone() };
+        let because = "1 newly failed and 41 came back in the last 10 minutes; when it was seen, normal is about 3 in 10 \
+                       minutes, we saw 212";
+        let asking = Self { stage: Stage::Canary, reason: Why::Calm, because: because.to_owned(), ..held.clone() };
+        let stopped = Self { reason: Why::RecoveriesRise, because: because.to_owned(), ..held.clone() };
         let slow = Self { kind: Kind::Slow, ..held.clone() };
         let reporter = Self { kind: Kind::Reporter, component: None, ..held.clone() };
         let because =

@@ -3,8 +3,8 @@
 //! its names, so that the check of the templates against the samples is exact.
 
 use super::context::{
-    ActionRequiredMail, AllClearMail, Ask, ComponentLine, ConnectionLine, CorrectionMail, FreeMail, IncidentMail,
-    Lately, Mail, PostMortemMail, SurgeMail,
+    ActionRequiredMail, AllClearMail, Ask, ComponentLine, ConnectionLine, CorrectionMail, FreeMail, IncidentMail, Mail,
+    PostMortemMail, SurgeMail,
 };
 use super::prose::{NAME, SENTENCE, blocks, link, one_line, sentence};
 use super::time::{Clock, words};
@@ -167,10 +167,7 @@ fn surge(mail: &SurgeMail, clock: &Clock) -> Value {
     json!({
         "accent": if mail.stage == Stage::Canary { AMBER } else { RED },
         "lead": lead::surge(mail),
-        "numbers": one_line(&mail.because, NAME),
-        "lately": mail.lately.map(|Lately { minutes, failed, recovered }| {
-            format!("{} newly failed and {} came back in {minutes} minutes", thousands(failed), thousands(recovered))
-        }),
+        "numbers": one_line(&mail.because, SENTENCE),
         "reported": matches!(mail.occasion(), Occasion::Lasting | Occasion::NotBack),
         "by_hand": mail.by_hand.as_ref().map(|words| one_line(words, SENTENCE)),
         "component": mail.component.as_ref().map(|name| one_line(name, NAME)),

@@ -4,6 +4,7 @@
 use crate::on_both;
 use crate::support::{On, World};
 use allclear::flow::register;
+use allclear::mail::sink::{Answer, Phase, Script};
 use serde_json::json;
 
 on_both! {
@@ -11,10 +12,17 @@ on_both! {
     what_failed_before_anybody_had_it_is_told_whoever_gets_it;
     putting_the_same_again_asks_nobody_twice;
     a_mail_about_others_too_leaves_without_what_was_given_away;
+    what_was_given_away_while_its_mail_was_on_the_wire_is_not_asked_about_later;
+    whoever_was_told_in_vain_is_not_told_again_because_others_are;
+    the_words_of_a_notice_stay_with_its_connection;
 }
 
 async fn world(on: On) -> World {
-    let w = World::new(on, "2025-06-02T08:00:00Z").await;
+    with(on, Script::default()).await
+}
+
+async fn with(on: On, script: Script) -> World {
+    let w = World::with(on, "2025-06-02T08:00:00Z", script, |_| {}).await;
     w.component("a", "Alpha").await;
     for key in ["ann", "bob"] {
         w.subscriber(key).await;
@@ -94,4 +102,47 @@ async fn a_mail_about_others_too_leaves_without_what_was_given_away(on: On) {
     assert_eq!(to(&w), ["ann", "bob"]);
     let names = |n: usize, key: &str| w.all()[n].text().contains(&format!("Inbox {key}"));
     assert!(names(0, "s2") && !names(0, "s1") && names(1, "s1") && !names(1, "s2"));
+}
+
+/// Refuses whatever goes to Ann so.
+fn refusing(how: &'static str) -> Script {
+    Script::default()
+        .answering(move |at, of, _| (at == Phase::Rcpt && of.to.contains("ann")).then(|| Answer::reply(at, how)))
+}
+
+async fn what_was_given_away_while_its_mail_was_on_the_wire_is_not_asked_about_later(on: On) {
+    let mut w = with(on, refusing("451 4.7.1 Greylisted, come back later")).await;
+    w.broken("s1").await;
+    w.pass(6).await;
+    let tried = "SELECT CAST(tries AS TEXT) FROM delivery WHERE state = 'queued'";
+    assert_eq!(w.query(tried).await, [[Some("1".to_owned())]]);
+    // As if it had been on the wire just then: nothing is taken out of it.
+    w.execute("DELETE FROM connection_subscriber").await;
+    w.pass(60).await;
+    assert_eq!(w.deliveries().await, ["action_required withdrawn items_moved"]);
+}
+
+async fn whoever_was_told_in_vain_is_not_told_again_because_others_are(on: On) {
+    let mut w = with(on, refusing("554 5.7.1 not wanted here")).await;
+    w.broken("s1").await;
+    w.pass(10).await;
+    assert_eq!(w.deliveries().await, ["action_required failed refused"]);
+    give(&w, "s1", &["ann", "bob"]).await;
+    w.pass(10).await;
+    assert_eq!(w.deliveries().await.len(), 2, "{:?}", w.deliveries().await);
+    assert_eq!(to(&w), ["bob"]);
+}
+
+async fn the_words_of_a_notice_stay_with_its_connection(on: On) {
+    let mut w = world(on).await;
+    w.broken("s1").await;
+    w.pass(1).await;
+    w.notice(json!({"kind": "action_required", "connections": ["s2"], "what_happened": "Its licence ended.",
+        "what_to_do": "Renew the licence."}))
+        .await;
+    w.pass(1).await;
+    give(&w, "s1", &["bob"]).await;
+    w.pass(10).await;
+    let text = w.all().iter().find(|mail| mail.to.starts_with("ann")).unwrap().text();
+    assert!(text.contains("Inbox s2") && text.contains("Renew the licence."), "{text}");
 }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 on_both! {
     what_was_said_of_one_connection_stands_beside_no_other;
     each_text_stands_beside_the_connections_it_is_about;
+    the_same_words_of_several_notices_are_said_once;
     each_connection_has_its_own_page;
     connections_of_one_name_are_told_apart;
     an_end_names_what_still_needs_its_reader;
@@ -91,6 +92,19 @@ async fn each_text_stands_beside_the_connections_it_is_about(on: On) {
     for (part, other) in [(&own, "app.example"), (&s1, "s2"), (&s2, "app.example/s1")] {
         assert!(!part.contains(other), "{other} in {part}");
     }
+}
+
+async fn the_same_words_of_several_notices_are_said_once(on: On) {
+    let mut w = world(on).await;
+    for key in ["s1", "s2", "s3"] {
+        let same = json!({"what_happened": "The password has changed.", "what_to_do": "Sign in again.",
+            "link": "https://app.example/all"});
+        w.notice(asks(key, same)).await;
+    }
+    let text = plain(&w.pass(10).await[0]);
+    assert_eq!(text.matches("Sign in again.").count(), 1, "{text}");
+    assert!(text.contains("Fix these connections: https://app.example/all"), "{text}");
+    assert!(["s1", "s2", "s3"].iter().all(|key| text.contains(&format!("- Inbox {key}, since"))), "{text}");
 }
 
 async fn each_connection_has_its_own_page(on: On) {

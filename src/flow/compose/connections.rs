@@ -14,7 +14,7 @@ fn kept<'a>(seen: &'a Seen, keep: &'a [usize]) -> impl Iterator<Item = &'a ItemV
     keep.iter().filter_map(|position| seen.items.get(*position))
 }
 
-/// The connections of each text stand together, with its words and its page.
+/// The connections of each text stand together, with its words and its page, whichever notices said it.
 pub(super) fn action_required(
     seen: &Seen,
     keep: &[usize],
@@ -22,31 +22,41 @@ pub(super) fn action_required(
     setting: &Setting,
 ) -> Result<ActionRequiredMail, ComposeError> {
     let items: Vec<_> = kept(seen, keep).collect();
-    let names = distinct(
-        items.iter().filter_map(|item| Some((item.connection_id?, item.name.as_deref(), item.key.as_deref()))),
-    );
-    let mut texts: Vec<Option<NoticeId>> = Vec::new();
-    for text in items.iter().map(|item| said.about(item)) {
-        if !texts.contains(&text) {
-            texts.push(text);
-        }
+    let names = distinct(items.iter().filter_map(|i| Some((i.connection_id?, i.name.as_deref(), i.key.as_deref()))));
+    let mut texts: Vec<(Option<ActionIn>, Vec<&ItemView>)> = Vec::new();
+    let mut place: HashMap<Option<NoticeId>, usize> = HashMap::new();
+    for item in &items {
+        let notice = said.about(item);
+        let at = match place.get(&notice) {
+            Some(at) => *at,
+            None => {
+                let words: Option<ActionIn> = said.by(notice)?;
+                let same = texts.iter().position(|(known, _)| says_the_same(known.as_ref(), words.as_ref()));
+                if same.is_none() {
+                    texts.push((words, Vec::new()));
+                }
+                *place.entry(notice).or_insert(same.unwrap_or(texts.len() - 1))
+            }
+        };
+        texts[at].1.push(*item);
     }
     let component = seen.items.first().map(|i| i.component_name.clone()).unwrap_or_default();
-    let (mut asks, mut support) = (Vec::new(), None);
-    for text in texts {
-        let words: Option<ActionIn> = said.by(text)?;
-        support = support.or_else(|| words.as_ref().and_then(|words| words.support_link.clone()));
-        let about: Vec<_> = items.iter().copied().filter(|item| said.about(item) == text).collect();
-        asks.push(ask(&about, words, &names, &component, setting));
-    }
-    let mut asks = asks.into_iter();
+    let support = texts.iter().find_map(|(words, _)| words.as_ref()?.support_link.clone());
+    let mut asks = texts.into_iter().map(|(words, about)| ask(&about, words, &names, &component, setting));
     Ok(ActionRequiredMail {
         again: !items.is_empty() && items.iter().all(|item| item.corrected_before),
         ask: asks.next().ok_or_else(|| ComposeError("it names no connection".to_owned()))?,
         others: asks.collect(),
         support_link: support.or_else(|| setting.support_url.clone()),
-        component,
+        component: component.clone(),
     })
+}
+
+fn says_the_same(one: Option<&ActionIn>, other: Option<&ActionIn>) -> bool {
+    let words = |said: &ActionIn| {
+        (said.what_happened.clone(), said.what_we_did.clone(), said.what_to_do.clone(), said.link.clone())
+    };
+    one.map(words) == other.map(words)
 }
 
 fn ask(

@@ -18,9 +18,11 @@ const LATE: Span = Span::minutes(30);
 
 /// Whether an update goes to those it names, whatever they follow, or keeps to those that an earlier one named.
 fn is_addressed(seen: &Seen, update: &IncidentIn, said: &Said) -> bool {
-    let by_another = || said.by::<IncidentIn>(seen.row.audience_id).ok().flatten();
-    let restricting = if update.names_its_audience() { Some(update.clone()) } else { by_another() };
-    !update.everyone && restricting.is_some_and(|one| !one.recipients.is_empty())
+    match update.names_its_audience() {
+        _ if update.everyone => false,
+        true => !update.recipients.is_empty(),
+        false => said.is_addressing(seen.row.audience_id),
+    }
 }
 
 fn needed<T>(value: Option<T>, what: &str) -> Result<T, ComposeError> {
@@ -108,9 +110,7 @@ pub(super) fn all_clear(seen: &Seen, said: &Said, setting: &Setting) -> Result<A
         started_at,
         recovered_at: worked_again.unwrap_or(seen.row.created_at),
         still_open: still_open(seen, said),
-        addressed: said
-            .by::<IncidentIn>(seen.row.audience_id)?
-            .is_some_and(|restricting| !restricting.recipients.is_empty()),
+        addressed: said.is_addressing(seen.row.audience_id),
         link: None,
         support_link: setting.support_url.clone(),
     })

@@ -397,6 +397,10 @@ fn what_speaks_of_us_of_the_mail_or_of_the_moment_silences_nobody() {
         "Access denied: unknown user agent",
         "5.1.1 User unknown: LDAP lookup failure",
         "5.1.1 User unknown, database unavailable",
+        "5.1.1 <kim@customer.example>: User unknown (LDAP connection failed)",
+        "5.1.1 user unknown, LDAP is down",
+        "5.1.1 User unknown: LDAP service not available",
+        "5.1.1 User unknown, the database is locked",
         "5.1.1 rejected (ldap)",
         "User unknown, see the url for help",
     ] {

@@ -11,7 +11,11 @@ pub(super) const SOMETHING_ELSE: &str = "\
     maintenance|offline|back end|backend|lookup error|lookup failure|lookup failed|timed out|\
     timeout|internal error|for now|at the moment|at this time|currently|come back|user agent|\
     temporar|outage|connection refused|\
-    ldap error|ldap server|ldap * unavailable|database error|database * unavailable|database connection|\
+    ldap error|ldap server|ldap connection|ldap lookup|ldap failure|ldap is|ldap was|ldap * unavailable|ldap * failed|\
+    ldap * down|ldap * unreachable|ldap * not available|ldap * not responding|could not connect|cannot connect|\
+    database error|database connection|database lookup|database failure|database is|database was|\
+    database * unavailable|database * failed|database * down|database * unreachable|database * not available|\
+    database * locked|\
     not allowed to send|not permitted to send|not authorized to send|not authorised to send|may not send";
 
 /// Words that mean the same as often as they stand in a notice or name a table: beside a phrase of a dead address they
