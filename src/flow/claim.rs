@@ -8,8 +8,8 @@ use super::lanes::Lanes;
 use super::look::{Seen, views};
 use super::owners;
 use super::paces::{Behind, Paces};
-use super::said::Said;
 use super::setting::{Setting, Stream};
+use super::words::Words;
 use crate::domain::class::Class;
 use crate::domain::delivery::{Reason, State};
 use crate::domain::id::{DeliveryId, ThreadId};
@@ -124,7 +124,7 @@ async fn sort_and_arm(
     ids.retain(|id| !changed.contains(id));
     paces.learn(tx, seen.values().map(|one| one.row.address.as_str())).await?;
     let mut daily = Daily::learn(tx, setting, seen.values()).await?;
-    let said = Said::learn(tx, seen.values()).await?;
+    let said = Words::learn(tx, seen.values()).await?;
     let now = tx.now();
     let mut sorted = Sorted::default();
     for id in ids {

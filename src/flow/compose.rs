@@ -5,8 +5,8 @@ mod incidents;
 
 use super::alert::Own;
 use super::look::Seen;
-use super::said::Said;
 use super::setting::Setting;
+use super::words::Words;
 use crate::domain::class::Class;
 use crate::domain::id::DeliveryId;
 use crate::domain::incident::Phase;
@@ -64,7 +64,7 @@ pub struct ComposeError(pub String);
 pub fn freeze(
     seen: &Seen,
     keep: &[usize],
-    said: &Said,
+    said: &Words,
     setting: &Setting,
     now: Timestamp,
 ) -> Result<Frozen, ComposeError> {
@@ -155,7 +155,7 @@ pub fn bytes(frozen: &Frozen, templates: &Templates) -> Result<Vec<u8>, ComposeE
 }
 
 /// The incident that a mail tells of, for its headers.
-fn about(seen: &Seen, mail: &Mail, said: &Said) -> Option<About> {
+fn about(seen: &Seen, mail: &Mail, said: &Words) -> Option<About> {
     #[derive(Deserialize)]
     struct Update {
         update: Option<String>,
@@ -176,7 +176,7 @@ fn about(seen: &Seen, mail: &Mail, said: &Said) -> Option<About> {
     })
 }
 
-fn content(seen: &Seen, keep: &[usize], said: &Said, setting: &Setting, now: Timestamp) -> Result<Mail, ComposeError> {
+fn content(seen: &Seen, keep: &[usize], said: &Words, setting: &Setting, now: Timestamp) -> Result<Mail, ComposeError> {
     match seen.row.class {
         Class::ActionRequired => Ok(Mail::ActionRequired(connections::action_required(seen, keep, said, setting)?)),
         Class::Correction => Ok(Mail::Correction(connections::correction(seen, keep, said, setting))),
@@ -199,6 +199,6 @@ fn content(seen: &Seen, keep: &[usize], said: &Said, setting: &Setting, now: Tim
 }
 
 /// What its own notice said.
-fn own<T: serde::de::DeserializeOwned>(seen: &Seen, said: &Said) -> Result<T, ComposeError> {
+fn own<T: serde::de::DeserializeOwned>(seen: &Seen, said: &Words) -> Result<T, ComposeError> {
     said.by(seen.row.notice_id)?.ok_or_else(|| ComposeError("its notice is missing".to_owned()))
 }

@@ -94,7 +94,7 @@ impl Problem {
     /// 422: not one line could be taken in; what is wrong with the first of them.
     #[must_use]
     pub fn all_wrong(wrong: u64, of: &[Refusal]) -> Self {
-        let detail = format!("all lines are wrong, {wrong} of them");
+        let detail = format!("each of the {wrong} lines is wrong");
         let hint = "send signals as JSON objects, one a line; nothing was taken in";
         let named = |one: &Refusal| FieldError::new(format!("line {}: {}", one.line, one.field), one.reason.clone());
         Self {

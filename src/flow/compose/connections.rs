@@ -2,8 +2,8 @@
 
 use super::super::intake::ActionIn;
 use super::super::look::Seen;
-use super::super::said::Said;
 use super::super::setting::Setting;
+use super::super::words::Words;
 use super::ComposeError;
 use crate::domain::id::{ConnectionId, NoticeId};
 use crate::store::view::ItemView;
@@ -18,7 +18,7 @@ fn kept<'a>(seen: &'a Seen, keep: &'a [usize]) -> impl Iterator<Item = &'a ItemV
 pub(super) fn action_required(
     seen: &Seen,
     keep: &[usize],
-    said: &Said,
+    said: &Words,
     setting: &Setting,
 ) -> Result<ActionRequiredMail, ComposeError> {
     let items: Vec<_> = kept(seen, keep).collect();
@@ -53,9 +53,9 @@ pub(super) fn action_required(
 }
 
 fn says_the_same(one: Option<&ActionIn>, other: Option<&ActionIn>) -> bool {
-    let words = |said: &ActionIn| {
-        (said.what_happened.clone(), said.what_we_did.clone(), said.what_to_do.clone(), said.link.clone())
-    };
+    fn words(said: &ActionIn) -> [Option<&str>; 4] {
+        [Some(&*said.what_happened), said.what_we_did.as_deref(), Some(&*said.what_to_do), said.link.as_deref()]
+    }
     one.map(words) == other.map(words)
 }
 
@@ -118,7 +118,7 @@ fn distinct<'a>(
     all.iter().map(|(id, one)| (*id, tell(one))).collect()
 }
 
-pub(super) fn correction(seen: &Seen, keep: &[usize], said: &Said, setting: &Setting) -> CorrectionMail {
+pub(super) fn correction(seen: &Seen, keep: &[usize], said: &Words, setting: &Setting) -> CorrectionMail {
     // What broke again waits in a mail of its own, and must not be called well by this one's silence. Of what its mail
     // never said, it need say nothing; nobody would take that back.
     let waits = |item: &ItemView| {
@@ -157,7 +157,7 @@ pub(super) fn correction(seen: &Seen, keep: &[usize], said: &Said, setting: &Set
 }
 
 /// What the reader was asked about and what still does not work, though a mail says that all is over.
-pub(super) fn still_open(seen: &Seen, said: &Said) -> Vec<String> {
+pub(super) fn still_open(seen: &Seen, said: &Words) -> Vec<String> {
     let open = said.still_open(seen.row.id).map(|one| (one.connection_id, Some(&*one.name), Some(&*one.key)));
     let mut names: Vec<_> = distinct(open).into_values().collect();
     names.sort();

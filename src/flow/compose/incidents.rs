@@ -2,8 +2,8 @@
 
 use super::super::intake::IncidentIn;
 use super::super::look::Seen;
-use super::super::said::Said;
 use super::super::setting::Setting;
+use super::super::words::Words;
 use super::connections::still_open;
 use super::{ComposeError, own};
 use crate::domain::class::Class;
@@ -17,7 +17,7 @@ use crate::template::context::{AllClearMail, ComponentLine, IncidentMail, PostMo
 const LATE: Span = Span::minutes(30);
 
 /// Whether an update goes to those it names, whatever they follow, or keeps to those that an earlier one named.
-fn is_addressed(seen: &Seen, update: &IncidentIn, said: &Said) -> bool {
+fn is_addressed(seen: &Seen, update: &IncidentIn, said: &Words) -> bool {
     match update.names_its_audience() {
         _ if update.everyone => false,
         true => !update.recipients.is_empty(),
@@ -42,39 +42,35 @@ fn component_lines(seen: &Seen) -> Vec<ComponentLine> {
 
 pub(super) fn incident(
     seen: &Seen,
-    said: &Said,
+    said: &Words,
     setting: &Setting,
     now: Timestamp,
 ) -> Result<IncidentMail, ComposeError> {
     let row = &seen.row;
-    let (still_open, said, addressed) = {
-        let update: IncidentIn = own(seen, said)?;
-        let addressed = is_addressed(seen, &update, said);
-        (still_open(seen, said), update, addressed)
-    };
+    let update: IncidentIn = own(seen, said)?;
     let posted_at = needed(row.observed_at, "time")?;
     let late = now - due(row, posted_at, setting);
     // An update without a phase of its own that replaces a change of phase tells it.
-    let untold = row.phase.filter(|phase| said.phase == Phase::Update && row.last_phase != Some(*phase));
+    let untold = row.phase.filter(|phase| update.phase == Phase::Update && row.last_phase != Some(*phase));
     Ok(IncidentMail {
         title: needed(row.title.clone(), "title")?,
         reference: needed(row.incident_key.clone(), "key")?,
-        phase: untold.unwrap_or(said.phase),
-        impact: said.impact.or(row.impact).unwrap_or(Impact::Minor),
-        body: said.body,
+        phase: untold.unwrap_or(update.phase),
+        impact: update.impact.or(row.impact).unwrap_or(Impact::Minor),
+        still_open: still_open(seen, said),
+        addressed: is_addressed(seen, &update, said),
+        body: update.body,
         components: component_lines(seen),
         started_at: needed(row.started_at, "beginning")?,
         ended_at: row.resolved_at.filter(|_| row.class == Class::IncidentEnd),
         posted_at,
         late_by: (late >= LATE).then(|| late.as_seconds()),
-        consequences: said.consequences,
-        not_affected: said.not_affected,
+        consequences: update.consequences,
+        not_affected: update.not_affected,
         // A mail that waited promises nothing that is past.
-        next_update_at: said.next_update_at.filter(|at| *at > now),
-        still_open,
-        addressed,
-        link: said.link,
-        support_link: said.support_link.or_else(|| setting.support_url.clone()),
+        next_update_at: update.next_update_at.filter(|at| *at > now),
+        link: update.link,
+        support_link: update.support_link.or_else(|| setting.support_url.clone()),
     })
 }
 
@@ -85,7 +81,7 @@ fn due(row: &DeliveryView, posted_at: Timestamp, setting: &Setting) -> Timestamp
     spoken.map_or(posted_at, |spoken| spoken.max(posted_at))
 }
 
-pub(super) fn post_mortem(seen: &Seen, said: &Said, setting: &Setting) -> Result<PostMortemMail, ComposeError> {
+pub(super) fn post_mortem(seen: &Seen, said: &Words, setting: &Setting) -> Result<PostMortemMail, ComposeError> {
     let update: IncidentIn = own(seen, said)?;
     Ok(PostMortemMail {
         addressed: is_addressed(seen, &update, said),
@@ -100,7 +96,7 @@ pub(super) fn post_mortem(seen: &Seen, said: &Said, setting: &Setting) -> Result
     })
 }
 
-pub(super) fn all_clear(seen: &Seen, said: &Said, setting: &Setting) -> Result<AllClearMail, ComposeError> {
+pub(super) fn all_clear(seen: &Seen, said: &Words, setting: &Setting) -> Result<AllClearMail, ComposeError> {
     let started_at = needed(seen.row.started_at, "beginning")?;
     let worked_again = seen.items.iter().filter_map(|i| i.worked_again(started_at)).max();
     Ok(AllClearMail {

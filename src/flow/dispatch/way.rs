@@ -5,8 +5,8 @@ use super::super::claim::{Claimed, decide, part};
 use super::super::compose::{self, ComposeError};
 use super::super::gate::{Split, as_it_was};
 use super::super::look::{look, views};
-use super::super::said::Said;
 use super::super::sender::{Command, Event, LOOK_AGE, LOOK_ONCE_MORE, Record, Step};
+use super::super::words::Words;
 use super::Shared;
 use super::outcomes::of;
 use super::seats::Seated;
@@ -108,7 +108,7 @@ impl Shared {
         let now = tx.now();
         let seen = views(&mut tx, &[job.claimed.id]).await?;
         let Some(seen) = seen.get(&job.claimed.id) else { return Ok(false) };
-        let said = Said::learn(&mut tx, std::iter::once(seen)).await?;
+        let said = Words::learn(&mut tx, std::iter::once(seen)).await?;
         let freeze = || compose::freeze(seen, &split.keep, &said, &self.setting, now);
         let frozen = caught::about_a_mail(freeze);
         let Ok(frozen) = frozen else { return Ok(false) };

@@ -12,7 +12,7 @@ use std::collections::{HashMap, HashSet};
 
 /// What was learnt for some mails.
 #[derive(Clone, Debug, Default)]
-pub struct Said {
+pub struct Words {
     payloads: HashMap<NoticeId, String>,
     texts: HashMap<(DeliveryId, ConnectionId), NoticeId>,
     open: Vec<StillOpen>,
@@ -27,7 +27,7 @@ struct Restricts {
     recipients: Vec<IgnoredAny>,
 }
 
-impl Said {
+impl Words {
     /// Learns it for mails that may be composed.
     ///
     /// # Errors
