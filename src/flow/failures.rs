@@ -10,13 +10,12 @@ use crate::domain::time::{Span, Timestamp};
 use crate::domain::truth::over;
 use crate::failpoint;
 use crate::store::deliveries::{NewDelivery, NewItem};
-use crate::store::failures::{Failure, Named};
+use crate::store::failures::{Failure, Named, Waiting};
 use crate::store::lanes::Fence;
 use crate::store::parting::ItemKey;
 use crate::store::threads::{NewThread, Thread};
 use crate::store::{Store, StoreError, Tx, deliveries, failures, lanes, parting, plan as db, threads};
 use crate::template::{Matter, Templates};
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use uuid::Uuid;
 
@@ -38,12 +37,12 @@ pub async fn failures(
     let page = failures::next(&mut tx, after, setting.page).await?;
     let Some(last) = page.last().map(|f| f.id.0) else { return Ok(None) };
     let known = Known::load(&mut tx, setting, templates, &page).await?;
-    let planned = plan(&page, &known, setting.limits(Class::ActionRequired).dwell);
+    let planned = plan(&page, &known, setting.limits(Class::ActionRequired).dwell, tx.now());
     deliveries::add(&mut tx, &planned.deliveries, |class| setting.stream_name(class)).await?;
     parting::drop_items(&mut tx, &planned.moved).await?;
     deliveries::add_items(&mut tx, &planned.items, &planned.deliveries).await?;
     failures::withdraw_emptied(&mut tx, &planned.moved.iter().map(|(key, _)| key.delivery).collect::<Vec<_>>()).await?;
-    failures::join(&mut tx, &planned.joins).await?;
+    failures::join(&mut tx, &planned.joins.into_iter().collect::<Vec<_>>()).await?;
     failures::give_words(&mut tx, &planned.words).await?;
     failures::hasten(&mut tx, &planned.hastened, known.own_fault_lane).await?;
     db::finish(&mut tx, &planned.outcomes).await?;
@@ -60,17 +59,17 @@ struct Known {
     concerned: HashMap<PlanId, Vec<SubscriberId>>,
     threads: HashMap<(ComponentId, SubscriberId), Thread>,
     /// The mail that waits in each thread and lane, and takes what fails meanwhile.
-    waiting: HashMap<(ThreadId, LaneId), DeliveryId>,
+    waiting: HashMap<(ThreadId, LaneId), Waiting>,
     named_by_waiting: HashSet<(DeliveryId, ConnectionId)>,
     named: HashMap<(ConnectionId, i64, SubscriberId), Named>,
 }
 
 impl Known {
     async fn load(tx: &mut Tx, setting: &Setting, templates: &Templates, page: &[Failure]) -> Result<Self, StoreError> {
-        let own_fault_lane = lanes::lane(tx, Class::ActionRequired, Fence::None).await?;
+        let own_fault_lane = lanes::of_asking(tx, Fence::None).await?;
         let mut lanes = HashMap::new();
         for component in page.iter().map(|f| f.component_id).collect::<BTreeSet<_>>() {
-            lanes.insert(component, lanes::lane(tx, Class::ActionRequired, Fence::Component(component)).await?);
+            lanes.insert(component, lanes::of_asking(tx, Fence::Component(component)).await?);
         }
         let mut concerned: HashMap<PlanId, Vec<SubscriberId>> = HashMap::new();
         for (plan, subscriber) in failures::concerned(tx, page).await? {
@@ -80,13 +79,13 @@ impl Known {
         // In a flood most threads are new, and nothing waits in them.
         let old: Vec<ThreadId> = threads.values().map(|t| t.id).filter(|id| !new.contains(id)).collect();
         let waiting: HashMap<_, _> =
-            failures::waiting(tx, &old).await?.into_iter().map(|(id, thread, lane)| ((thread, lane), id)).collect();
-        // Of two that wait in one thread and lane, one takes what fails: it alone is asked what it names.
+            failures::waiting(tx, &old).await?.into_iter().map(|mail| ((mail.thread_id, mail.lane_id), mail)).collect();
+        // Of two that wait in one thread and lane, the newer takes what fails: it alone is asked what it names.
         let mails = |f: &Failure, s: &SubscriberId| {
             let thread = threads.get(&(f.component_id, *s)).map(|t| t.id);
             let lanes = [lanes.get(&f.component_id), Some(&own_fault_lane)].into_iter().flatten();
             let mails = lanes.filter_map(|lane| waiting.get(&(thread?, *lane)));
-            mails.map(|mail| (*mail, f.connection_id)).collect::<Vec<_>>()
+            mails.map(|mail| (mail.id, f.connection_id)).collect::<Vec<_>>()
         };
         let pairs = page.iter().flat_map(|f| concerned.get(&f.id).into_iter().flatten().flat_map(move |s| mails(f, s)));
         let named_by_waiting = failures::named_by_waiting(tx, &pairs.collect::<Vec<_>>()).await?.into_iter().collect();
@@ -160,7 +159,8 @@ struct Planned {
     items: Vec<NewItem>,
     /// Items of mails that wait for the component, now named by one that does not.
     moved: Vec<(ItemKey, Reason)>,
-    joins: Vec<(DeliveryId, Timestamp)>,
+    /// Mails that are joined, and due at another time for it.
+    joins: HashMap<DeliveryId, Timestamp>,
     /// Mails that are joined by what a notice reported.
     words: Vec<(DeliveryId, NoticeId)>,
     /// Mails that may have left and wait for the component, though they name a fault now proven to be a connection's own.
@@ -168,7 +168,7 @@ struct Planned {
     outcomes: Vec<(PlanId, &'static str)>,
 }
 
-fn plan(page: &[Failure], known: &Known, dwell: Span) -> Planned {
+fn plan(page: &[Failure], known: &Known, dwell: Span, now: Timestamp) -> Planned {
     let mut planned = Planned::default();
     let mut waiting = known.waiting.clone();
     for failure in page {
@@ -202,21 +202,25 @@ fn plan(page: &[Failure], known: &Known, dwell: Span) -> Planned {
             if place == Place::Told {
                 continue;
             }
-            // A mail names a connection once: what broke again while one waits about its outage before gets its own.
             let at = (thread.id, lane);
-            if waiting.get(&at).is_some_and(|mail| known.named_by_waiting.contains(&(*mail, failure.connection_id))) {
-                waiting.remove(&at);
-            }
             let due_at = failure.created_at + if own_fault { Span::ZERO } else { dwell };
-            let delivery = match waiting.entry(at) {
-                Entry::Occupied(waits) => {
-                    planned.joins.push((*waits.get(), due_at));
-                    planned.words.extend(failure.notice_id.map(|notice| (*waits.get(), notice)));
-                    *waits.get()
+            // A mail names a connection once: what broke again while one waits about its outage before gets its own.
+            let takes = |mail: &&mut Waiting| !known.named_by_waiting.contains(&(mail.id, failure.connection_id));
+            let joined = waiting.get_mut(&at).filter(takes);
+            let delivery = match joined.and_then(|mail| due_with(mail, due_at, dwell, now).map(|due_at| (mail, due_at)))
+            {
+                Some((mail, due_at)) => {
+                    if mail.due_at != due_at {
+                        mail.due_at = due_at;
+                        planned.joins.insert(mail.id, due_at);
+                    }
+                    planned.words.extend(failure.notice_id.map(|notice| (mail.id, notice)));
+                    mail.id
                 }
-                Entry::Vacant(none) => {
+                None => {
                     let new = delivery(failure, subscriber, thread.id, lane, due_at, own_fault);
-                    let id = *none.insert(new.id);
+                    let id = new.id;
+                    waiting.insert(at, as_waiting(&new));
                     planned.deliveries.push(new);
                     id
                 }
@@ -230,6 +234,24 @@ fn plan(page: &[Failure], known: &Known, dwell: Span) -> Planned {
         planned.outcomes.push((failure.id, if subscribers.is_empty() { "nobody" } else { "planned" }));
     }
     planned
+}
+
+/// When a mail that waits is due once it names a failure that by itself would be due at `due_at`; `None`: that gets a
+/// mail of its own.
+///
+/// What joins has a dwell of its own, for which the mail waits, but no longer than twice the dwell in all. One whose turn
+/// has come is kept by something else, a hold or those before it, and takes what fails until it leaves.
+#[must_use]
+pub fn due_with(mail: &Waiting, due_at: Timestamp, dwell: Span, now: Timestamp) -> Option<Timestamp> {
+    if mail.due_at <= now {
+        return Some(mail.due_at);
+    }
+    if mail.due_at >= due_at {
+        // What waits for its component leaves with what does not; the look parts them.
+        let for_component = matches!(mail.reason, Some(Reason::ComponentDown | Reason::AwaitingReconnection));
+        return Some(if for_component { due_at.max(now) } else { mail.due_at });
+    }
+    (due_at <= mail.created_at + dwell + dwell).then_some(due_at)
 }
 
 /// It may have left, and is sent again as it was: nothing can be taken out of it.
@@ -285,6 +307,17 @@ fn delivery(
         reason: (!own_fault).then_some(Reason::Dwell),
         folded_into: None,
         created_at: failure.created_at,
+    }
+}
+
+fn as_waiting(new: &NewDelivery) -> Waiting {
+    Waiting {
+        id: new.id,
+        thread_id: new.thread,
+        lane_id: new.lane,
+        created_at: new.created_at,
+        due_at: new.due_at,
+        reason: new.reason,
     }
 }
 

@@ -132,8 +132,24 @@ pub async fn plan_some(shared: &Shared, sure: bool) -> Result<bool, StoreError> 
             return Ok(true);
         }
     }
-    let mut after = Uuid::nil();
-    while failures && let Some((next, decided)) = failures::failures(store, setting, templates, after).await? {
+    Ok(progress | (failures && plan_failures(shared).await?))
+}
+
+/// Plans all failures there are. Where transactions get on beside each other there are two at work: of one the database
+/// waits for what we make of its page, or we for the database.
+async fn plan_failures(shared: &Shared) -> Result<bool, StoreError> {
+    if !shared.store.has_several_writers() {
+        return pages_of_failures(shared).await;
+    }
+    let (one, other) = tokio::join!(pages_of_failures(shared), pages_of_failures(shared));
+    Ok(one? | other?)
+}
+
+async fn pages_of_failures(shared: &Shared) -> Result<bool, StoreError> {
+    let (mut after, mut progress) = (Uuid::nil(), false);
+    while let Some((next, decided)) =
+        failures::failures(&shared.store, &shared.setting, &shared.templates, after).await?
+    {
         after = next;
         progress |= decided > 0;
     }

@@ -3,7 +3,7 @@
 use super::parameter::ids;
 use super::rows::json;
 use super::{StoreError, Tx, threads};
-use crate::domain::delivery::State;
+use crate::domain::delivery::{Reason, State};
 use crate::domain::id::{ComponentId, ConnectionId, DeliveryId, LaneId, NoticeId, PlanId, SubscriberId, ThreadId};
 use crate::domain::time::Timestamp;
 use uuid::Uuid;
@@ -28,7 +28,7 @@ statements! {
     // called back.
     // As LOCK_QUEUED; what came back from the wire since then is locked here, or it would leave without what joins it.
     WAITING_MAILS = row_by_row!(
-        over_rows, "SELECT d.id, d.thread_id, d.lane_id FROM", [id uuid],
+        over_rows, "SELECT d.id, d.thread_id, d.lane_id, d.created_at, d.due_at, d.reason FROM", [id uuid],
         ["delivery" "d" on "d.thread_id = j.id AND d.state = 'queued' AND d.class = 'action_required' AND NOT d.maybe_mailed
             AND d.canary_id IS NULL", lock "FOR NO KEY UPDATE"],
         "ORDER BY d.id"
@@ -38,12 +38,10 @@ statements! {
         "JOIN delivery_item i ON i.delivery_id = j.id AND i.subject_id = j.connection_id AND i.connection_id IS NOT NULL
             AND i.corrects_id IS NULL"
     );
-    // What waits for its component, and is joined by what does not, leaves with it; the look parts them. Its reason stays: by
-    // that it is found at its own time, while its component is down.
+    // The reason stays: by that what waits for its component is found at its own time, while that is down.
     JOIN = over_rows!(
         "UPDATE delivery SET due_at = j.due_at FROM", [id uuid, due_at bigint],
-        concat!("WHERE delivery.id = j.id AND delivery.due_at > j.due_at
-            AND delivery.reason IN ('component_down', 'awaiting_reconnection') AND ", waits!("delivery"))
+        concat!("WHERE delivery.id = j.id AND ", waits!("delivery"))
     );
     // What may have left is sent again as it was, and at once. Nothing holds it any more, unless it names others that wait for
     // their component: the claim parts those from it.
@@ -60,6 +58,11 @@ statements! {
     CONCERNED = over_rows!(
         "SELECT j.id, s.subscriber_id FROM", [id uuid, connection_id uuid],
         "JOIN connection_subscriber s ON s.connection_id = j.connection_id"
+    );
+    // One at a time plans for a subscriber, so two connections of one customer never make two mails.
+    LOCK_SUBSCRIBERS = super::Sql::differs(
+        "SELECT 1 WHERE $1 IS NULL",
+        "SELECT 1 FROM subscriber WHERE id IN (SELECT j.id FROM json_to_recordset($1::json) AS j(id uuid)) ORDER BY id FOR NO KEY UPDATE",
     );
     // Where a connection's outage is already named, for whom: an old thread counts too. Its outages before, of which
     // there may be hundreds, are not read. What is in quarantine may come back as what was on the wire does.
@@ -137,6 +140,23 @@ pub struct Named {
     pub canary: bool,
 }
 
+/// A mail that waits, and may take what fails meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct Waiting {
+    /// The delivery.
+    pub id: DeliveryId,
+    /// Its thread.
+    pub thread_id: ThreadId,
+    /// Its lane.
+    pub lane_id: LaneId,
+    /// When the first that it names was accepted.
+    pub created_at: Timestamp,
+    /// When its turn comes.
+    pub due_at: Timestamp,
+    /// Why it waits.
+    pub reason: Option<Reason>,
+}
+
 impl Named {
     /// Its customer was told, or is to be.
     #[must_use]
@@ -153,13 +173,15 @@ pub async fn next(tx: &mut Tx, after: Uuid, page: i64) -> Result<Vec<Failure>, S
     rows!(tx, Failure, FAILURES, after, page)
 }
 
-/// Who is told about each of some failures.
+/// Who is told about each of some failures; nobody else plans failures for them meanwhile.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn concerned(tx: &mut Tx, of: &[Failure]) -> Result<Vec<(PlanId, SubscriberId)>, StoreError> {
     let list = of.iter().map(|f| columns! { id: f.id, connection_id: f.connection_id });
-    rows!(tx, (PlanId, SubscriberId), CONCERNED, json(list))
+    let found = rows!(tx, (PlanId, SubscriberId), CONCERNED, json(list))?;
+    lock!(tx, LOCK_SUBSCRIBERS, json(found.iter().map(|(_, subscriber)| columns! { id: subscriber.0 })))?;
+    Ok(found)
 }
 
 /// Where the outages of some failures are already named in action-required mails.
@@ -171,16 +193,16 @@ pub async fn named(tx: &mut Tx, of: &[Failure]) -> Result<Vec<Named>, StoreError
     rows!(tx, Named, NAMED, json(of.iter().map(row)))
 }
 
-/// The action-required mails that wait in threads and have never left, each with its thread and lane; locked.
+/// The action-required mails that wait in threads and have never left, in the order they were made; locked.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn waiting(tx: &mut Tx, of: &[ThreadId]) -> Result<Vec<(DeliveryId, ThreadId, LaneId)>, StoreError> {
+pub async fn waiting(tx: &mut Tx, of: &[ThreadId]) -> Result<Vec<Waiting>, StoreError> {
     if of.is_empty() {
         return Ok(Vec::new());
     }
     threads::lock_queued(tx, of).await?;
-    rows!(tx, (DeliveryId, ThreadId, LaneId), WAITING_MAILS, ids(of))
+    rows!(tx, Waiting, WAITING_MAILS, ids(of))
 }
 
 /// Which of some connections are named in some mails, in whatever outage.
@@ -208,17 +230,13 @@ pub async fn withdraw_emptied(tx: &mut Tx, of: &[DeliveryId]) -> Result<(), Stor
     if list.is_empty() { Ok(()) } else { exec!(tx, WITHDRAW_EMPTIED, json(list)).map(drop) }
 }
 
-/// Mails that wait for their component are joined by failures that are due by then.
+/// Mails that are joined by failures are due at another time.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn join(tx: &mut Tx, of: &[(DeliveryId, Timestamp)]) -> Result<(), StoreError> {
-    let now = tx.now().0;
-    let list: Vec<_> = of.iter().map(|(id, due_at)| columns! { id: id.0, due_at: due_at.0.max(now) }).collect();
-    if list.is_empty() {
-        return Ok(());
-    }
-    exec!(tx, JOIN, json(list)).map(drop)
+    let list: Vec<_> = of.iter().map(|(id, due_at)| columns! { id: id.0, due_at: due_at.0 }).collect();
+    if list.is_empty() { Ok(()) } else { exec!(tx, JOIN, json(list)).map(drop) }
 }
 
 /// Mails that no notice began take the words of what joined them.

@@ -17,6 +17,7 @@ statements! {
         "SELECT id, closed_at IS NOT NULL FROM lane WHERE class = $1 AND fence_kind = $2 AND fence_id = $3",
         "FOR NO KEY UPDATE"
     );
+    LANE = super::Sql::same("SELECT id FROM lane WHERE class = $1 AND fence_kind = $2 AND fence_id = $3");
     ADD_LANE = super::Sql::same(
         "INSERT INTO lane (id, class, fence_kind, fence_id, created_at) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
     );
@@ -81,18 +82,36 @@ pub enum Fence {
 /// What stands for the operators where others have the id of their component or incident.
 const OPERATORS: Uuid = Uuid::from_u128(1);
 
+impl Fence {
+    const fn named(self) -> (&'static str, Uuid) {
+        match self {
+            Self::None => ("none", Uuid::nil()),
+            Self::Component(id) => ("component", id.0),
+            Self::Incident(id) => ("incident", id.0),
+            Self::Operators => ("none", OPERATORS),
+        }
+    }
+}
+
+/// The lane of the action-required mails behind a fence, made if need be: it is never closed, and not locked.
+///
+/// # Errors
+/// When the database fails.
+pub async fn of_asking(tx: &mut Tx, fence: Fence) -> Result<LaneId, StoreError> {
+    let (kind, id) = fence.named();
+    match first!(tx, (LaneId,), LANE, Class::ActionRequired, kind, id)? {
+        Some((lane,)) => Ok(lane),
+        None => lane(tx, Class::ActionRequired, fence).await,
+    }
+}
+
 /// The lane of a class and fence, made if need be, and locked: of one lane only one page is planned at a time,
-/// so two connections of one customer never make two mails.
+/// so two updates never make two mails.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn lane(tx: &mut Tx, class: Class, fence: Fence) -> Result<LaneId, StoreError> {
-    let (kind, id) = match fence {
-        Fence::None => ("none", Uuid::nil()),
-        Fence::Component(id) => ("component", id.0),
-        Fence::Incident(id) => ("incident", id.0),
-        Fence::Operators => ("none", OPERATORS),
-    };
+    let (kind, id) = fence.named();
     if let Some((lane, closed)) = first!(tx, (LaneId, bool), FIND_LANE, class, kind, id)? {
         if closed {
             open(tx, &[lane]).await?;

@@ -17,6 +17,8 @@ on_both! {
     a_recovery_after_the_mail_corrects_exactly_those_mailed;
     who_reconnected_by_hand_gets_no_correction;
     connections_that_fail_within_the_dwell_make_one_mail;
+    what_joins_a_mail_has_its_time_to_heal_too;
+    who_blinks_does_not_keep_the_others_waiting;
     while_the_component_is_down_nobody_is_asked;
     a_failed_recovery_is_told_at_once_while_the_others_wait;
     a_covering_recovery_is_one_row_and_corrects_and_must_be_confirmed;
@@ -118,6 +120,43 @@ async fn connections_that_fail_within_the_dwell_make_one_mail(on: On) {
     let got = w.pass(5).await;
     assert_eq!(got.len(), 1, "each connection is taken back once");
     assert!(w.pass(30).await.is_empty());
+}
+
+async fn what_joins_a_mail_has_its_time_to_heal_too(on: On) {
+    let mut w = world(on).await;
+    w.broken("ann-1").await;
+    assert!(w.at("2025-03-01T20:44:50Z").await.is_empty());
+    w.broken("ann-2").await;
+    w.settle().await;
+    assert!(w.at("2025-03-01T20:49:49Z").await.is_empty(), "the second has failed for less than five minutes");
+    let got = w.at("2025-03-01T20:49:50Z").await;
+    assert_eq!(got.len(), 1);
+    assert!(got[0].text().contains("Inbox ann-1") && got[0].text().contains("Inbox ann-2"));
+    assert!(w.pass(60).await.is_empty());
+}
+
+async fn who_blinks_does_not_keep_the_others_waiting(on: On) {
+    let mut w = world(on).await;
+    for key in ["ann-3", "ann-4"] {
+        w.connection(key, "outlook", "ann").await;
+    }
+    w.broken("ann-1").await;
+    w.settle().await;
+    for (at, key) in [("20:44:00", "ann-2"), ("20:48:00", "ann-3"), ("20:48:30", "ann-4")] {
+        assert!(w.at(&format!("2025-03-01T{at}Z")).await.is_empty());
+        w.broken(key).await;
+        w.settle().await;
+    }
+    let got = w.at("2025-03-01T20:49:00Z").await;
+    assert_eq!(got.len(), 1);
+    let text = got[0].text();
+    assert!(["ann-1", "ann-2"].iter().all(|key| text.contains(&format!("Inbox {key}"))), "{text}");
+    assert!(w.at("2025-03-01T20:53:29Z").await.is_empty(), "those that would keep it for more than twice the dwell");
+    let got = w.at("2025-03-01T20:53:30Z").await;
+    assert_eq!(got.len(), 1, "have one of their own");
+    let text = got[0].text();
+    assert!(["ann-3", "ann-4"].iter().all(|key| text.contains(&format!("Inbox {key}"))), "{text}");
+    assert!(w.pass(60).await.is_empty());
 }
 
 async fn while_the_component_is_down_nobody_is_asked(on: On) {

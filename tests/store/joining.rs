@@ -5,7 +5,8 @@ use crate::support::{On, World};
 use allclear::domain::delivery::State;
 use allclear::domain::id::{DeliveryId, ThreadId};
 use allclear::domain::time::Span;
-use allclear::flow::{deadline, sweep, worker};
+use allclear::flow::setting::Setting;
+use allclear::flow::{deadline, failures, sweep, worker};
 use allclear::store::claims::{Armed, arm};
 use allclear::store::record::{self, Settled};
 use allclear::store::recover;
@@ -149,6 +150,25 @@ async fn a_mail_that_one_more_connection_joins_is_not_withdrawn_as_untrue() {
     let sweeping = async move { while sweep::sweep(&store, &setting).await.unwrap() {} };
     one_in_the_middle_of_the_other(&w, planning, sweeping).await;
     assert_eq!(the_queued(&w, "action_required").await, mail, "it asks about the other connection");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_that_plan_at_once_make_one_mail_for_a_customer() {
+    let w = world().await;
+    w.broken("ann-1").await;
+    w.broken("ann-2").await;
+    let page = |w: &World| {
+        let (store, templates) = (w.store.clone(), w.shared.templates.clone());
+        let setting = Setting { page: 1, ..(*w.shared.setting).clone() };
+        async move {
+            let planned = failures::failures(&store, &setting, &templates, Uuid::nil()).await.unwrap();
+            assert_eq!(planned.map(|(_, decided)| decided), Some(1));
+        }
+    };
+    one_in_the_middle_of_the_other(&w, page(&w), page(&w)).await;
+    assert!(the_queued(&w, "action_required").await.is_some());
+    assert_eq!(w.query("SELECT CAST(COUNT(*) AS TEXT) FROM delivery").await, [[Some("1".to_owned())]]);
+    assert_eq!(w.query("SELECT CAST(COUNT(*) AS TEXT) FROM delivery_item").await, [[Some("2".to_owned())]]);
 }
 
 #[tokio::test]
