@@ -204,6 +204,8 @@ fn what_is_wrong_is_named_with_what_to_do() {
         ("resume --reason x", "", 4, "nothing is stopped"),
         ("key revoke nobody", "", 3, "no key `nobody` is in use"),
         ("--config nowhere.toml audit", "", 2, "nowhere.toml"),
+        ("demo --inboxes 0", "", 2, "--inboxes: 0 cannot be shown"),
+        ("demo --inboxes 99", "", 2, "--inboxes: 99 cannot be shown"),
     ] {
         let done = shell.feed(line, input);
         assert_eq!(done.code, code, "{line}: {}", done.err);
@@ -253,7 +255,7 @@ fn a_file_is_imported_and_the_refused_lines_are_told() {
     assert_eq!(dry.code, 5, "{}", dry.err);
     assert!(
         dry.out.starts_with(
-            "dry run, nothing was written: 3 subscribers: 1 inserted, 1 updated, 0 unchanged, 1 refused ("
+            "dry run, nothing was written: 3 subscribers: 1 inserted, 0 updated, 1 unchanged, 1 refused ("
         ),
         "{}",
         dry.out
@@ -290,6 +292,67 @@ fn a_file_is_imported_and_the_refused_lines_are_told() {
         assert_eq!(done.code, 2, "{line}: {}", done.err);
         assert!(done.err.starts_with("error: ") && done.err.contains(error), "{line}: {}", done.err);
         assert_eq!(done.out, "", "{line}");
+    }
+}
+
+#[test]
+fn no_input_is_taken_when_another_cannot_be_read_nor_lost_to_the_refused_lines() {
+    let shell = Shell::furnished();
+    let path = |name: &str| shell.0.path().join(name);
+    let people = "key,address\nal,al@example.com\nbo,bo\n";
+    std::fs::write(path("people.csv"), people).unwrap();
+    std::fs::write(path("wrong.csv"), "key,mail\n").unwrap();
+    std::fs::write(path("old.csv"), "kept").unwrap();
+    std::fs::create_dir(path("folder.csv")).unwrap();
+    std::os::unix::fs::symlink(path("people.csv"), path("link.csv")).unwrap();
+    for (line, error) in [
+        ("people.csv nope.csv --errors old.csv", "nope.csv cannot be read"),
+        ("people.csv folder.csv --errors old.csv", "folder.csv cannot be read"),
+        ("people.csv --errors people.csv", "people.csv cannot be written: it is read by this import"),
+        ("people.csv --errors ./link.csv --dry-run", "link.csv cannot be written: it is read by this import"),
+    ] {
+        let done = shell.run(&format!("import subscribers {line}"));
+        assert_eq!(done.code, 2, "{line}: {}", done.err);
+        assert!(done.err.contains(error) && done.err.contains("\nhint: "), "{line}: {}", done.err);
+        assert_eq!(shell.run("show al").code, 3, "{line}");
+    }
+    assert_eq!(std::fs::read_to_string(path("people.csv")).unwrap(), people);
+    assert_eq!(std::fs::read_to_string(path("old.csv")).unwrap(), "kept");
+    // Columns are looked at when it is a file's turn: what was taken before stays.
+    let done = shell.run("import subscribers people.csv wrong.csv --errors old.csv");
+    assert_eq!(done.code, 5, "{}", done.err);
+    assert!(done.err.contains("wrong.csv: the first line names the unknown column `mail`"), "{}", done.err);
+    assert_eq!(shell.run("show al").code, 0);
+}
+
+#[test]
+fn what_a_put_does_not_give_stays_and_an_empty_text_empties() {
+    let shell = Shell::furnished();
+    let put = |line: &str| {
+        let done = shell.run(&format!("put {line}"));
+        assert_eq!((done.code, done.err.as_str()), (0, ""), "{line}");
+        assert!(done.out.starts_with("put "), "{}", done.out);
+    };
+    let person = |address: &str| {
+        let shown = shell.run(&format!("show {address} --json")).json();
+        let customer = shown["customers"][0].clone();
+        (customer["subscriber"].clone(), customer["connections"].as_array().unwrap().len())
+    };
+    put("connection inbox-1 --component imap --name renamed");
+    put("subscriber jo --address new@example.com");
+    let (jo, connections) = person("new@example.com");
+    assert_eq!((&jo["locale"], &jo["zone"], connections), (&json!("de-AT"), &json!("Europe/Vienna"), 1), "{jo}");
+    put("connection inbox-1 --component imap --name renamed --subscriber=");
+    put("subscriber jo --address new@example.com --zone UTC --name= --attribute=");
+    let (jo, connections) = person("new@example.com");
+    assert_eq!((&jo["locale"], &jo["zone"], connections), (&json!("de-AT"), &json!("UTC"), 0), "{jo}");
+    for (line, error) in [
+        ("put subscriber jo --address new@example.com --locale=", "locale: is not a language tag"),
+        ("put connection inbox-1 --component imap --name x --subscriber nobody", "no subscriber has the key `nobody`"),
+        ("put subscriber jo --address new@example.com --attribute plan", "is not NAME=VALUE"),
+    ] {
+        let done = shell.run(line);
+        assert!(done.code == 2 && done.err.contains(error), "{line}: {}", done.err);
     }
 }
 
@@ -365,9 +428,13 @@ fn resends_are_refused_with_a_hint_and_the_journal_is_verified() {
         ("resend --state failed", 3),
         ("resend --state accepted", 2),
         ("resend --incident nope", 2),
+        ("resend --stream account", 3),
     ] {
         assert_eq!(shell.run(line).code, code, "{line}");
     }
+    let done = shell.run("resend --stream nope");
+    assert_eq!((done.code, done.out.as_str()), (2, ""), "{}", done.err);
+    assert!(done.err.contains("filter.stream: is not known; known streams: account, incidents"), "{}", done.err);
     assert_eq!(
         shell.run(&format!("resend {unknown} --force --reason by_phone --json")).json()["refused"]["unknown"],
         1

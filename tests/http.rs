@@ -553,6 +553,7 @@ async fn a_failed_batch_is_resent_in_pages() {
         (json!({}), "ids"),
         (json!({"filter": {"state": "accepted"}}), "filter.state"),
         (json!({"filter": {"incident": "nope"}}), "filter.incident"),
+        (json!({"filter": {"stream": "nope"}}), "filter.stream"),
         (json!({"filter": {"state": "failed"}, "limit": 0}), "limit"),
         (json!({"filter": {"colour": "red"}}), "filter.colour"),
     ] {

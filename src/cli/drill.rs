@@ -26,9 +26,6 @@ use std::time::Duration;
 /// A drill cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum DrillError {
-    /// The demo was asked for too few or too many inboxes.
-    #[error("{0} inboxes cannot be shown: take 100 to 50000")]
-    Inboxes(usize),
     /// The folder has something in it.
     #[error("the folder {} already has a demo in it", .0.display())]
     Taken(PathBuf),
@@ -65,7 +62,6 @@ impl DrillError {
     #[must_use]
     pub const fn hint(&self) -> &'static str {
         match self {
-            Self::Inboxes(_) => "leave the number out: 3000 take a few seconds",
             Self::Taken(_) => "name a new folder",
             Self::Io { .. } => "check that the folder can be written and has room",
             _ => "this is a fault of the program: please report it with this line",

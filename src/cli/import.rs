@@ -7,6 +7,7 @@ use crate::domain::kind::Kind;
 use crate::flow::import::{self, Counts, Event, Format, ImportError, Job, Refusal};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -34,7 +35,7 @@ pub(super) struct Args {
     /// Check every line against the database, and write nothing
     #[arg(long)]
     dry_run: bool,
-    /// Write all refused lines to this file, as CSV: file, line, field, reason
+    /// Write all refused lines to this file (not one that is read), as CSV: file, line, field, reason
     #[arg(long, value_name = "FILE")]
     errors: Option<PathBuf>,
 }
@@ -46,6 +47,8 @@ CSV has the column names in its first line; JSON lines have the fields of the HT
   subscribers    key,address[,name,locale,zone,attributes.NAME ...]
   subscriptions  subscriber[,component,group,events,least_impact,active]   without component and group: everything
   attributes     subscriber,name,values             all values of that name
+What is there keeps the columns and fields that are left out (but a subscription's are as by default); an empty cell
+empties its field: without a key in `subscribers` nobody is told about the connection.
 Several values in a cell are parted by |. Of two lines with the same key the later wins.
 Wrong lines are refused and told, the others are kept. The same import again changes nothing.";
 
@@ -70,8 +73,10 @@ struct Summary {
 
 pub(super) async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
     let formats = args.files.iter().map(|file| format(file, &args)).collect::<Result<Vec<_>, _>>()?;
-    let mut told = Told::new(&args)?;
+    // Before the first is taken: a name that is wrong must not leave a part done, nor the refused lines an input.
+    let inputs = args.files.iter().map(|file| open(file)).collect::<Result<Vec<_>, _>>()?;
     let store = context.store().await?;
+    let mut told = Told::new(&args)?;
     let stop = CancellationToken::new();
     let pressed = stop.clone();
     tokio::spawn(async move {
@@ -81,8 +86,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
     });
     let begun = Instant::now();
     let mut total = Counts::default();
-    for (file, format) in args.files.iter().zip(formats) {
-        let (input, size) = open(file)?;
+    for ((file, format), (input, size)) in args.files.iter().zip(formats).zip(inputs) {
         told.begin(file, size);
         let before = total;
         let job = Job { kind: args.kind, format, dry_run: args.dry_run };
@@ -139,7 +143,10 @@ fn open(file: &Path) -> Result<(Box<dyn Read + Send>, Option<u64>), Failure> {
     if file.as_os_str() == "-" {
         return Ok((Box::new(std::io::stdin()), None));
     }
-    let opened = File::open(file).and_then(|opened| Ok((opened.metadata()?, opened)));
+    let opened = File::open(file).and_then(|opened| match opened.metadata()? {
+        about if about.is_dir() => Err(std::io::ErrorKind::IsADirectory.into()),
+        about => Ok((about, opened)),
+    });
     let (about, opened) = opened.map_err(|e| {
         Failure::new(USAGE, format!("{} cannot be read: {e}", file.display()), "name a file this program may read")
     })?;
@@ -153,7 +160,8 @@ fn shown(file: &Path) -> String {
 fn failed(error: &ImportError, file: &Path, done: Counts) -> Failure {
     let (code, hint) = match error {
         ImportError::Columns(_) => {
-            (USAGE, "correct the first line, or say --delimiter; nothing of this file was taken")
+            let code = if done.lines == 0 { USAGE } else { PARTIAL };
+            (code, "correct the first line, or say --delimiter; nothing of this file was taken")
         }
         ImportError::Input(_) => (FAILURE, "mend the input and run it again; what is there is left alone"),
         ImportError::Store(error) => (
@@ -163,6 +171,12 @@ fn failed(error: &ImportError, file: &Path, done: Counts) -> Failure {
     };
     let after = if done.lines == 0 { String::new() } else { format!(" (after {} lines)", done.lines) };
     Failure::new(code, format!("{}: {error}{after}", shown(file)), hint)
+}
+
+/// Whether an input is the file of a path, under whatever names; of standard input, where it comes from a file.
+fn is_same(input: &Path, path: &Path) -> bool {
+    let input = if input.as_os_str() == "-" { Path::new("/dev/stdin") } else { input };
+    path.is_file() && matches!((input.canonicalize(), path.canonicalize()), (Ok(one), Ok(other)) if one == other)
 }
 
 /// What is shown on the way.
@@ -177,11 +191,14 @@ struct Told {
 impl Told {
     fn new(args: &Args) -> Result<Self, Failure> {
         let create = |path: &PathBuf| {
-            let created = File::create(path).map(BufWriter::new);
-            created.map_err(|e| {
-                let what = format!("{} cannot be written: {e}", path.display());
+            let refused = |why: &dyn Display| {
+                let what = format!("{} cannot be written: {why}", path.display());
                 Failure::new(USAGE, what, "name a file this program may write")
-            })
+            };
+            if args.files.iter().any(|file| is_same(file, path)) {
+                return Err(refused(&"it is read by this import"));
+            }
+            File::create(path).map(BufWriter::new).map_err(|e| refused(&e))
         };
         let mut errors = args.errors.as_ref().map(create).transpose()?;
         let unwritten = errors.as_mut().and_then(|file| writeln!(file, "file,line,field,reason").err());

@@ -1,4 +1,5 @@
-//! Putting components, connections and subscribers, with the checks at the door.
+//! Putting components, connections and subscribers, with the checks at the door. A put replaces all there is; `import`
+//! is for callers who say a part.
 
 use super::ingest::IngestError;
 use super::intake::{Check, FieldError};

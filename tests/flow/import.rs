@@ -4,7 +4,7 @@ use crate::on_both;
 use crate::support::{On, World};
 use allclear::domain::kind::Kind;
 use allclear::flow::import::{self, Counts, Event, Format, ImportError, Job, Refusal};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::io::Cursor;
 use tokio_util::sync::CancellationToken;
 
@@ -15,6 +15,9 @@ on_both! {
     a_dry_run_counts_the_same_and_writes_nothing;
     what_a_line_names_must_be_there;
     attributes_have_lines_of_their_own;
+    what_a_line_leaves_out_stays_and_an_empty_cell_empties;
+    who_is_told_stays_when_a_connection_is_renamed;
+    a_put_that_says_a_part_leaves_the_rest;
     subscriptions_begin_and_end;
     subscriptions_have_groups_and_preferences;
     a_stop_leaves_whole_batches;
@@ -195,6 +198,125 @@ async fn attributes_have_lines_of_their_own(on: On) {
     assert_eq!(import(&w, Kind::Subscribers, CSV, all).await.0, [2, 0, 1, 1, 0]);
     assert_eq!(import(&w, Kind::Subscribers, CSV, all).await.0, [2, 0, 0, 2, 0]);
     assert_eq!(rows(&w, ALL).await, ["al plan free", "jo plan max"]);
+}
+
+const COMPONENTS: &str = "SELECT c.key, c.name, c.group_key, d.key FROM component c
+    LEFT JOIN component_dependency x ON x.component_id = c.id LEFT JOIN component d ON d.id = x.depends_on ORDER BY c.key";
+const CONNECTIONS: &str = "SELECT x.key, x.name, x.link, s.key FROM connection x
+    LEFT JOIN connection_subscriber o ON o.connection_id = x.id LEFT JOIN subscriber s ON s.id = o.subscriber_id ORDER BY x.key";
+const ATTRIBUTES: &str = "SELECT name, value FROM subscriber_attribute ORDER BY name, value";
+
+/// A component, a subscriber and a connection with all that they can have.
+async fn full(w: &World) {
+    import(w, Kind::Components, CSV, "key,name,group,depends_on\ndb,DB,,\nmail,Mail,eu,db\n").await;
+    let people = "key,address,name,locale,zone,attributes.plan\njo,jo@example.com,Jo,de,Europe/Vienna,pro\n";
+    import(w, Kind::Subscribers, CSV, people).await;
+    let connections = "key,component,name,link,subscribers\nc1,mail,Inbox,https://example.com/c1,jo\n";
+    import(w, Kind::Connections, CSV, connections).await;
+}
+
+async fn what_a_line_leaves_out_stays_and_an_empty_cell_empties(on: On) {
+    let w = world(on).await;
+    full(&w).await;
+    for (kind, format, text, sql, after) in [
+        (
+            Kind::Components,
+            CSV,
+            "key,name\nmail,M\nnew,N\n",
+            COMPONENTS,
+            ["db DB - -", "mail M eu db", "new N - -"].as_slice(),
+        ),
+        (
+            Kind::Components,
+            Format::JsonLines,
+            "{\"key\":\"mail\",\"name\":\"M\",\"group\":null}\n{\"key\":\"new\",\"name\":\"N\",\"group\":\"us\"}\n\
+             {\"key\":\"new\",\"name\":\"O\"}",
+            COMPONENTS,
+            &["db DB - -", "mail M - db", "new O us -"],
+        ),
+        (
+            Kind::Connections,
+            CSV,
+            "key,component,name\nc1,mail,Renamed\nc2,mail,New\n",
+            CONNECTIONS,
+            &["c1 Renamed https://example.com/c1 jo", "c2 New - -"],
+        ),
+        (
+            Kind::Connections,
+            Format::JsonLines,
+            "{\"key\":\"c1\",\"component\":\"mail\",\"name\":\"Again\",\"link\":null}\n\
+             {\"key\":\"c2\",\"component\":\"mail\",\"name\":\"New\",\"subscribers\":[\"jo\"]}",
+            CONNECTIONS,
+            &["c1 Again - jo", "c2 New - jo"],
+        ),
+        (
+            Kind::Connections,
+            CSV,
+            "key,component,name,subscribers\nc1,mail,Again,\n",
+            CONNECTIONS,
+            &["c1 Again - -", "c2 New - jo"],
+        ),
+        (
+            Kind::Subscribers,
+            CSV,
+            "key,address\njo,new@example.com\nal,al@example.com\n",
+            SUBSCRIBERS,
+            &["al al@example.com - en UTC", "jo new@example.com Jo de Europe/Vienna"],
+        ),
+        (
+            Kind::Subscribers,
+            CSV,
+            "key,address,name,zone\njo,new@example.com,,\n",
+            SUBSCRIBERS,
+            &["al al@example.com - en UTC", "jo new@example.com - de UTC"],
+        ),
+    ] {
+        let job = Job { kind, format, dry_run: true };
+        let dry = try_import(&w, job, text).await.unwrap();
+        let wet = try_import(&w, Job { dry_run: false, ..job }, text).await.unwrap();
+        assert_eq!(dry, wet, "{text}");
+        assert_eq!(rows(&w, sql).await, after, "{text}");
+    }
+    assert_eq!(rows(&w, ATTRIBUTES).await, ["plan pro"]);
+    // What gives nothing new changes nothing.
+    assert_eq!(import(&w, Kind::Subscribers, CSV, "key,address\njo,new@example.com\n").await.0, [1, 0, 0, 1, 0]);
+    assert_eq!(import(&w, Kind::Components, CSV, "key,name\nnew,O\n").await.0, [1, 0, 0, 1, 0]);
+    assert_eq!(import(&w, Kind::Connections, CSV, "key,component,name\nc2,mail,New\n").await.0, [1, 0, 0, 1, 0]);
+}
+
+async fn who_is_told_stays_when_a_connection_is_renamed(on: On) {
+    let mut w = world(on).await;
+    full(&w).await;
+    import(&w, Kind::Connections, CSV, "key,component,name\nc1,mail,Renamed\n").await;
+    w.broken("c1").await;
+    let got = w.at("2026-04-30T10:10:00Z").await;
+    assert_eq!(got.iter().map(|mail| mail.to.as_str()).collect::<Vec<_>>(), ["jo@example.com"]);
+}
+
+async fn a_put_that_says_a_part_leaves_the_rest(on: On) {
+    let w = world(on).await;
+    full(&w).await;
+    let fields = |said: Value| said.as_object().unwrap().clone();
+    let put = import::component(&w.store, "mail", fields(json!({"name": "M"}))).await.unwrap();
+    assert_eq!(rows(&w, COMPONENTS).await, ["db DB - -", "mail M eu db"]);
+    let again =
+        import::component(&w.store, "mail", fields(json!({"name": "M", "group": null, "depends_on": []}))).await;
+    assert_eq!(again.unwrap(), put);
+    assert_eq!(rows(&w, COMPONENTS).await, ["db DB - -", "mail M - -"]);
+
+    import::connection(&w.store, "c1", fields(json!({"component": "mail", "name": "C"}))).await.unwrap();
+    import::connection(&w.store, "c2", fields(json!({"component": "mail", "name": "C"}))).await.unwrap();
+    assert_eq!(rows(&w, CONNECTIONS).await, ["c1 C https://example.com/c1 jo", "c2 C - -"]);
+    let moved = import::connection(&w.store, "c1", fields(json!({"component": "db", "name": "C"}))).await.unwrap_err();
+    assert!(moved.to_string().starts_with("component: cannot change"), "{moved}");
+
+    import::subscriber(&w.store, "jo", fields(json!({"address": "new@example.com"}))).await.unwrap();
+    assert_eq!(rows(&w, SUBSCRIBERS).await, ["jo new@example.com Jo de Europe/Vienna"]);
+    assert_eq!(rows(&w, ATTRIBUTES).await, ["plan pro"]);
+    import::subscriber(&w.store, "jo", fields(json!({"address": "new@example.com", "attributes": {}}))).await.unwrap();
+    assert_eq!(rows(&w, ATTRIBUTES).await.len(), 0);
+    let wrong = import::subscriber(&w.store, "jo", fields(json!({"address": "x", "zone": "Mars"}))).await.unwrap_err();
+    assert!(wrong.to_string().starts_with("zone: is not an IANA time zone"), "{wrong}");
 }
 
 async fn subscriptions_begin_and_end(on: On) {

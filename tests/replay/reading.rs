@@ -91,5 +91,12 @@ fn what_cannot_be_read_is_refused_with_its_place() {
         let wrong = read(text.as_bytes()).unwrap_err();
         assert!(wrong.contains(place), "{wrong}\nis not {place}");
     }
+    assert_eq!(
+        read(b"{\n}\n").unwrap_err(),
+        "it is neither an incidents.json nor a timeline of one incident a line",
+        "it is JSON, so nothing of where that breaks off"
+    );
+    let broken = read(format!("{}{{\n", TIMELINE.trim_start()).as_bytes()).unwrap_err();
+    assert!(broken.starts_with("line ") && broken.contains(": EOF while") && !broken.contains('?'), "{broken}");
     assert!(read(&[b'{', 0xff]).unwrap_err().contains("after byte 1"));
 }

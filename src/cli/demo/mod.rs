@@ -8,7 +8,7 @@ mod report;
 mod world;
 
 use super::drill::{DrillError, failed};
-use super::failure::{FAILURE, FOUND_PROBLEMS, Failure};
+use super::failure::{FAILURE, FOUND_PROBLEMS, Failure, USAGE};
 use crate::mail::sink::Received;
 use crate::store::audit;
 use course::Course;
@@ -35,6 +35,10 @@ pub struct Args {
 
 /// Runs the command; `json` is the option every command has.
 pub(super) async fn command(args: &Args, json: bool) -> Result<u8, Failure> {
+    if !(100..=50_000).contains(&args.inboxes) {
+        let what = format!("--inboxes: {} cannot be shown", args.inboxes);
+        return Err(Failure::new(USAGE, what, "take 100 to 50000, or leave it out: 3000 take a few seconds"));
+    }
     let options = DemoOptions { inboxes: args.inboxes, json: json || args.report.is_some(), keep: args.keep.clone() };
     match run(options).await {
         Ok(true) => Ok(0),
@@ -66,9 +70,6 @@ impl Default for DemoOptions {
 /// # Errors
 /// When a folder, the database or a port cannot be had.
 pub async fn run(options: DemoOptions) -> Result<bool, DrillError> {
-    if !(100..=50_000).contains(&options.inboxes) {
-        return Err(DrillError::Inboxes(options.inboxes));
-    }
     let began = Instant::now();
     let folder = folder(options.keep)?;
     let without = folder.join("gate-off");

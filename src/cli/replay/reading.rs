@@ -82,18 +82,14 @@ pub fn read(content: &[u8]) -> Result<Vec<History>, Wrong> {
     struct Kind {
         incidents: Option<serde::de::IgnoredAny>,
     }
+    let neither = "it is neither an incidents.json nor a timeline of one incident a line";
     // The whole of a timeline is one document only when it has one line; else each line is one.
-    let whole: Result<Kind, _> = serde_json::from_str(text);
     let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
-    let histories = match whole {
-        Ok(Kind { incidents: Some(_) }) => vec![statuspage(text)?],
-        Err(e) if serde_json::from_str::<Kind>(first).is_err() => {
-            return Err(format!(
-                "line {}: {e}; it is neither an incidents.json nor a timeline of one incident a line",
-                e.line().max(1)
-            ));
-        }
-        _ => timelines(text)?,
+    let histories = match (serde_json::from_str(text), serde_json::from_str::<Kind>(first)) {
+        (Ok(Kind { incidents: Some(_) }), _) => vec![statuspage(text)?],
+        (_, Ok(_)) => timelines(text)?,
+        (Ok(_), Err(_)) => return Err(neither.to_owned()),
+        (Err(e), Err(_)) => return Err(format!("line {}: {e}; {neither}", e.line().max(1))),
     };
     for history in &histories {
         let mut known = HashSet::new();
@@ -106,7 +102,11 @@ pub fn read(content: &[u8]) -> Result<Vec<History>, Wrong> {
 
 fn parsed<T: DeserializeOwned>(text: &str) -> Result<T, Wrong> {
     let mut json = serde_json::Deserializer::from_str(text);
-    serde_path_to_error::deserialize(&mut json).map_err(|e| format!("{}: {}", e.path(), e.inner()))
+    // What is no JSON has no path.
+    serde_path_to_error::deserialize(&mut json).map_err(|e| match e.inner().is_data() {
+        true => format!("{}: {}", e.path(), e.inner()),
+        false => e.into_inner().to_string(),
+    })
 }
 
 fn statuspage(text: &str) -> Result<History, Wrong> {

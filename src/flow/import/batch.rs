@@ -4,7 +4,7 @@ use super::super::addressing::no_group;
 use super::super::intake::FieldError;
 use super::super::register::{no_component, no_subscriber};
 use super::lines::Batch;
-use super::row::Row;
+use super::row::{Line, Row};
 use super::{Counts, Event, Refusal};
 use crate::store::import::{Change, known_components, known_subscribers};
 use crate::store::import_subscriptions::known_groups;
@@ -24,7 +24,8 @@ pub(super) struct Book {
     components: HashSet<String>,
     groups: HashSet<String>,
     /// In a dry run what earlier lines would have written, as hashes of identity and row: 16 bytes a line, so that a
-    /// line which repeats an earlier one is counted as the true run will count it.
+    /// line which repeats an earlier one is counted as the true run will count it. (What it leaves out is taken from
+    /// the database or its own batch: only lines of JSON that leave out different fields may count otherwise.)
     written: HashMap<u64, u64>,
     hasher: RandomState,
 }
@@ -75,11 +76,11 @@ impl Book {
         let mut refused = Vec::new();
         for (line, read) in &batch.lines {
             counts.lines += 1;
-            let judged = read.as_ref().map_err(Clone::clone).and_then(|row| {
-                let identity = row.identity();
+            let judged = read.as_ref().map_err(Clone::clone).and_then(|line| {
+                let identity = line.row.identity();
                 let earlier = changes.get(&identity).map(|change| &change.row);
                 let (effect, to) =
-                    self.judge(row, &identity, earlier.or_else(|| current.get(&*identity)), &subscribers)?;
+                    self.judge(line, &identity, earlier.or_else(|| current.get(&*identity)), &subscribers)?;
                 Ok((identity, effect, to))
             });
             match judged {
@@ -117,7 +118,7 @@ impl Book {
         tx: &mut Tx,
         batch: &Batch<R>,
     ) -> Result<(HashMap<String, R>, HashSet<String>), StoreError> {
-        let rows: Vec<&R> = batch.lines.iter().filter_map(|(_, read)| read.as_ref().ok()).collect();
+        let rows: Vec<&R> = batch.lines.iter().filter_map(|(_, read)| Some(&read.as_ref().ok()?.row)).collect();
         let named = rows.iter().flat_map(|row| row.components()).map(|(_, key)| key);
         let unknown: HashSet<&str> = named.filter(|key| !self.components.contains(*key)).collect();
         if !unknown.is_empty() {
@@ -139,11 +140,12 @@ impl Book {
 
     fn judge<'r, R: Row>(
         &self,
-        row: &'r R,
+        line: &'r Line<R>,
         identity: &str,
         current: Option<&R>,
         subscribers: &HashSet<String>,
     ) -> Result<(Effect, Cow<'r, R>), Vec<FieldError>> {
+        let row = &line.row;
         let components = row.components().into_iter();
         let missing = components.filter(|(_, key)| !self.components.contains(*key));
         let mut errors: Vec<_> = missing.map(|(field, key)| no_component(&field, key)).collect();
@@ -153,7 +155,7 @@ impl Book {
         if !errors.is_empty() {
             return Err(errors);
         }
-        let row = row.over(current).map_err(|error| vec![error])?;
+        let row = line.over(current).map_err(|error| vec![error])?;
         let written = self.written.get(&self.hasher.hash_one(identity)).filter(|_| self.dry_run);
         let same = match written {
             Some(written) => Some(*written == self.hasher.hash_one(&row)),

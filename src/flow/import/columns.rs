@@ -98,7 +98,12 @@ impl Columns {
         self.0.get(position).map_or("line", |column| &column.name)
     }
 
-    /// The fields of a row. An empty cell is a field that is not given.
+    /// Whether a field has a column, or the attributes have one.
+    pub(super) fn have(&self, field: &str) -> bool {
+        self.0.iter().any(|column| if column.attribute { field == "attributes" } else { column.name == field })
+    }
+
+    /// The fields of a row. An empty cell is none.
     pub(super) fn fields(&self, cells: &[&str]) -> Result<Map<String, Value>, FieldError> {
         if cells.len() != self.0.len() {
             let what = format!("has {} cells, and the first line names {} columns", cells.len(), self.0.len());
@@ -121,7 +126,7 @@ impl Columns {
             };
         }
         // With columns for attributes an empty cell says that there is none; without, nothing is said of them.
-        if self.0.iter().any(|column| column.attribute) {
+        if self.have("attributes") {
             fields.insert("attributes".to_owned(), Value::Object(attributes));
         }
         Ok(fields)
@@ -160,6 +165,8 @@ mod tests {
         assert_eq!(Value::Object(fields), expected);
         assert_eq!(columns.fields(&["jo", "x", "", ""]).unwrap()["attributes"], json!({}));
         assert_eq!(columns.fields(&["jo"]).unwrap_err().field, "line");
+        let asked = ["key", "name", "locale", "attributes", "attributes.plan"];
+        assert_eq!(asked.map(|field| columns.have(field)), [true, true, false, true, false]);
         let columns = Columns::read(Kind::Subscriptions, &["subscriber", "component", "active"]).unwrap();
         let fields = columns.fields(&["jo", "", "false"]).unwrap();
         assert_eq!(Value::Object(fields), json!({"subscriber": "jo", "active": false}));

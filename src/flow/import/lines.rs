@@ -3,7 +3,7 @@
 use super::super::intake::FieldError;
 use super::super::reading::object;
 use super::columns::Columns;
-use super::row::Row;
+use super::row::{Line, Row};
 use super::{Format, ImportError, Job};
 use crate::domain::kind::Kind;
 use serde_json::{Map, Value};
@@ -17,10 +17,13 @@ const LONGEST: usize = 256 * 1024;
 const LINES: usize = 16_000;
 const BYTES: u64 = 8 * 1024 * 1024;
 
+/// A line as it was read, or all that is wrong with it.
+type Judged<R> = Result<Line<R>, Vec<FieldError>>;
+
 /// Lines that are written together.
 pub(super) struct Batch<R> {
     /// Number and content of each, or what is wrong with it.
-    pub(super) lines: Vec<(u64, Result<R, Vec<FieldError>>)>,
+    pub(super) lines: Vec<(u64, Judged<R>)>,
     /// Bytes of the input up to its end.
     pub(super) bytes: u64,
 }
@@ -60,7 +63,9 @@ fn batches<R: Row>(job: Job, input: impl Read, out: &Sender<Result<Batch<R>, Imp
                 Some(cells) => cells.fields(&mut source)?,
                 None => object(&source.line),
             };
-            batch.lines.push((number, fields.map_err(|error| vec![error]).and_then(R::read)));
+            let columns = cells.as_ref().map(|cells| &cells.columns);
+            let line = fields.map_err(|error| vec![error]).and_then(|fields| Line::read(fields, columns));
+            batch.lines.push((number, line));
         }
         batch.bytes = source.bytes;
         if !batch.lines.is_empty() && out.blocking_send(Ok(batch)).is_err() || !more {

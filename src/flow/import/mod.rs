@@ -3,11 +3,12 @@
 //! One thread reads and checks lines (`lines`, `columns`, `row`), the caller's task writes them batch by batch
 //! (`batch`), each in a transaction of its own: memory stays flat, and a stop leaves whole batches. The checks are
 //! those of the PUTs. Lines count one after the other, so the later of two with the same key wins; what is already
-//! there is left alone, so an import can be run again.
+//! there, or is left out by a line, is left alone, so an import can be run again. `one` puts one in the same way.
 
 mod batch;
 mod columns;
 mod lines;
+mod one;
 mod row;
 
 use super::intake::FieldError;
@@ -16,6 +17,7 @@ use crate::store::import::{Component, Connection};
 use crate::store::import_people::{Attribute, Subscriber};
 use crate::store::import_subscriptions::Subscription;
 use crate::store::{Store, StoreError};
+pub use one::{component, connection, subscriber};
 use row::Row;
 use serde::Serialize;
 use std::io::Read;

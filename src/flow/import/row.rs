@@ -5,6 +5,7 @@ use super::super::owners;
 use super::super::reading::typed;
 use super::super::register::{self, ComponentIn, ConnectionIn, SubscriberIn};
 use super::super::subscription::{self, SubscriptionIn};
+use super::columns::Columns;
 use crate::store::import::{self, Change, Component, Connection};
 use crate::store::import_people::{self, Attribute, Subscriber};
 use crate::store::import_subscriptions::{self, Subscription};
@@ -17,7 +18,36 @@ use std::hash::Hash;
 type Read<R> = Result<R, Vec<FieldError>>;
 
 /// One line, read and checked as far as that goes without the database.
+pub(super) struct Line<R> {
+    pub(super) row: R,
+    /// The fields it does not give: where there is a row already, these stay as they are.
+    left_out: Vec<&'static str>,
+}
+
+impl<R: Row> Line<R> {
+    /// Reads the fields of a line; in a file with columns an empty cell gives its field as empty.
+    pub(super) fn read(fields: Map<String, Value>, columns: Option<&Columns>) -> Read<Self> {
+        let given = |field: &str| columns.map_or_else(|| fields.contains_key(field), |columns| columns.have(field));
+        let left_out = R::OPTIONAL.iter().copied().filter(|field| !given(field)).collect();
+        Ok(Self { row: R::read(fields)?, left_out })
+    }
+
+    /// What the line comes to, given what there is.
+    pub(super) fn over(&self, current: Option<&R>) -> Result<Cow<'_, R>, FieldError> {
+        let mut row = Cow::Borrowed(&self.row);
+        if let Some(current) = current {
+            self.row.check_over(current)?;
+            self.left_out.iter().for_each(|field| row.to_mut().keep(field, current));
+        }
+        Ok(row)
+    }
+}
+
+/// What a line is about.
 pub(super) trait Row: Clone + PartialEq + Hash + Send + Sync + 'static {
+    /// The fields that a line may leave out to keep what there is.
+    const OPTIONAL: &'static [&'static str] = &[];
+
     /// Reads the fields of a line.
     fn read(fields: Map<String, Value>) -> Read<Self>;
 
@@ -44,10 +74,13 @@ pub(super) trait Row: Clone + PartialEq + Hash + Send + Sync + 'static {
         Vec::new()
     }
 
-    /// What the line comes to, given what there is.
-    fn over(&self, _current: Option<&Self>) -> Result<Cow<'_, Self>, FieldError> {
-        Ok(Cow::Borrowed(self))
+    /// Whether it may take the place of what there is.
+    fn check_over(&self, _current: &Self) -> Result<(), FieldError> {
+        Ok(())
     }
+
+    /// Takes one of the optional fields from what there is.
+    fn keep(&mut self, _field: &str, _current: &Self) {}
 
     /// What there is of some rows.
     fn current(tx: &mut Tx, of: &[&Self]) -> impl Future<Output = Result<Vec<Self>, StoreError>> + Send;
@@ -69,6 +102,8 @@ fn said<T: serde::de::DeserializeOwned>(fields: Map<String, Value>) -> Read<T> {
 }
 
 impl Row for Component {
+    const OPTIONAL: &'static [&'static str] = &["group", "depends_on"];
+
     fn read(mut fields: Map<String, Value>) -> Read<Self> {
         let key = key(&mut fields)?;
         let said: ComponentIn = said(fields)?;
@@ -88,6 +123,13 @@ impl Row for Component {
         self.depends_on.iter().map(|key| ("depends_on".to_owned(), key.as_str())).collect()
     }
 
+    fn keep(&mut self, field: &str, current: &Self) {
+        match field {
+            "group" => self.group.clone_from(&current.group),
+            _ => self.depends_on.clone_from(&current.depends_on),
+        }
+    }
+
     async fn current(tx: &mut Tx, of: &[&Self]) -> Result<Vec<Self>, StoreError> {
         import::components(tx, of).await
     }
@@ -98,6 +140,8 @@ impl Row for Component {
 }
 
 impl Row for Connection {
+    const OPTIONAL: &'static [&'static str] = &["link", "subscribers"];
+
     fn read(mut fields: Map<String, Value>) -> Read<Self> {
         let key = key(&mut fields)?;
         let said: ConnectionIn = said(fields)?;
@@ -118,9 +162,15 @@ impl Row for Connection {
         self.subscribers.iter().map(|key| ("subscribers".to_owned(), key.as_str())).collect()
     }
 
-    fn over(&self, current: Option<&Self>) -> Result<Cow<'_, Self>, FieldError> {
-        let moved = current.is_some_and(|current| current.component != self.component);
-        if moved { Err(register::fixed_component()) } else { Ok(Cow::Borrowed(self)) }
+    fn check_over(&self, current: &Self) -> Result<(), FieldError> {
+        if current.component == self.component { Ok(()) } else { Err(register::fixed_component()) }
+    }
+
+    fn keep(&mut self, field: &str, current: &Self) {
+        match field {
+            "link" => self.link.clone_from(&current.link),
+            _ => self.subscribers.clone_from(&current.subscribers),
+        }
     }
 
     async fn current(tx: &mut Tx, of: &[&Self]) -> Result<Vec<Self>, StoreError> {
@@ -135,6 +185,8 @@ impl Row for Connection {
 }
 
 impl Row for Subscriber {
+    const OPTIONAL: &'static [&'static str] = &["name", "locale", "zone", "attributes"];
+
     fn read(mut fields: Map<String, Value>) -> Read<Self> {
         let key = key(&mut fields)?;
         let with_attributes = fields.contains_key("attributes");
@@ -148,14 +200,13 @@ impl Row for Subscriber {
         Cow::Borrowed(&self.key)
     }
 
-    /// Attributes have lines of their own: a line that does not give them leaves them.
-    fn over(&self, current: Option<&Self>) -> Result<Cow<'_, Self>, FieldError> {
-        Ok(match current.and_then(|current| current.attributes.as_ref()) {
-            Some(kept) if self.attributes.is_none() => {
-                Cow::Owned(Self { attributes: Some(kept.clone()), ..self.clone() })
-            }
-            _ => Cow::Borrowed(self),
-        })
+    fn keep(&mut self, field: &str, current: &Self) {
+        match field {
+            "name" => self.name.clone_from(&current.name),
+            "locale" => self.locale.clone_from(&current.locale),
+            "zone" => self.zone.clone_from(&current.zone),
+            _ => self.attributes.clone_from(&current.attributes),
+        }
     }
 
     async fn current(tx: &mut Tx, of: &[&Self]) -> Result<Vec<Self>, StoreError> {
@@ -167,6 +218,7 @@ impl Row for Subscriber {
     }
 }
 
+/// What a line leaves out is as by default: one that says nothing but whose it is begins it again.
 impl Row for Subscription {
     fn read(fields: Map<String, Value>) -> Read<Self> {
         let said: SubscriptionIn = said(fields)?;

@@ -186,6 +186,9 @@ pub async fn ask(
         None => (said.ids.clone(), None),
         Some(filter) => pick(&mut tx, said, filter).await?,
     };
+    if ids.is_empty() && archived == 0 && said.next.is_none() {
+        known_stream(setting, filter.as_ref().and_then(|filter| filter.stream.as_deref()))?;
+    }
     let reason = said.reason.as_deref().map(str::trim);
     let wish = Wish { who, reason, force: said.force, dry_run: said.dry_run };
     let mut outcomes = page(&mut tx, setting, &wish, &ids, replaced).await?;
@@ -249,6 +252,17 @@ async fn read(tx: &mut Tx, filter: &FilterIn) -> Result<Filter, IngestError> {
         from: filter.from,
         until: filter.until,
     })
+}
+
+/// Mails keep the name of a stream that is no more, so this is asked only where no mail has it.
+fn known_stream(setting: &Setting, named: Option<&str>) -> Result<(), FieldError> {
+    let known: Vec<_> = setting.streams.iter().map(|stream| stream.name.as_str()).collect();
+    match named {
+        Some(name) if !known.contains(&name) => {
+            Err(FieldError::new("filter.stream", format!("is not known; known streams: {}", known.join(", "))))
+        }
+        _ => Ok(()),
+    }
 }
 
 async fn pick(tx: &mut Tx, said: &ResendsIn, of: &Filter) -> Result<(Vec<DeliveryId>, Option<Next>), IngestError> {
