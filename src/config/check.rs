@@ -90,14 +90,25 @@ impl Check {
         range: RangeInclusive<u64>,
     ) -> Result<T, ConfigError> {
         let n = given.map_or(default, |Whole(n)| n);
+        self.within(key, n, range, &format!("the default is {default}"))
+    }
+
+    /// A cap of at least 1; without one there is none.
+    pub(super) fn cap(&self, key: &str, given: Option<Whole>, most: u64) -> Result<Option<u32>, ConfigError> {
+        given.map(|Whole(n)| self.within(key, n, 1..=most, "leave it out for no cap")).transpose()
+    }
+
+    fn within<T: TryFrom<u64>>(
+        &self,
+        key: &str,
+        n: u64,
+        range: RangeInclusive<u64>,
+        without: &str,
+    ) -> Result<T, ConfigError> {
         let fits = range.contains(&n).then(|| T::try_from(n).ok()).flatten();
         fits.ok_or_else(|| {
             let (least, most) = (range.start(), range.end());
-            self.error(
-                key,
-                format!("{n} is out of range"),
-                format!("Give {least} to {most}; the default is {default}."),
-            )
+            self.error(key, format!("{n} is out of range"), format!("Give {least} to {most}; {without}."))
         })
     }
 

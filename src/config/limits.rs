@@ -46,11 +46,14 @@ pub(super) fn check(check: &Check, raw: BTreeMap<String, raw::Limits>) -> Result
             let hint = "Make the dwell shorter, or the longest hold longer.";
             return Err(check.error(&format!("{section}.dwell_seconds"), "is longer than the longest hold", hint));
         }
-        let waits = Span(limits.dwell.max(limits.stable_for).0 + limits.longest_hold.map_or(0, |longest| longest.0));
+        let by_itself = limits.dwell.max(limits.stable_for).max(limits.gap);
+        let waits = Span(by_itself.0 + limits.longest_hold.map_or(0, |longest| longest.0));
         if limits.greatest_age.is_some_and(|age| age <= waits) {
             let key = format!("{section}.greatest_age_seconds");
             let what = format!("a mail may have to wait for {} s and would be too old then", waits.as_seconds());
-            return Err(check.error(&key, what, "Make the greatest age longer than the dwell and the longest hold."));
+            let hint = "Make the greatest age longer, or what a mail waits for shorter: dwell, stable_for, gap and \
+                        longest hold.";
+            return Err(check.error(&key, what, hint));
         }
         all.insert(class, limits);
     }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::check::Check;
 use super::raw::{self, Transport};
+use super::streams::MOST_PER_MINUTE;
 use super::{ConfigError, Login, Mail, Phases, Relay, Smtp, Tls};
 
 /// The relay of a configuration that names none: a folder beside it.
@@ -82,11 +83,8 @@ fn smtp(check: &Check, name: &str, raw: raw::Relay, mail: &Mail) -> Result<Smtp,
         login,
         ca_file: raw.ca_file.map(|file| file.relative()),
         hello_name: check.host_name(&key("hello_name"), raw.hello_name)?.unwrap_or_else(|| mail.domain.clone()),
-        sessions: raw.sessions.map(|most| check.number(&key("sessions"), Some(most), 8, 1..=1_000)).transpose()?,
-        mails_per_minute: raw
-            .mails_per_minute
-            .map(|most| check.number(&key("mails_per_minute"), Some(most), 600, 1..=super::streams::MOST_PER_MINUTE))
-            .transpose()?,
+        sessions: check.cap(&key("sessions"), raw.sessions, 1_000)?,
+        mails_per_minute: check.cap(&key("mails_per_minute"), raw.mails_per_minute, MOST_PER_MINUTE)?,
         messages_per_session: check.number(
             &key("messages_per_session"),
             raw.messages_per_session,

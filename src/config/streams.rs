@@ -98,9 +98,7 @@ fn build(
         Some(text) => mailbox("from", text)?,
         None => Mailbox { name: Some(page.name.clone()), address: format!("status@{}", mail.domain) },
     };
-    let cap = |k: &str, given: Option<raw::Whole>| {
-        given.map(|most| check.number::<u32>(&key(k), Some(most), 600, 1..=MOST_PER_MINUTE)).transpose()
-    };
+    let cap = |k: &str, given: Option<raw::Whole>| check.cap(&key(k), given, MOST_PER_MINUTE);
     let mut domains = BTreeMap::new();
     for (domain, most) in raw.domains {
         let named = format!("domains.{domain}");

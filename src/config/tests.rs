@@ -185,11 +185,13 @@ fn values_out_of_range_are_refused() {
         ("action_required]\ngreatest_age_seconds = 43200", "greatest_age_seconds"),
         ("incident_update]\ngreatest_age_seconds = 0", "greatest_age_seconds"),
         ("all_clear]\ngreatest_age_seconds = 600", "greatest_age_seconds"),
+        ("incident_update]\ngap_seconds = 40\ngreatest_age_seconds = 40", "greatest_age_seconds"),
         ("action_required]\nlongest_hold_seconds = 60", "dwell_seconds"),
     ] {
         let refused = refused(&format!("[limits.{limits}")).0;
         assert!(refused.starts_with("limits.") && refused.ends_with(key), "{limits}: {refused}");
     }
+    assert!(file("[limits.incident_update]\ngap_seconds = 40\ngreatest_age_seconds = 41", &[]).is_ok());
     assert_eq!(file("[limits.free]\ndaily_mails = 0", &[]).unwrap().limits(Class::Free).daily_mails, None);
     assert_eq!(refused("[http]\nlisten = \"8025\"").0, "http.listen");
     assert_eq!(refused("[database]\nurl = \"mysql://x\"").0, "database.url");
@@ -288,6 +290,19 @@ fn caps_are_read_and_domains_are_named_as_addresses_are_stored() {
     assert_eq!((stream.mails_per_minute, stream.domain_mails_per_minute), (Some(20), Some(5)));
     let domains: Vec<_> = stream.domains.iter().map(|(name, most)| (name.as_str(), *most)).collect();
     assert_eq!(domains, [("gmail.com", 10), ("xn--exmple-cua.org", 2)]);
+    let main = "relays.main]\ntransport = \"smtp\"\nhost = \"x\"\n";
+    for (section, key) in [
+        (main, "relays.main.mails_per_minute"),
+        (main, "relays.main.sessions"),
+        ("streams.incidents]\n", "streams.incidents.mails_per_minute"),
+        ("streams.incidents]\n", "streams.incidents.domain_mails_per_minute"),
+        ("streams.incidents]\n", "streams.incidents.domains.\"gmail.com\""),
+    ] {
+        let name = key.splitn(3, '.').last().unwrap();
+        let (_, text, hint) = refused(&format!("[{section}{name} = 0"));
+        assert!(text.contains("0 is out of range"), "{key}: {text}");
+        assert!(hint.starts_with("Give 1 to 1000") && hint.ends_with("leave it out for no cap."), "{key}: {hint}");
+    }
     let (key, text, _) = refused("[streams.incidents.domains]\nlocalhost = 5");
     assert_eq!(key, "streams.incidents.domains.localhost");
     assert!(text.contains("needs a dot"), "{text}");

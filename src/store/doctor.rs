@@ -2,7 +2,7 @@
 
 use super::fitness::{self, Server};
 use super::open::sqlite::check_place;
-use super::open::{POSTGRES_MIGRATIONS, SQLITE_MIGRATIONS, system_time};
+use super::open::{POSTGRES_MIGRATIONS, SQLITE_MIGRATIONS, refuse_foreign, system_time};
 use super::{Sql, Store, StoreError};
 use crate::domain::time::{Span, Timestamp};
 use sqlx::migrate::Migrator;
@@ -15,6 +15,16 @@ statements! {
         "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = '_sqlx_migrations'",
         "SELECT COUNT(*) FROM pg_class WHERE oid = to_regclass('_sqlx_migrations')",
     );
+    // Whose database it is: before its first table our first migration makes the list of migrations. What an extension of
+    // PostgreSQL brings along is nobody's.
+    FOREIGN_TABLE = Sql::differs(
+        "SELECT MIN(name) FROM sqlite_master WHERE type = 'table' AND name NOT GLOB 'sqlite_*'
+            AND NOT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = '_sqlx_migrations')",
+        "SELECT MIN(c.relname::text) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+         WHERE n.nspname = current_schema() AND c.relkind IN ('r', 'p') AND to_regclass('_sqlx_migrations') IS NULL
+            AND NOT EXISTS (SELECT 1 FROM pg_depend d
+                WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')",
+    );
     APPLIED = Sql::same("SELECT version, checksum FROM _sqlx_migrations WHERE success ORDER BY version");
     // PostgreSQL keeps an index that could not be built to the end, and does not use it.
     INDEXES = Sql::differs(
@@ -22,16 +32,6 @@ statements! {
         "SELECT c.relname::text, (i.indisvalid AND i.indisready)::int::bigint
          FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
          WHERE n.nspname = current_schema()",
-    );
-    // Who sent one again has decided.
-    PARKED = Sql::same(
-        "SELECT COUNT(*) FROM delivery d WHERE d.state = 'parked' AND d.state NOT IN ('queued', 'sending', 'accepted')
-            AND NOT EXISTS (SELECT 1 FROM delivery r WHERE r.resend_of = d.id)",
-    );
-    // One probe of the index for each lane; the index as a whole is as long as the queue.
-    OLDEST_DUE = Sql::same(
-        "SELECT MIN(oldest.due_at) FROM (SELECT (SELECT MIN(d.due_at) FROM delivery d
-            WHERE d.lane_id = l.id AND d.state = 'queued') AS due_at FROM lane l WHERE l.closed_at IS NULL) AS oldest",
     );
 }
 
@@ -57,15 +57,6 @@ pub struct Indexes {
     pub missing: Vec<(String, String)>,
     /// Those that are there and not used.
     pub invalid: Vec<String>,
-}
-
-/// What waits in the queue.
-#[derive(Clone, Copy, Debug)]
-pub struct Queue {
-    /// Mails that wait for a person.
-    pub parked: i64,
-    /// How long the oldest mail has been due; nothing when none is.
-    pub overdue: Option<Span>,
 }
 
 /// Its version, for people.
@@ -101,9 +92,10 @@ pub async fn check_access(store: &Store) -> Result<(), StoreError> {
 /// Compares the migrations of the database with this program's.
 ///
 /// # Errors
-/// When the database fails.
+/// When it is another program's, or fails.
 pub async fn migrations(store: &Store) -> Result<Migrations, StoreError> {
     let mut tx = store.read().await?;
+    refuse_foreign(value!(tx, Option<String>, FOREIGN_TABLE)?)?;
     let there = value!(tx, i64, HAS_MIGRATIONS)? > 0;
     let applied: Vec<(i64, Vec<u8>)> = if there { rows!(tx, (i64, Vec<u8>), APPLIED)? } else { Vec::new() };
     let ours = if store.postgres().is_some() { &POSTGRES_MIGRATIONS } else { &SQLITE_MIGRATIONS };
@@ -176,17 +168,6 @@ pub async fn seats(store: &Store) -> Result<Option<(i64, i64)>, StoreError> {
                 - current_setting('superuser_reserved_connections')::bigint AS seats) AS most",
     );
     asked.fetch_one(pool).await.map(Some).map_err(|e| StoreError::failed("count the connections", e))
-}
-
-/// What waits.
-///
-/// # Errors
-/// When the database fails.
-pub async fn queue(store: &Store) -> Result<Queue, StoreError> {
-    let mut tx = store.read().await?;
-    let now = tx.now();
-    let oldest = value!(tx, Option<Timestamp>, OLDEST_DUE)?;
-    Ok(Queue { parked: value!(tx, i64, PARKED)?, overdue: oldest.map(|due| now - due).filter(|late| late.0 > 0) })
 }
 
 #[cfg(test)]

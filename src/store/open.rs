@@ -81,7 +81,7 @@ impl Store {
     /// Opens a database by its URL (`sqlite://file` or `postgres://…`) and brings its schema up to date.
     ///
     /// # Errors
-    /// When it cannot be reached, cannot be migrated, or does not keep what it says it has committed.
+    /// When it cannot be reached, is another program's, cannot be migrated, or does not keep what it says it has committed.
     pub async fn open(url: &str, connections: Connections, clock: Clock) -> Result<Self, StoreError> {
         let pool = if url.starts_with("sqlite:") {
             sqlite::open(url, connections.sqlite_readers).await?
@@ -96,12 +96,12 @@ impl Store {
     /// refuses. Nothing when the file of an SQLite database is not there yet.
     ///
     /// # Errors
-    /// When it cannot be reached.
+    /// When it cannot be reached, or the URL of an SQLite database names no file.
     pub async fn look(url: &str) -> Result<Option<Self>, StoreError> {
         let pool = if url.starts_with("sqlite:") {
             let options = sqlite::options(url)?;
             if !options.get_filename().exists() {
-                return Ok(None);
+                return sqlite::check_missing(options).await.map(|()| None);
             }
             sqlite::pools(options, 1)
         } else {
@@ -254,6 +254,17 @@ fn check_postgres(url: &str) -> Result<(), StoreError> {
 
 pub(super) fn unfit(what: impl Into<String>, hint: impl Into<String>) -> StoreError {
     StoreError::Unfit { what: what.into(), hint: hint.into() }
+}
+
+/// Refuses a database with this table, and none of ours, before anything is written into it.
+pub(super) fn refuse_foreign(table: Option<String>) -> Result<(), StoreError> {
+    match table {
+        None => Ok(()),
+        Some(table) => Err(unfit(
+            format!("this is the database of another program: it has a table `{table}` and no migrations of allclear"),
+            "let database.url name a database, or a schema, of allclear's own",
+        )),
+    }
 }
 
 async fn migrate<'c, C>(migrator: &Migrator, conn: &'c mut C) -> Result<(), StoreError>

@@ -33,6 +33,15 @@ async fn a_server_that_forgets_or_takes_no_writes_is_refused() {
     let weak = Shell::on_database(&cluster.url().replace("allclear@", "weak@").replace("/postgres", "/other"));
     weak.run(&["serve"]).refused(1, "permission denied for schema public", "GRANT CREATE");
     weak.run(&["doctor"]).found("fail", "may not create tables", "GRANT CREATE");
+    cluster.run("CREATE DATABASE theirs").await;
+    let theirs = cluster.url().replace("/postgres", "/theirs");
+    let mut conn = <sqlx::PgConnection as sqlx::Connection>::connect(&theirs).await.unwrap();
+    sqlx::raw_sql("CREATE TABLE orders (id int)").execute(&mut conn).await.unwrap();
+    let theirs = Shell::on_database(&theirs);
+    for command in ["serve", "migrate"] {
+        theirs.run(&[command]).refused(1, "the database of another program: it has a table `orders`", "database.url");
+    }
+    theirs.run(&["doctor"]).found("fail", "the database of another program: it has a table `orders`", "database.url");
     let none = Shell::on_database(&cluster.url().replace("/postgres", "/none"));
     none.run(&["serve"]).refused(1, "database \"none\" does not exist", "createdb");
     none.run(&["doctor"]).found("fail", "database \"none\" does not exist", "createdb");

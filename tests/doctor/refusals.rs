@@ -12,6 +12,35 @@ fn a_file_that_is_no_database_and_one_that_is_no_file_are_refused() {
     shell.run(&["doctor"]).found("fail", "file is not a database", "no SQLite database");
     let shell = Shell::on_database("sqlite::memory:");
     shell.run(&["serve"]).refused(1, "journal_mode is memory", "a file on a local disk");
+    for url in ["sqlite::memory:", "sqlite://", "sqlite://none.db?mode=memory"] {
+        let done = Shell::on_database(url).run(&["doctor"]);
+        done.found("fail", "SQLite cannot keep a write-ahead log here", "a file on a local disk");
+    }
+    let shell = Shell::on_database("sqlite://allclear.db?mode=rwc");
+    shell.run(&["doctor"]).found("warn", "not there yet", "allclear migrate");
+    assert!(!shell.path("allclear.db").exists(), "looking makes nothing");
+}
+
+#[test]
+fn the_database_of_another_program_is_refused_and_left_as_it_is() {
+    let shell = Shell::on_database("sqlite:allclear.db");
+    std::fs::write(shell.path("allclear.db"), "").unwrap();
+    shell.run(&["doctor"]).found("warn", "not applied yet", "allclear migrate");
+    sql(&shell, "CREATE TABLE orders (id INTEGER PRIMARY KEY AUTOINCREMENT)");
+    let before = std::fs::read(shell.path("allclear.db")).unwrap();
+    shell.run(&["doctor"]).found("fail", "the database of another program: it has a table `orders`", "database.url");
+    for command in ["migrate", "serve"] {
+        shell.run(&[command]).refused(1, "the database of another program: it has a table `orders`", "database.url");
+    }
+    assert_eq!(std::fs::read(shell.path("allclear.db")).unwrap(), before);
+}
+
+#[test]
+fn an_address_of_another_host_cannot_be_listened_on() {
+    // 192.0.2.1 is reserved for documentation.
+    let shell = Shell::new("[http]\nlisten = \"192.0.2.1:8025\"\n");
+    shell.run(&["serve"]).refused(1, "cannot listen on 192.0.2.1:8025", "http.listen");
+    shell.run(&["doctor"]).found("fail", "cannot listen on 192.0.2.1:8025", "http.listen");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::on_both;
 use crate::shell::{Done, Shell};
-use crate::support::{self, On};
+use crate::support::{self, On, World};
 use allclear::mail::sink::{Act, Answer, Phase, Script, Sink};
 use allclear::store::Clock;
 use sqlx::{Connection, PgConnection, SqliteConnection};
@@ -11,6 +11,7 @@ on_both! {
     a_healthy_set_up_is_well;
     a_lost_index_comes_with_the_statement_that_makes_it_again;
     migrations_pending_changed_and_unknown_are_told_apart;
+    what_is_held_on_purpose_is_named_and_is_not_late;
 }
 
 /// A production-like configuration on a database and a relay.
@@ -94,6 +95,49 @@ async fn migrations_pending_changed_and_unknown_are_told_apart(on: On) {
     done.found("warn", "not applied yet: migration 1", "allclear migrate");
 }
 
+async fn what_is_held_on_purpose_is_named_and_is_not_late(on: On) {
+    let mut w = World::new(on, "2025-06-02T08:00:00Z").await;
+    w.component("imap", "IMAP").await;
+    w.subscriber("ann").await;
+    w.connection("inbox", "imap", "ann").await;
+    w.broken("inbox").await;
+    w.pass(1).await;
+    assert_eq!(w.deliveries().await, ["action_required queued dwell"]);
+    let shell = Shell::on_database(&w.url);
+    // The program's clock is today's.
+    let late = "the oldest mail that could leave has been due for";
+    doctor(&shell, &[]).await.found("warn", late, "is `allclear serve` running");
+    for (act, end, what, hint) in [
+        ("hold --component=imap", "release --component=imap", "mail about imap is held since 2", "release hld_"),
+        (
+            "hold --class=action_required",
+            "release --class=action_required",
+            "mail of class action_required",
+            "release hld_",
+        ),
+        ("hold --everything", "release --everything", "all mail but corrections is held since 2", "release hld_"),
+        ("stop", "resume", "all mail is stopped since 2", "allclear resume"),
+    ] {
+        let run = |line: &str| {
+            let args: Vec<_> = line.split(' ').chain(["--reason=outage"]).collect();
+            assert_eq!(shell.run(&args).code, 0, "{line}");
+        };
+        run(act);
+        let done = doctor(&shell, &[]).await;
+        done.found("warn", what, hint);
+        done.found("warn", ": outage", "");
+        done.found("ok", "no mail that could leave is late", "");
+        run(end);
+        doctor(&shell, &[]).await.found("warn", late, "");
+    }
+    // A hold on other mail excuses nothing; that its component is down does.
+    assert_eq!(shell.run(&["hold", "--class=free", "--reason=outage"]).code, 0);
+    doctor(&shell, &[]).await.found("warn", late, "");
+    w.down("imap").await;
+    w.settle().await;
+    doctor(&shell, &[]).await.found("ok", "no mail that could leave is late", "");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_relay_that_is_down_or_wants_another_login_is_named_without_its_password() {
     let login = Some(("acme".to_owned(), "right".to_owned()));
@@ -173,7 +217,7 @@ fn settings_that_production_does_not_want_are_warnings() {
     assert_eq!(shell.run(&["migrate"]).code, 0);
     let done = shell.run(&["doctor", "--offline"]);
     assert_eq!(done.code, 0, "{}", done.out);
-    done.found("warn", "nobody is told of surges", "operators.address");
+    done.found("warn", "nobody is told of surges", "operators.webhook_url with operators.webhook_secret_file");
     done.found("warn", "HTTP on 0.0.0.0:8025, without TLS", "127.0.0.1");
     done.found("warn", "each reader's own machine", "page.public_url");
     done.found("warn", "<status@localhost>", "set streams.account.from");

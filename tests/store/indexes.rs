@@ -585,6 +585,7 @@ const READ_ALL: &[(&str, &[&str])] = &[
             "DOWN",
             "BACK",
             "HAS_MIGRATIONS",
+            "FOREIGN_TABLE",
             "APPLIED",
             "INDEXES",
         ],

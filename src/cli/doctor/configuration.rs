@@ -1,6 +1,6 @@
 //! The configuration: what is legal and still not what production wants.
 
-use super::finding::{Finding, ok, warn};
+use super::finding::{Finding, fail, ok, warn};
 use crate::config::{Config, Relay};
 use std::path::Path;
 
@@ -29,6 +29,13 @@ fn source(config: &Config) -> Finding {
 
 fn listen(config: &Config) -> Finding {
     let address = config.http.listen;
+    // The port itself may be that of a `serve` that runs.
+    let mut any_port = address;
+    any_port.set_port(0);
+    if let Err(e) = std::net::TcpListener::bind(any_port) {
+        let hint = "let http.listen name an address of this host, or 0.0.0.0 for every interface";
+        return fail(format!("cannot listen on {address}: {e}"), hint);
+    }
     if address.ip().to_canonical().is_loopback() {
         return ok(format!("HTTP on {address}, for this machine"));
     }
@@ -91,7 +98,8 @@ fn operators(config: &Config) -> Finding {
     match told.is_empty() {
         false => ok(format!("operators are told of surges: {}", told.join(", "))),
         true if mails(config) => {
-            warn("nobody is told of surges".to_owned(), "set operators.address, or operators.webhook with its secret")
+            let hint = "set operators.address, or operators.webhook_url with operators.webhook_secret_file";
+            warn("nobody is told of surges".to_owned(), hint)
         }
         true => ok("nobody is told of surges, and no mail leaves".to_owned()),
     }

@@ -1,12 +1,17 @@
 //! The database: what `serve` would refuse, its schema, its clock, and what waits in it.
 
 use super::finding::{Finding, fail, ok, skip, warn};
-use crate::config::Database;
+use crate::config::Config;
+use crate::domain::hold::HoldCause;
 use crate::domain::time::Span;
 use crate::flow::relation::hint;
-use crate::store::doctor::{self, Indexes, Migrations, Queue};
+use crate::flow::setting::Setting;
+use crate::flow::status::status;
+use crate::store::doctor::{self, Indexes, Migrations};
 use crate::store::fitness::Server;
-use crate::store::{Store, StoreError, streams};
+use crate::store::holds::HoldRow;
+use crate::store::streams::Pause;
+use crate::store::{Store, StoreError};
 
 /// The oldest version the tests run on.
 const TESTED: i32 = 150_000;
@@ -16,9 +21,9 @@ pub(super) struct Looked {
     pub time: Vec<Finding>,
 }
 
-pub(super) async fn look(config: &Database) -> Looked {
+pub(super) async fn look(config: &Config) -> Looked {
     let mut found = Vec::new();
-    let store = match Store::look(config.url.expose()).await {
+    let store = match Store::look(config.database.url.expose()).await {
         Ok(Some(store)) => store,
         Ok(None) => {
             let made = "`allclear migrate` and `allclear serve` make it";
@@ -44,7 +49,7 @@ fn broken(error: &StoreError) -> Finding {
 }
 
 /// Goes on as long as the answers can be relied on; gives the findings about time.
-async fn examine(store: &Store, config: &Database, found: &mut Vec<Finding>) -> Result<Vec<Finding>, StoreError> {
+async fn examine(store: &Store, config: &Config, found: &mut Vec<Finding>) -> Result<Vec<Finding>, StoreError> {
     doctor::check_access(store).await?;
     let place = store.file().map(|file| format!(" at {}", file.display())).unwrap_or_default();
     found.push(ok(format!("{} {}{place}", store.kind(), doctor::version(store).await?)));
@@ -61,11 +66,13 @@ async fn examine(store: &Store, config: &Database, found: &mut Vec<Finding>) -> 
     }
     if applied.pending.is_empty() && applied.unknown.is_empty() {
         found.extend(indexes(&doctor::indexes(store).await?));
-        found.extend(queue(&doctor::queue(store).await?));
-        found.extend(streams::pauses(&mut store.read().await?).await?.iter().map(paused));
+        let status = status(&mut store.read().await?, &Setting::of(config)).await?;
+        found.extend(queue(status.oldest_due_seconds, status.parked.iter().map(|aside| aside.mails).sum()));
+        found.extend(status.holds.iter().map(held));
+        found.extend(status.pauses.iter().map(paused));
     }
     if let Some((most, free)) = doctor::seats(store).await? {
-        found.push(seats(most, free, i64::from(config.connections)));
+        found.push(seats(most, free, i64::from(config.database.connections)));
     }
     Ok(vec![match store.file() {
         Some(_) => ok("SQLite uses this machine's clock"),
@@ -73,7 +80,23 @@ async fn examine(store: &Store, config: &Database, found: &mut Vec<Finding>) -> 
     }])
 }
 
-fn paused(pause: &streams::Pause) -> Finding {
+fn held(hold: &HoldRow) -> Finding {
+    let of = match (hold.class, &hold.component) {
+        _ if hold.cause == HoldCause::Stop => "all mail is stopped".to_owned(),
+        (Some(class), _) => format!("mail of class {class} is held"),
+        (None, Some(component)) => format!("mail about {component} is held"),
+        (None, None) => "all mail but corrections is held".to_owned(),
+    };
+    let until = hold.until.map(|until| format!(" until {until}")).unwrap_or_default();
+    let what = format!("{of} since {}{until} by {}: {}", hold.since, hold.created_by, hold.reason);
+    match hold.cause {
+        HoldCause::Stop => warn(what, "`allclear resume --reason ...` ends it"),
+        HoldCause::Operator => warn(what, format!("`allclear release {} --reason ...` ends it", hold.id)),
+        HoldCause::Surge => warn(what, "see `allclear surge`; `allclear surge release` ends it"),
+    }
+}
+
+fn paused(pause: &Pause) -> Finding {
     let what = format!(
         "stream {} is paused since {}: the relay refuses us ({}): {}",
         pause.stream, pause.since, pause.kind, pause.words
@@ -175,18 +198,17 @@ fn seats(most: i64, free: i64, wanted: i64) -> Finding {
     }
 }
 
-fn queue(queue: &Queue) -> Vec<Finding> {
-    let late = queue.overdue.map_or(0, Span::as_seconds);
-    let mut found = vec![match late {
-        0..=900 => ok("no mail is late"),
-        _ => warn(
-            format!("the oldest mail has been due for {} min", late / 60),
+fn queue(oldest_due_seconds: Option<i64>, parked: i64) -> Vec<Finding> {
+    let mut found = vec![match oldest_due_seconds.unwrap_or(0) {
+        0..=900 => ok("no mail that could leave is late"),
+        late => warn(
+            format!("the oldest mail that could leave has been due for {} min", late / 60),
             "is `allclear serve` running, and does the relay take mail? its log names what stands in the way",
         ),
     }];
-    if queue.parked > 0 {
+    if parked > 0 {
         found.push(warn(
-            format!("mails that wait for a person (parked): {}", queue.parked),
+            format!("mails that wait for a person (parked): {parked}"),
             "they are too old or could not be sent; `allclear show` of the customer or incident says why",
         ));
     }
@@ -227,9 +249,9 @@ mod tests {
 
     #[test]
     fn a_mail_that_is_late_and_one_that_waits_for_a_person_are_shown() {
-        let late = |seconds| queue(&Queue { parked: 0, overdue: Some(Span::seconds(seconds)) })[0].level;
+        let late = |seconds| queue(Some(seconds), 0)[0].level;
         assert_eq!((late(60), late(1_000)), (Level::Ok, Level::Warn));
-        let parked = queue(&Queue { parked: 2, overdue: None });
+        let parked = queue(None, 2);
         assert_eq!((parked.len(), parked[1].level), (2, Level::Warn));
     }
 }

@@ -1,6 +1,7 @@
 //! Opening PostgreSQL: the primary itself, durable, in sessions of our own.
 
-use super::{LOOKING, POSTGRES_MIGRATIONS, Pool, migrate, unfit};
+use super::{LOOKING, POSTGRES_MIGRATIONS, Pool, migrate, refuse_foreign, unfit};
+use crate::store::doctor::FOREIGN_TABLE;
 use crate::store::error::{StoreError, hint_of};
 use crate::store::fitness::{SESSION, Server, check_session};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -21,6 +22,8 @@ pub(super) async fn open(url: &str, connections: u32) -> Result<Pool, StoreError
         return Err(refusal);
     }
     let mut conn = pool.acquire().await.map_err(|e| StoreError::failed("connect", e))?;
+    let foreign = sqlx::query_scalar(FOREIGN_TABLE.postgres).fetch_one(&mut *conn).await;
+    refuse_foreign(foreign.map_err(|e| StoreError::failed("look for tables", e))?)?;
     migrate(&POSTGRES_MIGRATIONS, &mut *conn).await?;
     drop(conn);
     Ok(Pool::Postgres(pool))

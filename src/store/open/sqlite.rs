@@ -1,6 +1,7 @@
 //! Opening SQLite: one writer with a write-ahead log, on a disk of this machine.
 
-use super::{Pool, SQLITE_MIGRATIONS, migrate, unfit};
+use super::{Pool, SQLITE_MIGRATIONS, migrate, refuse_foreign, unfit};
+use crate::store::doctor::FOREIGN_TABLE;
 use crate::store::error::{StoreError, hint_of};
 use crate::store::mount::network_file_system;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
@@ -8,6 +9,9 @@ use sqlx::{Connection, SqliteConnection};
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
+
+/// Says which kind of log is kept then; the file remembers it.
+const KEEP_LOG: &str = "PRAGMA journal_mode = WAL";
 
 pub(super) fn options(url: &str) -> Result<SqliteConnectOptions, StoreError> {
     Ok(SqliteConnectOptions::from_str(url)
@@ -21,20 +25,15 @@ pub(super) fn options(url: &str) -> Result<SqliteConnectOptions, StoreError> {
 }
 
 pub(super) async fn open(url: &str, readers: u32) -> Result<Pool, StoreError> {
-    let options = options(url)?.create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
+    let options = options(url)?.create_if_missing(true);
     check_place(options.get_filename())?;
     let unopened = |e: sqlx::Error| {
         let hint = hint_of(&e).unwrap_or("check that its folder exists, and that this user may write in it");
         unfit(format!("the SQLite file {} cannot be opened: {e}", options.get_filename().display()), hint)
     };
     let mut first = SqliteConnection::connect_with(&options).await.map_err(unopened)?;
-    let journal: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut first).await.map_err(unopened)?;
-    if journal != "wal" {
-        return Err(unfit(
-            format!("SQLite cannot keep a write-ahead log here: journal_mode is {journal}"),
-            "let database.url name a file on a local disk",
-        ));
-    }
+    refuse_foreign(sqlx::query_scalar(FOREIGN_TABLE.sqlite).fetch_one(&mut first).await.map_err(unopened)?)?;
+    check_log(&sqlx::query_scalar::<_, String>(KEEP_LOG).fetch_one(&mut first).await.map_err(unopened)?)?;
     // On one connection, before any other is open: a pool's idle ones would keep the old schema.
     if migrate(&SQLITE_MIGRATIONS, &mut first).await.is_err() {
         // Somebody else may be at it: once they are done, or there is nobody, it is seen what is missing. On another connection,
@@ -47,7 +46,24 @@ pub(super) async fn open(url: &str, readers: u32) -> Result<Pool, StoreError> {
     }
     forget_empty(&mut first).await.map_err(|e| StoreError::failed("forget statistics", e))?;
     first.close().await.map_err(|e| StoreError::failed("close", e))?;
-    Ok(pools(options, readers))
+    Ok(pools(options.journal_mode(SqliteJournalMode::Wal), readers))
+}
+
+/// What can be opened although its file is not there has none, and is refused.
+pub(super) async fn check_missing(options: SqliteConnectOptions) -> Result<(), StoreError> {
+    let Ok(mut conn) = SqliteConnection::connect_with(&options.create_if_missing(false)).await else { return Ok(()) };
+    let journal = sqlx::query_scalar::<_, String>(KEEP_LOG).fetch_one(&mut conn).await;
+    check_log(&journal.map_err(|e| StoreError::failed("keep a log", e))?)
+}
+
+fn check_log(journal: &str) -> Result<(), StoreError> {
+    match journal {
+        "wal" => Ok(()),
+        _ => Err(unfit(
+            format!("SQLite cannot keep a write-ahead log here: journal_mode is {journal}"),
+            "let database.url name a file on a local disk",
+        )),
+    }
 }
 
 /// Nobody renews statistics on SQLite. Those that an ANALYZE made while a table was empty would let it be read as a whole
