@@ -44,6 +44,9 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<u8, Failure> {
         return Err(Failure::new(NOT_FOUND, format!("nothing is known by `{}`", output::printable(what)), hint));
     };
     context.answer(&sight, || sight::text(&sight))?;
+    for (kind, id) in show::others(&mut tx, what, &sight).await? {
+        eprintln!("hint: `{}` is the key of a {kind}, too: `allclear show {id}` shows it", output::printable(what));
+    }
     Ok(0)
 }
 

@@ -239,19 +239,18 @@ fn plan(page: &[Failure], known: &Known, dwell: Span, now: Timestamp) -> Planned
 /// When a mail that waits is due once it names a failure that by itself would be due at `due_at`; `None`: that gets a
 /// mail of its own.
 ///
-/// What joins has a dwell of its own, for which the mail waits, but no longer than twice the dwell in all. One whose turn
-/// has come is kept by something else, a hold or those before it, and takes what fails until it leaves.
+/// What joins a mail in its dwell has one of its own, for which the mail waits, but no longer than twice the dwell in all.
+/// One that is kept by something else, a hold, a cap or those before it, takes what fails until it leaves.
 #[must_use]
 pub fn due_with(mail: &Waiting, due_at: Timestamp, dwell: Span, now: Timestamp) -> Option<Timestamp> {
-    if mail.due_at <= now {
-        return Some(mail.due_at);
+    match mail.reason {
+        // It leaves with what does not wait for the component; the look parts them.
+        Some(Reason::ComponentDown | Reason::AwaitingReconnection) => Some(mail.due_at.min(due_at.max(now))),
+        Some(Reason::Dwell) if mail.due_at > now && mail.due_at < due_at => {
+            (due_at <= mail.created_at + dwell + dwell).then_some(due_at)
+        }
+        _ => Some(mail.due_at),
     }
-    if mail.due_at >= due_at {
-        // What waits for its component leaves with what does not; the look parts them.
-        let for_component = matches!(mail.reason, Some(Reason::ComponentDown | Reason::AwaitingReconnection));
-        return Some(if for_component { due_at.max(now) } else { mail.due_at });
-    }
-    (due_at <= mail.created_at + dwell + dwell).then_some(due_at)
 }
 
 /// It may have left, and is sent again as it was: nothing can be taken out of it.
@@ -328,5 +327,37 @@ fn item(failure: &Failure, delivery: DeliveryId) -> NewItem {
         connection: Some((failure.connection_id, failure.episode, failure.component_episode, failure.failed_at)),
         status: None,
         corrects: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_joins_a_mail_waits_for_its_own_dwell_or_with_the_mail() {
+        const DWELL: Span = Span::minutes(5);
+        let at = |minute: i64| Timestamp(0) + Span::minutes(minute);
+        let with = |reason, mail_due, failure_due| {
+            let (id, thread_id, lane_id) = (DeliveryId::new(), ThreadId::new(), LaneId::new());
+            let mail = Waiting { id, thread_id, lane_id, created_at: at(0), due_at: at(mail_due), reason };
+            due_with(&mail, at(failure_due), DWELL, at(4)).map(|due| (due - at(0)).0 / Span::minutes(1).0)
+        };
+        let dwell = Some(Reason::Dwell);
+        for (reason, mail_due, failure_due, due) in [
+            (dwell, 5, 9, Some(9)),
+            (dwell, 9, 10, Some(10)),
+            (dwell, 9, 11, None),
+            (dwell, 3, 9, Some(3)),
+            (dwell, 3, 600, Some(3)),
+            (Some(Reason::AwaitingReconnection), 720, 9, Some(9)),
+            (Some(Reason::ComponentDown), 9, 11, Some(9)),
+            (Some(Reason::DailyCap), 600, 9, Some(600)),
+            (Some(Reason::DailyCap), 5, 9, Some(5)),
+            (Some(Reason::Held), 5, 900, Some(5)),
+            (None, 2, 4, Some(2)),
+        ] {
+            assert_eq!(with(reason, mail_due, failure_due), due, "{reason:?} {mail_due} {failure_due}");
+        }
     }
 }

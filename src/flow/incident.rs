@@ -59,7 +59,12 @@ pub(super) async fn update(
         standing = Standing::LateEnd;
     }
     let reason = withheld(known.as_ref(), said, standing, tx.now() - observed_at, settings);
-    let incident = next_revision(known, said, observed_at, standing);
+    let began = match &known {
+        Some(known) if standing == Standing::Late => began_by(tx, known, said, observed_at).await?,
+        _ => None,
+    };
+    let mut incident = next_revision(known, said, observed_at, standing);
+    incident.started_at = began.unwrap_or(incident.started_at);
     if standing != Standing::Repeated {
         incidents::save(tx, &said.incident, &incident).await?;
         move_components(tx, &incident, said, components, observed_at, standing).await?;
@@ -167,7 +172,7 @@ async fn said_before(
         _ if said.update.is_some() => true,
         // Of one moment and phase, and yet of a component that was not named: no edit.
         Some(_) => before.content_hash.as_deref() == same.content_hash || !names_more(tx, incident, said).await?,
-        None => is_recent && !reports_worse(tx, incident, said).await?,
+        None => is_recent && !changes(tx, incident, said).await?,
     };
     Ok(is_same.then_some(before.id))
 }
@@ -182,9 +187,23 @@ async fn ends_all_the_same(
     if class_of(said.phase) != Class::IncidentEnd || known.resolved_at.is_some() {
         return Ok(false);
     }
-    let newer = notices::payloads_after(tx, known.id, observed_at).await?;
-    let newer = newer.iter().filter_map(|payload| serde_json::from_str::<IncidentIn>(payload).ok());
-    Ok(!newer.into_iter().any(|newer| reopens(&newer)))
+    Ok(!newer_than(tx, known, observed_at).await?.iter().any(reopens))
+}
+
+/// Since when the incident is known to last by an update that came late, unless a newer one has said when it began.
+async fn began_by(
+    tx: &mut Tx,
+    known: &IncidentNow,
+    said: &IncidentIn,
+    observed_at: Timestamp,
+) -> Result<Option<Timestamp>, IngestError> {
+    let told = newer_than(tx, known, observed_at).await?.iter().any(|newer| newer.started_at.is_some());
+    Ok((!told).then(|| said.started_at.unwrap_or(observed_at).min(known.started_at)))
+}
+
+async fn newer_than(tx: &mut Tx, known: &IncidentNow, than: Timestamp) -> Result<Vec<IncidentIn>, IngestError> {
+    let newer = notices::payloads_after(tx, known.id, than).await?;
+    Ok(newer.iter().filter_map(|payload| serde_json::from_str(payload).ok()).collect())
 }
 
 /// It reports a component that is in no update so far.
@@ -193,13 +212,13 @@ async fn names_more(tx: &mut Tx, incident: &IncidentNow, said: &IncidentIn) -> R
     Ok(said.components.iter().any(|c| known.iter().all(|known| known.key != c.key)))
 }
 
-/// It says in the old words that a component is down which works again: that is a relapse, not a repeat.
-async fn reports_worse(tx: &mut Tx, incident: &IncidentNow, said: &IncidentIn) -> Result<bool, IngestError> {
+/// It says in old words what is so no longer: that a component is down which works again, that one works which is down
+/// again, that it is over. That is a relapse or its end, no repeat.
+async fn changes(tx: &mut Tx, incident: &IncidentNow, said: &IncidentIn) -> Result<bool, IngestError> {
     let known = incidents::components(tx, incident.id).await?;
-    let worse = |status: ComponentStatus, key: &str| {
-        known.iter().find(|k| k.key == key).is_none_or(|known| status.is_worse_than(known.status))
-    };
-    Ok(said.components.iter().any(|c| c.status.is_some_and(|status| worse(status, &c.key))))
+    let is_so = |status, key: &str| known.iter().any(|known| known.key == key && known.status == status);
+    let ends = class_of(said.phase) == Class::IncidentEnd && incident.resolved_at.is_none();
+    Ok(ends || said.components.iter().any(|c| c.status.is_some_and(|status| !is_so(status, &c.key))))
 }
 
 /// Takes a free notice into an open transaction.
@@ -317,7 +336,8 @@ fn next_revision(
             updated_at: observed_at.max(i.updated_at),
             resolved_at: match said.phase {
                 Phase::Postmortem => i.resolved_at,
-                _ if over => Some(said.ended_at.unwrap_or(observed_at)),
+                // What is said of an end afterwards, a summary, is no later end.
+                _ if over => Some(said.ended_at.or(i.resolved_at).unwrap_or(observed_at)),
                 _ if reopens(said) => None,
                 _ => i.resolved_at,
             },
@@ -341,13 +361,17 @@ fn reopens(said: &IncidentIn) -> bool {
     said.components.iter().any(|c| c.status.is_some_and(ComponentStatus::is_down))
 }
 
-/// The state of a component that is named without one: as bad as the phase says.
+/// The state of a component that is named without one: as bad as the phase says. Trouble that is looked into is trouble,
+/// also with what had come back.
 fn implied(phase: Phase, known: Option<ComponentStatus>) -> ComponentStatus {
-    match phase {
-        Phase::Resolved | Phase::Completed | Phase::Postmortem => ComponentStatus::Operational,
-        Phase::InProgress | Phase::Verifying => ComponentStatus::UnderMaintenance,
-        Phase::Scheduled => known.unwrap_or(ComponentStatus::Operational),
-        _ => known.unwrap_or(ComponentStatus::DegradedPerformance),
+    match (phase, known) {
+        (Phase::Resolved | Phase::Completed, _) => ComponentStatus::Operational,
+        (Phase::InProgress | Phase::Verifying, _) => ComponentStatus::UnderMaintenance,
+        (Phase::Scheduled | Phase::Postmortem, known) => known.unwrap_or(ComponentStatus::Operational),
+        (Phase::Investigating | Phase::Identified, Some(ComponentStatus::Operational)) | (_, None) => {
+            ComponentStatus::DegradedPerformance
+        }
+        (_, Some(known)) => known,
     }
 }
 
@@ -372,14 +396,22 @@ async fn move_components(
             continue;
         }
         let named = said.components.iter().find(|c| c.key == component.key);
-        let status = named.and_then(|c| c.status).unwrap_or_else(|| implied(said.phase, known));
+        let reported = named.and_then(|c| c.status);
+        let status = reported.unwrap_or_else(|| implied(said.phase, known));
         incidents::save_component(tx, incident, component.id, status).await?;
+        // What is to come, and what is long over, says nothing of the present unless it does so expressly.
+        if reported.is_none() && matches!(said.phase, Phase::Scheduled | Phase::Postmortem) {
+            continue;
+        }
         let what = match status {
             // Over, though not well: that is said in the end, and is no new outage.
             _ if status.is_down() && over => continue,
             _ if status.is_down() => What::Failed,
             // Another open incident says that it is down: it is not back before that one says so.
-            ComponentStatus::Operational if down_elsewhere.contains(&component.id) => continue,
+            ComponentStatus::Operational if down_elsewhere.contains(&component.id) => {
+                incidents::hand_over(tx, component.id, incident.id).await?;
+                continue;
+            }
             ComponentStatus::Operational => What::Recovered,
             _ => continue,
         };
@@ -389,9 +421,16 @@ async fn move_components(
             db::add_plans(tx, &[component_up(component.id)]).await?;
         }
     }
-    if over && standing != Standing::Late {
-        for component in before.iter().filter(|b| !found.iter().any(|f| f.id == b.id)) {
-            incidents::save_component(tx, incident, component.id, ComponentStatus::Operational).await?;
+    // Whoever names none speaks of all that were named so far.
+    let of_the_others = match said.phase {
+        _ if standing == Standing::Late => None,
+        _ if over => Some(ComponentStatus::Operational),
+        Phase::InProgress | Phase::Verifying if said.components.is_empty() => Some(ComponentStatus::UnderMaintenance),
+        _ => None,
+    };
+    for component in before.iter().filter(|b| !found.iter().any(|f| f.id == b.id)) {
+        if let Some(status) = of_the_others.filter(|status| status.is_worse_than(component.status) || over) {
+            incidents::save_component(tx, incident, component.id, status).await?;
         }
     }
     Ok(())

@@ -11,6 +11,9 @@ use crate::store::{Store, StoreError, notices};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+/// So often signals that the database turned back for another's sake are taken anew.
+const TRIES: usize = 5;
+
 /// What an input may not be taken for.
 #[derive(Debug, thiserror::Error)]
 pub enum IngestError {
@@ -231,6 +234,22 @@ pub async fn many_signals(
     for one in said {
         allow(caller, one)?;
     }
+    // An import may be changing the same connections in another order.
+    for _ in 1..TRIES {
+        match take_all(store, settings, caller, said).await {
+            Err(IngestError::Store(e)) if e.is_turned_back() => {}
+            done => return done,
+        }
+    }
+    take_all(store, settings, caller, said).await
+}
+
+async fn take_all(
+    store: &Store,
+    settings: &Settings,
+    caller: &Caller,
+    said: &[SignalIn],
+) -> Result<Vec<Result<Answer, FieldError>>, IngestError> {
     let mut tx = store.begin().await?;
     let answers = signals::take(&mut tx, settings, caller, said).await?;
     tx.commit().await?;

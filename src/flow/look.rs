@@ -51,6 +51,8 @@ pub async fn why_waiting(
     let waiting =
         seen.into_iter().filter_map(|(id, seen)| match gate(&seen.gate, &setting.limits(seen.row.class), now) {
             Verdict::Wait(_, reason) => Some((id, reason)),
+            // It is decided when its turn comes, and while its component is down no turn does.
+            Verdict::Suppress => Some((id, Reason::Suppressed)),
             Verdict::Send(_) if paused(seen.row.class) => Some((id, Reason::StreamPaused)),
             _ => None,
         });

@@ -171,6 +171,25 @@ pub async fn anything(tx: &mut Tx, asked: Asked<'_>, what: &str) -> Seen {
     }
 }
 
+/// What else has this key, each with its id, where keys of two kinds are the same: [`anything`] shows the first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn others(tx: &mut Tx, what: &str, found: &Sight) -> Result<Vec<(&'static str, String)>, StoreError> {
+    let by_key = |sight: &Sight| match sight {
+        Sight::Customer { .. } => 0,
+        Sight::Connection { connection, .. } if connection.now.key == what => 1,
+        Sight::Incident { incident, .. } if incident.key == what => 2,
+        _ => 3,
+    };
+    let shown = by_key(found);
+    let connection = subjects::connection(tx, Name::Key(what)).await?.map(|it| it.id.to_string());
+    let incident = subjects::incident(tx, Name::Key(what)).await?.map(|it| it.id.to_string());
+    let component = subjects::component(tx, Name::Key(what)).await?.map(|it| it.id.to_string());
+    let all = [(1, "connection", connection), (2, "incident", incident), (3, "component", component)];
+    Ok(all.into_iter().filter(|(order, ..)| *order > shown).filter_map(|(_, kind, id)| Some((kind, id?))).collect())
+}
+
 /// The prefix of an id says what it is; a key may look like one, so an id that is unknown is tried as a key.
 async fn by_id(tx: &mut Tx, asked: Asked<'_>, what: &str) -> Seen {
     if let Ok(id) = what.parse() {

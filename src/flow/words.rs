@@ -6,8 +6,7 @@ use crate::domain::class::Class;
 use crate::domain::id::{ConnectionId, DeliveryId, NoticeId};
 use crate::store::view::{ItemView, StillOpen};
 use crate::store::{StoreError, Tx, view};
-use serde::Deserialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::DeserializeOwned;
 use std::collections::{HashMap, HashSet};
 
 /// What was learnt for some mails.
@@ -16,15 +15,6 @@ pub struct Words {
     payloads: HashMap<NoticeId, String>,
     texts: HashMap<(DeliveryId, ConnectionId), NoticeId>,
     open: Vec<StillOpen>,
-    /// The notices that restrict an incident to those they name.
-    addressing: HashSet<NoticeId>,
-}
-
-/// What is asked of a notice that restricts its incident.
-#[derive(Deserialize)]
-struct Restricts {
-    #[serde(default)]
-    recipients: Vec<IgnoredAny>,
 }
 
 impl Words {
@@ -38,20 +28,13 @@ impl Words {
         // Of one connection that no notice is about nothing was said.
         let asking = some(|s| s.row.class == Class::ActionRequired && (s.row.notice_id.is_some() || s.items.len() > 1));
         let texts = if asking.is_empty() { HashMap::new() } else { view::texts(tx, &asking).await? };
-        let own = of.clone().flat_map(|seen| [seen.row.notice_id, seen.row.audience_id]).flatten();
+        let own = of.clone().filter_map(|seen| seen.row.notice_id);
         let notices: HashSet<NoticeId> = own.chain(texts.values().copied()).collect();
         let notices: Vec<_> = notices.into_iter().collect();
         let payloads = if notices.is_empty() { Vec::new() } else { view::payloads(tx, &notices).await? };
         let calling = some(|s| matches!(s.row.class, Class::Correction | Class::AllClear | Class::IncidentEnd));
         let open = if calling.is_empty() { Vec::new() } else { view::still_open(tx, &calling).await? };
-        let payloads: HashMap<_, _> = payloads.into_iter().collect();
-        let audiences: HashSet<NoticeId> = of.filter_map(|seen| seen.row.audience_id).collect();
-        let names = |id: &NoticeId| {
-            let said: Option<Restricts> = payloads.get(id).and_then(|text| serde_json::from_str(text).ok());
-            said.is_some_and(|said| !said.recipients.is_empty())
-        };
-        let addressing = audiences.into_iter().filter(names).collect();
-        Ok(Self { payloads, texts, open, addressing })
+        Ok(Self { payloads: payloads.into_iter().collect(), texts, open })
     }
 
     /// What a notice said.
@@ -68,12 +51,6 @@ impl Words {
     #[must_use]
     pub fn about(&self, item: &ItemView) -> Option<NoticeId> {
         self.texts.get(&(item.delivery_id, item.connection_id?)).copied()
-    }
-
-    /// Whether an incident is told to those alone whom this notice names.
-    #[must_use]
-    pub fn is_addressing(&self, audience: Option<NoticeId>) -> bool {
-        audience.is_some_and(|id| self.addressing.contains(&id))
     }
 
     /// The connections that a mail does not speak of, and must.

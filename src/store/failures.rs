@@ -59,10 +59,12 @@ statements! {
         "SELECT j.id, s.subscriber_id FROM", [id uuid, connection_id uuid],
         "JOIN connection_subscriber s ON s.connection_id = j.connection_id"
     );
-    // One at a time plans for a subscriber, so two connections of one customer never make two mails.
+    // One at a time plans for a subscriber, so two connections of one customer never make two mails. In the order in which an
+    // import changes them.
     LOCK_SUBSCRIBERS = super::Sql::differs(
         "SELECT 1 WHERE $1 IS NULL",
-        "SELECT 1 FROM subscriber WHERE id IN (SELECT j.id FROM json_to_recordset($1::json) AS j(id uuid)) ORDER BY id FOR NO KEY UPDATE",
+        "SELECT 1 FROM subscriber WHERE id IN (SELECT j.id FROM json_to_recordset($1::json) AS j(id uuid))
+            ORDER BY key COLLATE \"C\" FOR NO KEY UPDATE",
     );
     // Where a connection's outage is already named, for whom: an old thread counts too. Its outages before, of which
     // there may be hundreds, are not read. What is in quarantine may come back as what was on the wire does.

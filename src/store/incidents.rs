@@ -35,6 +35,13 @@ statements! {
         "SELECT c.key FROM component c CROSS JOIN episode e
          WHERE e.component_id = c.id AND e.n = c.episode AND e.incident_id = $1 AND e.ended_at IS NULL ORDER BY c.id",
     );
+    // Whoever opened an outage ends it, naming nothing; whoever still reports it is to end it then.
+    HAND_OVER = super::Sql::same(
+        "UPDATE episode SET incident_id = (SELECT ic.incident_id FROM incident_component ic JOIN incident i ON i.id = ic.incident_id
+            WHERE ic.component_id = $1 AND ic.incident_id <> $2 AND ic.status IN ('partial_outage', 'major_outage')
+                AND i.resolved_at IS NULL ORDER BY ic.incident_id LIMIT 1)
+         WHERE component_id = $1 AND incident_id = $2 AND ended_at IS NULL",
+    );
     DOWN_ELSEWHERE = over_rows!(
         "SELECT DISTINCT ic.component_id FROM", [id uuid, incident_id uuid],
         "JOIN incident_component ic ON ic.component_id = j.id AND ic.incident_id <> j.incident_id
@@ -147,6 +154,14 @@ pub async fn component_works(tx: &mut Tx, component: ComponentId) -> Result<(), 
 /// When the database fails.
 pub async fn opened_by(tx: &mut Tx, incident: IncidentId) -> Result<Vec<String>, StoreError> {
     Ok(rows!(tx, (String,), OPENED_BY, incident)?.into_iter().map(|row| row.0).collect())
+}
+
+/// The open outage that an incident opened is another's, which reports its component down, too.
+///
+/// # Errors
+/// When the database fails.
+pub async fn hand_over(tx: &mut Tx, component: ComponentId, from: IncidentId) -> Result<(), StoreError> {
+    exec!(tx, HAND_OVER, component, from).map(drop)
 }
 
 /// Those of some components that another open incident reports down.

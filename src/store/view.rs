@@ -14,10 +14,19 @@ use sqlx::{ColumnIndex, Decode, FromRow, Row, Type};
 use std::collections::HashMap;
 use std::ops::Deref;
 
+/// What other incidents, open and not still to come, say of a component in trouble.
+macro_rules! elsewhere {
+    ($component:literal, $incident:literal) => {
+        concat!("incident_component x WHERE x.component_id = ", $component, " AND x.incident_id <> ", $incident,
+            " AND x.status <> 'operational' AND (SELECT y.resolved_at IS NULL AND y.phase <> 'scheduled' FROM incident y
+                WHERE y.id = x.incident_id)")
+    };
+}
+
 /// What the gate asks of a delivery: the columns of a [`Truth`]. The claim and the last look ask for the same.
 macro_rules! truth {
     () => {
-        "d.id, d.class, d.state, d.token, d.maybe_mailed, d.created_at, d.resend_no > 0 AS resend,
+        concat!("d.id, d.class, d.state, d.token, d.maybe_mailed, d.created_at, d.resend_no > 0 AS resend,
                 EXISTS (SELECT 1 FROM surge g WHERE g.id = d.canary_id AND g.stage <> 'holding') AS canary, t.last_mailed_at, t.told_at, t.ended_at, d.rule,
                 CASE WHEN d.class = 'incident_update' THEN (SELECT x.id FROM delivery x WHERE x.thread_id = d.thread_id
                     AND x.revision > d.revision AND x.class IN ('incident_update', 'incident_end')
@@ -28,9 +37,11 @@ macro_rules! truth {
                         OR EXISTS (SELECT 1 FROM subscription u WHERE u.subscriber_id = d.subscriber_id AND u.ended_at IS NULL
                             AND u.events <> 'none' AND (u.component_id = x.component_id
                                 OR (u.component_id IS NULL AND u.group_key IS NULL)
-                                OR u.group_key = (SELECT k.group_key FROM component k WHERE k.id = x.component_id))))) END AS trouble,
+                                OR u.group_key = (SELECT k.group_key FROM component k WHERE k.id = x.component_id)))))
+                    OR EXISTS (SELECT 1 FROM delivery_item w WHERE w.delivery_id = d.id AND w.dropped IS NULL
+                        AND EXISTS (SELECT 1 FROM ", elsewhere!("w.component_id", "i.id"), ")) END AS trouble,
                 COALESCE(t.last_message_id = d.message_id, FALSE) AS own_last, i.id IS NOT NULL AS has_incident, i.resolved_at,
-                EXISTS (SELECT 1 FROM suppression x WHERE x.address = s.address AND x.class = d.class) AS suppressed"
+                EXISTS (SELECT 1 FROM suppression x WHERE x.address = s.address AND x.class = d.class) AS suppressed")
     };
 }
 
@@ -81,10 +92,22 @@ statements! {
         concat!(truth!(), ", d.lane_id, d.notice_id, d.subscriber_id, d.thread_id, d.tries, d.repeats, d.reaps, d.reason,
                 d.message_id, t.root, t.subject, t.sender,
                 t.last_message_id, t.last_class, t.last_phase, d.phase, s.address, s.name, s.locale, s.zone, n.observed_at,
-                i.key AS incident_key, i.title, i.impact, i.started_at, i.audience_id"),
+                i.key AS incident_key, i.title, i.impact, i.started_at,
+                CASE WHEN i.id IS NOT NULL THEN EXISTS (SELECT 1 FROM notice_recipient x WHERE x.notice_id IN (d.notice_id, i.audience_id)
+                    AND x.subscriber_id = d.subscriber_id) ELSE FALSE END AS addressed,
+                CASE WHEN d.class = 'all_clear' THEN EXISTS (SELECT 1 FROM thread x WHERE x.subscriber_id = d.subscriber_id AND x.id <> t.id
+                    AND x.matter_kind = 'incident' AND x.told_at IS NOT NULL AND x.ended_at IS NULL
+                    AND (SELECT y.resolved_at IS NULL AND y.phase <> 'scheduled' FROM incident y WHERE y.id = x.matter_id)
+                    AND EXISTS (SELECT 1 FROM incident_component y WHERE y.incident_id = x.matter_id AND y.status <> 'operational'
+                        AND (SELECT TRUE FROM thread_component z WHERE z.thread_id = x.id AND z.component_id = y.component_id)))
+                    ELSE FALSE END AS trouble_elsewhere"),
         "LEFT JOIN notice n ON n.id = d.notice_id",
         concat!(item_truth!(), ", i.component_episode, i.corrects_id, k.key AS component_key, k.name AS component_name,
                 c.key AS connection_key, c.name AS connection_name, c.link, c.broken_since, c.well_as_of, o.claimed_at AS original_claimed_at,
+                CASE WHEN v.has_incident THEN (SELECT x.status FROM ", elsewhere!("i.component_id", "v.matter_id"), " ORDER BY CASE x.status
+                    WHEN 'major_outage' THEN 1 WHEN 'partial_outage' THEN 2 WHEN 'degraded_performance' THEN 3 ELSE 4 END LIMIT 1) END AS elsewhere,
+                CASE WHEN v.class = 'all_clear' THEN (SELECT n.observed_at FROM notice n WHERE n.incident_id = v.matter_id
+                    AND n.received_at = s.changed_at ORDER BY n.revision DESC LIMIT 1) END AS changed_as_of,
                 CASE WHEN v.last_class = 'correction' THEN EXISTS (SELECT 1 FROM delivery_item y JOIN delivery z ON z.id = y.delivery_id
                     WHERE y.connection_id = i.connection_id AND y.episode < i.episode AND y.corrects_id IS NOT NULL
                         AND y.dropped IS NULL AND z.maybe_mailed) ELSE FALSE END AS corrected_before")
@@ -146,7 +169,8 @@ pub struct Truth {
     pub rule: Option<Rule>,
     /// A newer update or end of its incident in the same thread, sent or to be sent.
     pub newer: Option<DeliveryId>,
-    /// Of an all-clear: the incident says that something this subscriber follows, or was told of, is in trouble.
+    /// Of an all-clear: the incident says that something this subscriber follows, or was told of, is in trouble; or another
+    /// one says so of what it names.
     pub trouble: Option<bool>,
     /// The thread's last mail is this one: it left, or may have left.
     pub own_last: bool,
@@ -217,8 +241,10 @@ pub struct DeliveryView {
     pub impact: Option<crate::domain::incident::Impact>,
     /// When the incident truly began.
     pub started_at: Option<Timestamp>,
-    /// The notice that restricts whom the incident is told to.
-    pub audience_id: Option<NoticeId>,
+    /// Its notice, or the one that restricts whom the incident is told to, names its subscriber.
+    pub addressed: bool,
+    /// Of an all-clear: its subscriber was told of trouble with something in another open incident, and it lasts.
+    pub trouble_elsewhere: bool,
 }
 
 impl Deref for DeliveryView {
@@ -287,6 +313,10 @@ pub struct ItemView {
     pub well_as_of: Option<Timestamp>,
     /// When the mail it takes back was sent.
     pub original_claimed_at: Option<Timestamp>,
+    /// Its component's worst trouble in another open incident.
+    elsewhere: Option<ComponentStatus>,
+    /// When an update had observed what the incident says of its component, where one of all-clears is known.
+    changed_as_of: Option<Timestamp>,
     /// An outage of it before this one was taken back, and the thread's last word was such a correction.
     pub corrected_before: bool,
 }
@@ -295,6 +325,25 @@ impl Deref for ItemView {
     type Target = ItemTruth;
     fn deref(&self) -> &ItemTruth {
         &self.truth
+    }
+}
+
+impl ItemView {
+    /// How its component is doing now, for all that is known: the mail may have waited, and of two open incidents one may
+    /// be done with it before it works.
+    #[must_use]
+    pub fn present_status(&self) -> ComponentStatus {
+        let own = self.status_now.or(self.status).filter(|status| *status != ComponentStatus::Operational);
+        // Nobody said how bad it is: no worse than it must be.
+        let down = self.component_down().then_some(ComponentStatus::PartialOutage);
+        own.or(self.elsewhere).or(down).unwrap_or(ComponentStatus::Operational)
+    }
+
+    /// When its component truly worked again after a time, whenever that was heard of.
+    #[must_use]
+    pub fn worked_again(&self, after: Timestamp) -> Option<Timestamp> {
+        let up = self.up_since.filter(|at| self.down_since.is_none() && *at >= after);
+        up.max(self.changed_as_of).or(self.status_since)
     }
 }
 
@@ -309,12 +358,6 @@ impl ItemTruth {
     #[must_use]
     pub fn component_up_since(&self) -> Option<Timestamp> {
         self.up_since.max(self.status_since)
-    }
-
-    /// When its component truly worked again after a time, whenever that was heard of.
-    #[must_use]
-    pub fn worked_again(&self, after: Timestamp) -> Option<Timestamp> {
-        self.up_since.filter(|at| self.down_since.is_none() && *at >= after).or(self.status_since)
     }
 
     /// The claim about a connection.

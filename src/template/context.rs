@@ -219,6 +219,9 @@ pub struct AllClearMail {
     pub started_at: Timestamp,
     /// When they recovered.
     pub recovered_at: Timestamp,
+    /// Something else that the reader was told of is in trouble in another incident: not all is clear.
+    #[serde(default)]
+    pub trouble_elsewhere: bool,
     /// The reader's own connections to them that we asked about and that are still broken.
     #[serde(default)]
     pub still_open: Vec<String>,

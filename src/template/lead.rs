@@ -1,6 +1,6 @@
 //! The first sentence of a mail: status, component and what is the case.
 
-use super::context::{ActionRequiredMail, ComponentLine, CorrectionMail, IncidentMail, SurgeMail};
+use super::context::{ActionRequiredMail, AllClearMail, ComponentLine, CorrectionMail, IncidentMail, SurgeMail};
 use super::prose::{NAME, one_line};
 use super::time::Clock;
 use crate::domain::incident::{ComponentStatus, Phase};
@@ -151,12 +151,14 @@ pub(super) fn correction(mail: &CorrectionMail) -> String {
     }
 }
 
-/// The first sentence of an all-clear.
-pub(super) fn all_clear(components: &[String], title: &str) -> String {
-    match components.len() {
-        0 => format!("All clear: {}.", headline(title)),
-        1 => format!("All clear: {} works normally again.", names(components)),
-        _ => format!("All clear: {} work normally again.", names(components)),
+/// The first sentence of an all-clear, which calls all clear only where nothing else is in trouble.
+pub(super) fn all_clear(mail: &AllClearMail) -> String {
+    let label = if mail.trouble_elsewhere { "" } else { "All clear: " };
+    let components = names(&mail.components);
+    match mail.components.len() {
+        0 => format!("{label}{}.", headline(&mail.title)),
+        1 => format!("{label}{components} works normally again."),
+        _ => format!("{label}{components} work normally again."),
     }
 }
 

@@ -228,6 +228,7 @@ impl AllClearMail {
             components: vec!["Mail delivery".to_owned(), "Contact API".to_owned()],
             started_at: at("2026-02-23T14:05:00Z"),
             recovered_at: at("2026-02-23T16:45:00Z"),
+            trouble_elsewhere: false,
             still_open: Vec::new(),
             link: some("https://status.example.com/incidents/INC-1987"),
             addressed: false,

@@ -139,7 +139,7 @@ fn correction(mail: &CorrectionMail, clock: &Clock) -> Value {
 fn all_clear(mail: &AllClearMail, clock: &Clock, page: &Page) -> Value {
     json!({
         "accent": if mail.still_open.is_empty() { GREEN } else { AMBER },
-        "lead": lead::all_clear(&mail.components, &mail.title),
+        "lead": lead::all_clear(mail),
         "title": one_line(&mail.title, NAME),
         "reference": one_line(&mail.reference, NAME),
         "components": all_of(&mail.components),

@@ -19,6 +19,7 @@ on_both! {
     connections_that_fail_within_the_dwell_make_one_mail;
     what_joins_a_mail_has_its_time_to_heal_too;
     who_blinks_does_not_keep_the_others_waiting;
+    beside_a_mail_that_waits_for_its_component_what_fails_makes_one_mail_too;
     while_the_component_is_down_nobody_is_asked;
     a_failed_recovery_is_told_at_once_while_the_others_wait;
     a_covering_recovery_is_one_row_and_corrects_and_must_be_confirmed;
@@ -157,6 +158,25 @@ async fn who_blinks_does_not_keep_the_others_waiting(on: On) {
     let text = got[0].text();
     assert!(["ann-3", "ann-4"].iter().all(|key| text.contains(&format!("Inbox {key}"))), "{text}");
     assert!(w.pass(60).await.is_empty());
+}
+
+async fn beside_a_mail_that_waits_for_its_component_what_fails_makes_one_mail_too(on: On) {
+    let mut w = world(on).await;
+    w.connection("ann-3", "outlook", "ann").await;
+    w.down("outlook").await;
+    w.broken("ann-1").await;
+    w.pass(5).await;
+    w.up("outlook").await;
+    w.pass(30).await;
+    for key in ["ann-2", "ann-3"] {
+        w.broken(key).await;
+        assert!(w.pass(2).await.is_empty());
+    }
+    let got = w.pass(60).await;
+    assert_eq!(got.len(), 1);
+    let text = got[0].text();
+    assert!(["ann-2", "ann-3"].iter().all(|key| text.contains(&format!("Inbox {key}"))), "{text}");
+    assert!(!text.contains("Inbox ann-1"), "{text}");
 }
 
 async fn while_the_component_is_down_nobody_is_asked(on: On) {

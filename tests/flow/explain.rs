@@ -9,7 +9,7 @@ use allclear::domain::key::Scope;
 use allclear::domain::time::Span;
 use allclear::flow::worker;
 use allclear::http::{Api, router};
-use allclear::mail::sink::{Answer, Phase, Script};
+use allclear::mail::sink::{Answer, Envelope, Phase, Script};
 use allclear::store::{holds, keys};
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -24,7 +24,9 @@ on_both! {
     what_was_heard_in_one_moment_is_told_in_its_order;
     a_hold_and_what_ended_it_are_told;
     a_refusal_is_told_in_the_relays_words_and_found_by_them;
+    who_gets_no_mail_any_more_does_not_wait_for_a_turn;
     whoever_is_named_in_any_way_is_found;
+    a_key_of_two_kinds_is_shown_as_both;
     an_incident_shows_its_updates_and_its_mails;
     a_search_finds_what_fits_all_that_is_asked;
     mail_is_found_by_the_address_it_went_to_whoever_has_it_now;
@@ -259,6 +261,41 @@ async fn a_refusal_is_told_in_the_relays_words_and_found_by_them(on: On) {
         face.get("/v1/deliveries?state=suppressed").await["deliveries"][0]["id"].as_str().unwrap().to_owned();
     let d = face.get(&format!("/v1/deliveries/{silenced}")).await;
     assert!(text_of(&d["delivery"]["steps"], "suppressed").contains("no such user here"), "{d:#}");
+}
+
+async fn who_gets_no_mail_any_more_does_not_wait_for_a_turn(on: On) {
+    let dead = |phase, _: &Envelope, _| (phase == Phase::Rcpt).then(|| Answer::reply(phase, "550 5.1.1 no such user"));
+    let mut w = furnished(on, Script::default().answering(dead)).await;
+    w.notice(json!({"kind": "free", "subject": "News", "body": "Something.", "recipients": ["ann"]})).await;
+    w.settle().await;
+    w.down("outlook").await;
+    w.broken("ann-1").await;
+    w.pass(10).await;
+    let told = Face::of(&w, &[Scope::Read]).await.get("/v1/connections/ann-1").await;
+    assert_eq!(
+        (&told["deliveries"][0]["state"], &told["deliveries"][0]["reason"]),
+        (&json!("queued"), &json!("suppressed"))
+    );
+    let waits = text_of(&told["timeline"], "waits");
+    assert!(waits.contains("the address is on the list of those that get no such mail"), "{waits}");
+}
+
+async fn a_key_of_two_kinds_is_shown_as_both(on: On) {
+    let mut w = furnished(on, Script::default()).await;
+    w.connection("ann", "outlook", "bob").await;
+    w.broken("ann").await;
+    w.settle().await;
+    let show = |what: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_allclear"));
+        let done = command.env_clear().env("ALLCLEAR_DATABASE__URL", &w.url).args(["show", what]).output().unwrap();
+        (String::from_utf8(done.stdout).unwrap(), String::from_utf8(done.stderr).unwrap())
+    };
+    let (ann, hint) = show("ann");
+    assert!(ann.contains("ann@example.net") && !ann.contains("bob@example.net"), "{ann}");
+    let (_, id) = hint.split_once("`ann` is the key of a connection, too: `allclear show ").unwrap();
+    let (connection, nothing_else) = show(id.split_once('`').unwrap().0);
+    assert!(connection.contains("bob@example.net") && nothing_else.is_empty(), "{connection}{nothing_else}");
+    assert_eq!(show("bob").1, "");
 }
 
 async fn whoever_is_named_in_any_way_is_found(on: On) {

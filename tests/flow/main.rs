@@ -39,5 +39,6 @@ mod resend;
 mod streams;
 mod surge;
 mod turns;
+mod updates;
 mod vanished;
 mod words;

@@ -2,6 +2,7 @@
 
 use crate::on_both;
 use crate::support::{Got, On, World};
+use allclear::domain::time::Span;
 use allclear::store::setup;
 use serde_json::{Value, json};
 
@@ -14,6 +15,11 @@ on_both! {
     an_end_names_what_still_needs_its_reader;
     a_correction_says_since_when_it_is_true;
     whoever_was_addressed_need_not_follow_anything;
+    whoever_was_told_as_a_follower_was_not_addressed;
+    nothing_works_while_another_open_incident_has_it_in_trouble;
+    an_end_that_waited_for_a_day_calls_nothing_well_that_is_down;
+    an_all_clear_says_since_when_it_is_true;
+    not_all_is_clear_while_another_incident_lasts;
 }
 
 async fn world(on: On) -> World {
@@ -43,6 +49,15 @@ fn asks(connection: &str, more: Value) -> Value {
     let mut said = json!({"kind": "action_required", "connections": [connection],
         "what_happened": format!("The key of {connection} has changed."), "what_to_do": format!("Enter the key of {connection}."),
         "link": format!("https://app.example/{connection}")});
+    said.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    said
+}
+
+/// An update of an incident about Alpha.
+fn said(incident: &str, phase: &str, status: Option<&str>, more: Value) -> Value {
+    let components: Vec<_> = status.iter().map(|status| json!({"key": "a", "status": status})).collect();
+    let mut said = json!({"kind": "incident", "incident": incident, "title": "Slow", "phase": phase,
+        "body": format!("Now {phase}."), "components": components});
     said.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     said
 }
@@ -213,4 +228,115 @@ async fn whoever_was_addressed_need_not_follow_anything(on: On) {
         assert_eq!(addressed, mail.to.starts_with("bob"), "{text}");
     }
     assert_eq!(w.all().len(), 4, "{:?}", w.all().iter().map(plain).collect::<Vec<_>>());
+}
+
+async fn whoever_was_told_as_a_follower_was_not_addressed(on: On) {
+    let mut w = world(on).await;
+    w.subscribe("ann", "a").await;
+    w.subscribe("bob", "a").await;
+    w.notice(said("i-1", "investigating", Some("major_outage"), json!({}))).await;
+    assert_eq!(w.pass(10).await.len(), 2);
+    w.notice(said("i-1", "identified", None, json!({"recipients": ["ann"]}))).await;
+    assert_eq!(w.pass(10).await.len(), 1);
+    // The end goes to all who were told.
+    w.notice(said("i-1", "resolved", None, json!({}))).await;
+    let ends = w.pass(10).await;
+    assert_eq!(ends.len(), 2);
+    for end in &ends {
+        let text = plain(end);
+        assert_eq!(text.contains("because it was addressed to you."), end.to.starts_with("ann"), "{text}");
+        assert_eq!(text.contains("because you follow Alpha."), end.to.starts_with("bob"), "{text}");
+    }
+}
+
+async fn nothing_works_while_another_open_incident_has_it_in_trouble(on: On) {
+    for (status, does) in
+        [("degraded_performance", "has degraded performance"), ("partial_outage", "has a partial outage")]
+    {
+        let mut w = world(on).await;
+        w.subscribe("ann", "a").await;
+        w.notice(said("i-2", "investigating", Some(status), json!({}))).await;
+        w.pass(10).await;
+        w.notice(said("i-1", "investigating", Some("major_outage"), json!({}))).await;
+        w.pass(10).await;
+        w.notice(said("i-1", "monitoring", Some("operational"), json!({}))).await;
+        let got: Vec<_> = w.pass(40).await.iter().map(plain).collect();
+        let watched = format!("Monitoring: Alpha {does}; a fix is in place and we are watching it.");
+        assert!(got.len() == 1 && got[0].contains(&watched), "{got:#?}");
+        assert!(!got[0].contains("Operational"), "{got:#?}");
+        // What is to come says nothing of the present.
+        w.notice(said("i-3", "scheduled", Some("under_maintenance"), json!({"started_at": "2025-06-02T08:00:00Z"})))
+            .await;
+        w.pass(10).await;
+        w.notice(said("i-2", "resolved", None, json!({}))).await;
+        w.notice(said("i-1", "resolved", None, json!({}))).await;
+        let got: Vec<_> = w.pass(10).await.iter().map(plain).collect();
+        let well = |text: &String| text.contains("Resolved: Alpha works normally again.");
+        assert!(got.len() == 2 && got.iter().all(well), "{got:#?}");
+    }
+}
+
+async fn an_end_that_waited_for_a_day_calls_nothing_well_that_is_down(on: On) {
+    for elsewhere in [true, false] {
+        let mut w = world(on).await;
+        w.subscribe("ann", "a").await;
+        w.notice(said("i-1", "investigating", Some("major_outage"), json!({}))).await;
+        w.pass(10).await;
+        if elsewhere {
+            w.notice(said("i-2", "investigating", Some("partial_outage"), json!({}))).await;
+            w.pass(10).await;
+        }
+        w.notice(said("i-1", "resolved", None, json!({}))).await;
+        if !elsewhere {
+            w.down("a").await;
+        }
+        let resolved =
+            |got: Vec<Got>| got.iter().map(plain).filter(|text| text.contains("Resolved")).collect::<Vec<_>>();
+        assert_eq!(resolved(w.pass(30).await), [""; 0], "elsewhere {elsewhere}");
+        w.at("2025-06-03T10:00:00Z").await;
+        w.pass(10).await;
+        let ends = resolved(w.all().to_vec());
+        assert!(
+            ends.len() == 1 && ends[0].contains("Resolved: the incident is over, but Alpha has a partial outage."),
+            "elsewhere {elsewhere}: {ends:#?}"
+        );
+    }
+}
+
+async fn an_all_clear_says_since_when_it_is_true(on: On) {
+    let mut w = world(on).await;
+    w.subscribe("ann", "a").await;
+    w.at("2025-06-02T12:00:00Z").await;
+    let at = |at: &str| json!({"observed_at": at});
+    w.notice(said("i-1", "identified", Some("degraded_performance"), at("2025-06-02T07:00:00Z"))).await;
+    w.pass(10).await;
+    w.notice(said("i-1", "update", Some("operational"), at("2025-06-02T09:00:00Z"))).await;
+    let heard = w.now();
+    w.pass(20).await;
+    let last = w.all().last().unwrap();
+    let text = plain(last);
+    assert!(text.contains("All clear: Alpha works normally again.") && text.contains("Lasted: 2 hours"), "{text}");
+    assert!(text.contains("Working again since: Mon 2 Jun 2025, 11:00"), "{text}");
+    assert!(last.at - heard >= Span::minutes(10), "believed once it has lasted since it was heard of");
+}
+
+async fn not_all_is_clear_while_another_incident_lasts(on: On) {
+    for lasts in [true, false] {
+        let mut w = world(on).await;
+        w.component("b", "Beta").await;
+        w.subscribe("ann", "a").await;
+        w.subscribe("ann", "b").await;
+        w.notice(said("i-1", "investigating", Some("major_outage"), json!({}))).await;
+        let beta = json!({"components": [{"key": "b", "status": "major_outage"}]});
+        w.notice(said("i-2", "investigating", None, beta)).await;
+        assert_eq!(w.pass(10).await.len(), 2);
+        if !lasts {
+            w.notice(said("i-2", "resolved", None, json!({}))).await;
+            w.pass(10).await;
+        }
+        w.up("a").await;
+        let got: Vec<_> = w.pass(20).await.iter().map(plain).collect();
+        assert!(got.len() == 1 && got[0].contains("Alpha works normally again."), "{got:#?}");
+        assert_eq!(got[0].contains("All clear"), !lasts, "{got:#?}");
+    }
 }

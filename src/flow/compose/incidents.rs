@@ -8,22 +8,13 @@ use super::connections::still_open;
 use super::{ComposeError, own};
 use crate::domain::class::Class;
 use crate::domain::delivery::Rule;
-use crate::domain::incident::{ComponentStatus, Impact, Phase};
+use crate::domain::incident::{Impact, Phase};
 use crate::domain::time::{Span, Timestamp};
 use crate::store::view::DeliveryView;
 use crate::template::context::{AllClearMail, ComponentLine, IncidentMail, PostMortemMail};
 
 /// From then on a mail says that it is late.
 const LATE: Span = Span::minutes(30);
-
-/// Whether an update goes to those it names, whatever they follow, or keeps to those that an earlier one named.
-fn is_addressed(seen: &Seen, update: &IncidentIn, said: &Words) -> bool {
-    match update.names_its_audience() {
-        _ if update.everyone => false,
-        true => !update.recipients.is_empty(),
-        false => said.is_addressing(seen.row.audience_id),
-    }
-}
 
 fn needed<T>(value: Option<T>, what: &str) -> Result<T, ComposeError> {
     value.ok_or_else(|| ComposeError(format!("its incident has no {what}")))
@@ -32,11 +23,7 @@ fn needed<T>(value: Option<T>, what: &str) -> Result<T, ComposeError> {
 fn component_lines(seen: &Seen) -> Vec<ComponentLine> {
     seen.items
         .iter()
-        .map(|item| ComponentLine {
-            name: item.component_name.clone(),
-            // The present state: the mail may have waited.
-            status: item.status_now.or(item.status).unwrap_or(ComponentStatus::Operational),
-        })
+        .map(|item| ComponentLine { name: item.component_name.clone(), status: item.present_status() })
         .collect()
 }
 
@@ -58,7 +45,7 @@ pub(super) fn incident(
         phase: untold.unwrap_or(update.phase),
         impact: update.impact.or(row.impact).unwrap_or(Impact::Minor),
         still_open: still_open(seen, said),
-        addressed: is_addressed(seen, &update, said),
+        addressed: seen.row.addressed,
         body: update.body,
         components: component_lines(seen),
         started_at: needed(row.started_at, "beginning")?,
@@ -84,7 +71,7 @@ fn due(row: &DeliveryView, posted_at: Timestamp, setting: &Setting) -> Timestamp
 pub(super) fn post_mortem(seen: &Seen, said: &Words, setting: &Setting) -> Result<PostMortemMail, ComposeError> {
     let update: IncidentIn = own(seen, said)?;
     Ok(PostMortemMail {
-        addressed: is_addressed(seen, &update, said),
+        addressed: seen.row.addressed,
         title: needed(seen.row.title.clone(), "title")?,
         reference: needed(seen.row.incident_key.clone(), "key")?,
         body: update.body,
@@ -105,8 +92,9 @@ pub(super) fn all_clear(seen: &Seen, said: &Words, setting: &Setting) -> Result<
         components: seen.items.iter().map(|i| i.component_name.clone()).collect(),
         started_at,
         recovered_at: worked_again.unwrap_or(seen.row.created_at),
+        trouble_elsewhere: seen.row.trouble_elsewhere,
         still_open: still_open(seen, said),
-        addressed: said.is_addressing(seen.row.audience_id),
+        addressed: seen.row.addressed,
         link: None,
         support_link: setting.support_url.clone(),
     })

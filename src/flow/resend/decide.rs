@@ -191,17 +191,18 @@ pub fn decide(asked: &Asked, limits: &Limits, force: bool, now: Timestamp) -> De
         let (view, of) = instead.view.as_ref().map_or((&asked.view, limits), |(view, of)| (view, of));
         let why = match (spent(&instead.copies), instead.view.as_ref().and_then(|_| untrue(view, of, now))) {
             (_, Some(reason)) => return Decision::Refuse(Refusal::Stale(reason), None),
-            _ if !force => return Decision::Refuse(Refusal::Stale(reason), Some(instead.what)),
             (Some(refusal), None) => refusal,
             _ if instead.suppressed => Refusal::Suppressed,
             // What it stands for was mailed by itself a moment ago.
             _ if just_left(&instead.copies) => Refusal::JustLeft,
+            _ if !force => return Decision::Refuse(Refusal::Stale(reason), Some(instead.what)),
             _ => {
                 let waits = if instead.view.is_some() { waits(view, of, now) } else { stopped(view) };
                 return Decision::Send(instead.what, waits);
             }
         };
-        return Decision::Refuse(why, None);
+        // Nobody is sent to use force in vain.
+        return Decision::Refuse(if force { why } else { Refusal::Stale(reason) }, None);
     }
     if let Some(reason @ (Reason::BeginAndEndOnly | Reason::BelowLeastImpact)) = asked.reason
         && !force

@@ -81,6 +81,7 @@ impl Incident {
             truth = Truth { resolved: true, status: [Operational; 2], ..truth };
             for at in 0..2 {
                 self.down[at] &= !self.opened[at];
+                truth.quietly[at] |= self.down[at];
                 self.opened[at] = false;
             }
         }
@@ -93,12 +94,17 @@ impl Incident {
     }
 
     fn signal(&mut self, at: usize, what: &str, now: Timestamp) -> Value {
-        if what == "recovered" && self.down[at] && !self.now().resolved {
+        let mut truth = Truth { at: now, ..self.now() };
+        match (what, truth.status[at]) {
             // That is the newest word about it, in an incident too.
-            let mut truth = Truth { at: now, ..self.now() };
-            (truth.status[at], truth.quietly[at]) = (Operational, true);
-            self.truths.push(truth);
+            ("recovered", _) if self.down[at] && !truth.resolved => {
+                (truth.status[at], truth.quietly[at]) = (Operational, true);
+            }
+            // No mail says that it works.
+            ("failed", Operational) => truth.quietly[at] = true,
+            _ => {}
         }
+        self.truths.push(truth);
         self.opened[at] &= what == "failed" && self.down[at];
         self.down[at] = what == "failed";
         self.log(now, format!("{} {what}, says a monitor", ["x", "y"][at]));

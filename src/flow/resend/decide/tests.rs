@@ -160,6 +160,7 @@ fn what_goes_instead_is_asked_the_same_questions() {
     let mut with = |change: &dyn Fn(&mut Instead)| {
         change(&mut instead);
         one.instead = Some(instead.clone());
+        assert_eq!(said(&one, false), no(Refusal::Stale(Reason::Recovered)), "force would not help");
         said(&one, true)
     };
     assert_eq!(with(&|i| i.copies.left_at = Some(NOW - Span::minutes(1))), no(Refusal::JustLeft));

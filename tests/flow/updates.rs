@@ -1,0 +1,166 @@
+//! What updates of incidents mean for components and times, also where they name little or come in an odd order.
+
+use super::table::plain;
+use crate::on_both;
+use crate::support::{On, World};
+use allclear::domain::time::Timestamp;
+use serde_json::{Value, json};
+
+on_both! {
+    the_end_of_a_relapse_in_the_words_of_the_first_end_counts;
+    whoever_reports_an_outage_last_ends_it;
+    trouble_with_what_had_come_back_is_trouble_though_no_state_is_named;
+    what_is_to_come_and_what_is_long_over_ends_no_outage;
+    a_summary_after_the_end_does_not_move_it;
+    what_came_late_tells_since_when;
+    a_maintenance_under_way_concerns_all_that_was_announced;
+}
+
+async fn world(on: On) -> World {
+    let w = World::new(on, "2025-06-02T08:00:00Z").await;
+    for (key, name) in [("a", "Alpha"), ("b", "Beta")] {
+        w.component(key, name).await;
+    }
+    w.subscriber("ann").await;
+    w.subscribe_to_everything("ann").await;
+    w
+}
+
+/// An update without a time of its own; components as `key` or `key=status`.
+fn said(incident: &str, phase: &str, components: &[&str]) -> Value {
+    let component = |named: &&str| match named.split_once('=') {
+        Some((key, status)) => json!({"key": key, "status": status}),
+        None => json!({"key": named}),
+    };
+    let components: Vec<_> = components.iter().map(component).collect();
+    json!({"incident": incident, "kind": "incident", "title": "Trouble", "phase": phase, "components": components,
+        "body": format!("Now {phase} of {incident}.")})
+}
+
+fn with(mut said: Value, more: Value) -> Value {
+    said.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    said
+}
+
+async fn down(w: &World) -> Vec<String> {
+    let rows = w.query("SELECT key FROM component WHERE down_since IS NOT NULL ORDER BY key").await;
+    rows.into_iter().map(|row| row[0].clone().unwrap()).collect()
+}
+
+/// Up to the colon, of each mail.
+fn leads(w: &World) -> Vec<String> {
+    w.all().iter().map(|mail| plain(mail).split(':').next().unwrap().to_owned()).collect()
+}
+
+async fn the_end_of_a_relapse_in_the_words_of_the_first_end_counts(on: On) {
+    let mut w = world(on).await;
+    for _ in 0..2 {
+        w.notice(said("i", "investigating", &["a=major_outage"])).await;
+        w.pass(5).await;
+        let end = w.notice(said("i", "resolved", &["a=operational"])).await;
+        assert_eq!(end.outcome.as_str(), "planned");
+        w.pass(5).await;
+        assert_eq!(w.notice(said("i", "resolved", &["a=operational"])).await.outcome.as_str(), "repeated");
+    }
+    assert_eq!(down(&w).await, [""; 0]);
+    assert_eq!(leads(&w), ["Investigating", "Resolved", "Investigating", "Resolved"]);
+}
+
+async fn whoever_reports_an_outage_last_ends_it(on: On) {
+    let mut w = world(on).await;
+    w.connection("c", "a", "ann").await;
+    for incident in ["first", "second"] {
+        w.notice(said(incident, "investigating", &["a=major_outage"])).await;
+        w.pass(40).await;
+    }
+    w.notice(said("first", "resolved", &[])).await;
+    w.pass(10).await;
+    assert_eq!(down(&w).await, ["a"]);
+    w.notice(said("second", "resolved", &[])).await;
+    w.pass(30).await;
+    assert_eq!(down(&w).await, [""; 0]);
+    let ends = leads(&w).into_iter().filter(|lead| lead == "Resolved").count();
+    assert_eq!(ends, 2);
+    w.broken("c").await;
+    w.pass(10).await;
+    assert!(plain(w.all().last().unwrap()).contains("Inbox c"), "who is truly broken is asked");
+}
+
+async fn trouble_with_what_had_come_back_is_trouble_though_no_state_is_named(on: On) {
+    let mut w = world(on).await;
+    w.notice(said("i", "investigating", &["b"])).await;
+    w.pass(20).await;
+    w.notice(said("i", "monitoring", &["b=operational"])).await;
+    w.pass(30).await;
+    let before = w.all().len();
+    w.notice(with(said("i", "investigating", &["b"]), json!({"body": "B is slow again."}))).await;
+    w.pass(60).await;
+    let after: Vec<_> = w.all()[before..].iter().map(plain).collect();
+    assert!(!after.is_empty() && after.iter().all(|text| !text.contains("works normally")), "{after:#?}");
+}
+
+async fn what_is_to_come_and_what_is_long_over_ends_no_outage(on: On) {
+    let mut w = world(on).await;
+    w.notice(said("old", "investigating", &["b=degraded_performance"])).await;
+    w.pass(10).await;
+    w.notice(said("old", "resolved", &[])).await;
+    w.pass(10).await;
+    w.down("a").await;
+    let maintenance = json!({"impact": "maintenance", "title": "New disks"});
+    w.notice(with(said("next", "scheduled", &["a"]), maintenance)).await;
+    w.notice(said("old", "postmortem", &["a", "b"])).await;
+    w.pass(10).await;
+    assert_eq!(down(&w).await, ["a"]);
+}
+
+const BEGAN: &str = "SELECT CAST(started_at AS TEXT) FROM incident";
+const ENDED: &str = "SELECT CAST(resolved_at AS TEXT) FROM incident";
+
+async fn time(w: &World, of: &'static str) -> Timestamp {
+    Timestamp(w.query(of).await[0][0].as_deref().unwrap().parse().unwrap())
+}
+
+async fn a_summary_after_the_end_does_not_move_it(on: On) {
+    let mut w = world(on).await;
+    w.notice(said("i", "investigating", &["a=major_outage"])).await;
+    w.pass(60).await;
+    let end = w.now();
+    w.notice(said("i", "resolved", &[])).await;
+    w.pass(4 * 60).await;
+    w.notice(with(said("i", "resolved", &[]), json!({"body": "Summary: a disk was full."}))).await;
+    assert_eq!(time(&w, ENDED).await, end);
+    let ended_at = "2025-06-02T08:55:00Z";
+    w.notice(with(said("i", "resolved", &[]), json!({"body": "It was over earlier.", "ended_at": ended_at}))).await;
+    assert_eq!(time(&w, ENDED).await.to_string(), ended_at);
+}
+
+async fn what_came_late_tells_since_when(on: On) {
+    let mut w = world(on).await;
+    let at = |time: &str| json!({"observed_at": format!("2025-06-02T{time}:00Z")});
+    w.notice(with(said("i", "identified", &["a=major_outage"]), at("07:00"))).await;
+    let late = with(said("i", "investigating", &["a=major_outage"]), at("06:00"));
+    w.notice(with(late, json!({"started_at": "2025-06-02T05:00:00Z"}))).await;
+    assert_eq!(time(&w, BEGAN).await.to_string(), "2025-06-02T05:00:00Z");
+    let newest = json!({"observed_at": "2025-06-02T07:30:00Z", "started_at": "2025-06-02T05:10:00Z"});
+    w.notice(with(said("i", "monitoring", &[]), newest)).await;
+    w.notice(with(said("i", "update", &["a"]), at("04:00"))).await;
+    assert_eq!(time(&w, BEGAN).await.to_string(), "2025-06-02T05:10:00Z", "a newer one has said it");
+    w.pass(1).await;
+}
+
+async fn a_maintenance_under_way_concerns_all_that_was_announced(on: On) {
+    let mut w = world(on).await;
+    let maintenance = |phase, named: &[&str]| with(said("m", phase, named), json!({"impact": "maintenance"}));
+    w.notice(maintenance("scheduled", &["a", "b"])).await;
+    w.pass(60).await;
+    for phase in ["in_progress", "verifying"] {
+        w.notice(maintenance(phase, &[])).await;
+        w.pass(60).await;
+    }
+    let mails: Vec<_> = w.all().iter().skip(1).map(plain).collect();
+    assert!(!mails.is_empty() && mails.iter().all(|text| !text.contains("work normally")), "{mails:#?}");
+    w.notice(maintenance("completed", &[])).await;
+    w.pass(60).await;
+    let states = w.query("SELECT DISTINCT status FROM incident_component").await;
+    assert_eq!(states, [[Some("operational".to_owned())]]);
+}
