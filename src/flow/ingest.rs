@@ -2,7 +2,7 @@
 //! HTTP, CLI and demo come through here.
 
 use super::intake::{FieldError, NoticeIn, SignalIn};
-use super::{incident, signals};
+use super::{free, incident, signals};
 use crate::domain::delivery::Reason;
 use crate::domain::id::RecoveryId;
 use crate::domain::time::{Span, Timestamp};
@@ -195,7 +195,7 @@ pub async fn notice(
     let answer = match said {
         NoticeIn::Incident(n) => incident::update(&mut tx, settings, caller, n).await?,
         NoticeIn::ActionRequired(n) => signals::action_required(&mut tx, settings, caller, n).await?,
-        NoticeIn::Free(n) => incident::free(&mut tx, caller, n).await?,
+        NoticeIn::Free(n) => free::free(&mut tx, caller, n).await?,
     };
     finish(store, tx, caller, keyed, answer).await
 }

@@ -25,6 +25,7 @@ pub mod deadline;
 pub mod dispatch;
 pub mod failures;
 pub mod floors;
+mod free;
 pub mod gate;
 pub mod import;
 pub mod incident;
