@@ -1,4 +1,4 @@
-//! Composing: what the claim freezes of a mail, so that a repeat is the same bytes whatever has changed since.
+//! Composing: what the claim freezes of a mail, so that a repeat is the same bytes with the same templates.
 
 mod connections;
 mod incidents;

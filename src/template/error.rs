@@ -61,8 +61,8 @@ pub enum Fault {
     /// A subject of several lines: what follows the first would be lost, or become a header.
     #[error("a subject is one line, and this has a line break")]
     LineBreak,
-    /// A subject that says nothing.
-    #[error("the subject is empty for a sample")]
+    /// A mail or a subject that says nothing.
+    #[error("nothing is said to a sample")]
     Blank,
     /// A file in the override folder that overrides nothing.
     #[error("this file overrides no template")]

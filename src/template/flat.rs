@@ -44,6 +44,39 @@ fn expand(sources: &Sources, source: &str, block: &str) -> String {
     out
 }
 
+/// The first tag of a partial that [`flatten`] reads otherwise than handlebars: its place (line and column, from 1), and
+/// what it is.
+pub(super) fn misread(source: &str) -> Option<((usize, usize), &'static str)> {
+    let mut open: Vec<&str> = Vec::new();
+    let mut from = 0;
+    while let Some(start) = source[from..].find("{{").map(|at| from + at) {
+        let end = source[start..].find("}}").map(|at| start + at)?;
+        let inside = &source[start + 2..end];
+        let tag = inside.trim_matches('~').trim();
+        let closes = open.last().is_some_and(|name| tag.strip_prefix('/').map(str::trim) == Some(name));
+        let block = tag.strip_prefix("#>").map(str::trim);
+        let what = match block {
+            Some(name) if open.contains(&name) => Some("a partial around itself"),
+            _ if (closes || block.is_some() || tag.starts_with('>')) && inside.contains('~') => {
+                Some("`~` at a partial")
+            }
+            _ if closes && inside != tag => Some("a blank in the tag that ends a partial"),
+            _ => None,
+        };
+        if let Some(what) = what {
+            let before: Vec<&str> = source[..start].split('\n').collect();
+            let column = before.last().map_or(0, |line| line.chars().count()) + 1;
+            return Some(((before.len(), column), what));
+        }
+        open.extend(block);
+        if closes {
+            open.pop();
+        }
+        from = end + 2;
+    }
+    None
+}
+
 fn partial<'a>(sources: &'a Sources, name: &str) -> &'a str {
     sources.get(name).map_or("", String::as_str)
 }
@@ -71,6 +104,21 @@ mod tests {
         let set = sources(&[("layout", "<a>\n{{> @partial-block}}\n</a>\n"), ("line", "[{{text}}]")]);
         let flat = flatten(&set, "{{#> layout}}\n{{#each lines}}{{> line}}{{/each}}\n{{/layout}}\n");
         assert_eq!(flat, "<a>\n{{#each lines}}[{{text}}]{{/each}}\n</a>\n");
+    }
+
+    #[test]
+    fn what_would_be_read_otherwise_is_known() {
+        for (source, place) in [
+            ("a\n é{{> line~}}", Some((2, 3))),
+            ("{{~> line}}", Some((1, 1))),
+            ("{{~#> layout}}x{{/layout}}", Some((1, 1))),
+            ("{{#> layout}}x{{/layout~}}", Some((1, 15))),
+            ("{{#> layout}}x{{/ layout}}", Some((1, 15))),
+            ("{{#> layout}}A{{#> layout}}B{{/layout}}{{/layout}}", Some((1, 15))),
+            ("{{#> layout}}x{{/layout}}{{#> layout}}y{{> line}}{{/layout}}{{~#if a~}}{{~/if~}}", None),
+        ] {
+            assert_eq!(misread(source).map(|(place, _)| place), place, "{source}");
+        }
     }
 
     #[test]

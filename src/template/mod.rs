@@ -255,7 +255,7 @@ fn registry(
     for (name, views) in &samples {
         for view in views {
             let shown = render(&registry, name, &Context::from(view.clone())).map_err(|error| vec![error])?;
-            if part == Part::Subject && shown.trim().is_empty() {
+            if shown.trim().is_empty() {
                 return Err(vec![TemplateError::of(name, Fault::Blank)]);
             }
         }
@@ -273,6 +273,8 @@ fn check(sources: &Sources, part: Part, samples: &[(String, Vec<Value>)]) -> Vec
             Ok(template) => drop(parsed.insert((*name).to_owned(), template)),
             Err(error) => faults.push(TemplateError::parsing(name, &error)),
         }
+        let misread = flat::misread(source);
+        faults.extend(misread.map(|(at, what)| TemplateError::at(name, at, Fault::Unsupported(what.to_owned()))));
         if part == Part::Subject
             && let Some(line) = source.trim_end_matches(['\r', '\n']).split_inclusive(['\r', '\n']).next()
             && line.ends_with(['\r', '\n'])

@@ -234,6 +234,7 @@ fn what_cannot_be_checked_or_is_unsafe_is_refused() {
     assert!(matches!(free("{{lookup body 0}}"), Fault::Unsupported(_)));
     assert!(matches!(free("{{#if (eq link lead)}}x{{/if}}"), Fault::Unsupported(_)));
     assert!(matches!(free("{{#if link}}"), Fault::Syntax(_)));
+    assert!(matches!(free("{{#> layouts/mail.html~}}x{{/layouts/mail.html}}"), Fault::Unsupported(_)));
     assert_eq!(free("{{#if lead}}x{{else}}{{nope}}{{/if}}"), Fault::Unreached);
     assert_eq!(fault("mail/fre/body.html", "x").fault, Fault::Unused);
     let mut sources = embedded();
@@ -397,7 +398,9 @@ fn files_of_a_folder_are_laid_over_the_built_in_ones() {
 #[test]
 fn a_subject_is_one_line_that_says_something() {
     assert_eq!(fault("mail/free/subject.txt", "{{subject}}\r\nBcc: x").fault, Fault::LineBreak);
-    assert_eq!(fault("mail/incident/subject.txt", "  \n").fault, Fault::Blank);
+    for name in ["mail/incident/subject.txt", "mail/free/body.txt", "mail/free/body.html"] {
+        assert_eq!(fault(name, "  \n").fault, Fault::Blank);
+    }
     assert_eq!(fault("mail/free/subject.txt", "{{{subject}}}").fault, Fault::Unescaped);
 }
 

@@ -8,8 +8,10 @@ pub(super) fn tidy(rendered: &str) -> String {
     let mut out = String::with_capacity(rendered.len() + rendered.len() / 32);
     let mut blank = true;
     for line in rendered.lines() {
-        if line == "-- " {
-            out.push_str("-- \n");
+        // A command that is broken over two lines would run as two.
+        if line == "-- " || line.trim_start().starts_with("allclear ") {
+            out.push_str(line);
+            out.push('\n');
         } else if line.trim().is_empty() {
             if !blank {
                 out.push('\n');
@@ -60,6 +62,12 @@ mod tests {
         let text = tidy(&format!("{} {url} {}", "word ".repeat(40), "word ".repeat(5)));
         assert!(text.lines().all(|line| line.chars().count() <= WIDTH || line == url), "{text}");
         assert!(text.contains(&url));
+    }
+
+    #[test]
+    fn a_command_stays_on_its_line() {
+        let command = format!("  allclear surge release srg_{} --reason '...'", "0".repeat(60));
+        assert_eq!(tidy(&command), format!("{command}\n"));
     }
 
     #[test]
