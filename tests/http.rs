@@ -221,6 +221,26 @@ async fn lines_of_signals_that_break_off_or_are_all_wrong_say_how_far_they_came(
     assert_eq!(reader.raw(post(&reader.token, failed.into())).await.status, StatusCode::FORBIDDEN);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lines_after_which_the_database_fails_name_those_that_were_refused() {
+    let face = Face::furnished().await;
+    let mut conn = <sqlx::SqliteConnection as sqlx::Connection>::connect(&face.url).await.unwrap();
+    let second = "CREATE TRIGGER second BEFORE INSERT ON signal WHEN EXISTS (SELECT 1 FROM signal)
+        BEGIN SELECT RAISE(ABORT, 'no'); END";
+    sqlx::query(second).execute(&mut conn).await.unwrap();
+    // As many as are taken in together, and one.
+    let failed = "{\"connection\":\"inbox-1\",\"what\":\"failed\",\"fault\":\"permanent\"}\n";
+    let lines = format!("{}{failed}{failed}", "{}\n".repeat(1_999));
+    let reply = face.raw(import("/v1/signals", "application/jsonl", &face.token, lines.into())).await;
+    assert_eq!(reply.status, StatusCode::INTERNAL_SERVER_ERROR, "{}", reply.body);
+    let detail = "the database refused a statement; lines 1 to 2000 were dealt with, 1999 of them refused";
+    assert_eq!(reply.body["detail"], detail);
+    assert!(reply.body["hint"].as_str().unwrap().starts_with("send all from line 2001 on"), "{}", reply.body);
+    assert_eq!((&reply.body["lines"], &reply.body["outcomes"]), (&json!(2_000), &json!({"waiting": 1})));
+    let refused = reply.body["refused"].as_array().unwrap();
+    assert_eq!((refused.len(), &refused[1_998]["line"]), (1_999, &json!(1_999)));
+}
+
 fn incident() -> Value {
     json!({
         "kind": "incident", "incident": "2026-04-30", "title": "Mail is late", "phase": "investigating",

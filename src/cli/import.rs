@@ -99,7 +99,11 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
         })
         .await;
         told.bar.finish_and_clear();
-        done.map_err(|error| failed(&error, file, total))?;
+        done.map_err(|error| {
+            // What was refused until then is told all the same.
+            told.end().err().iter().for_each(Failure::tell);
+            failed(&error, file, total)
+        })?;
     }
     told.end()?;
     let interrupted = stop.is_cancelled();

@@ -35,18 +35,18 @@ pub struct Line {
 /// Why it ended before the input did.
 #[derive(Debug, thiserror::Error)]
 pub enum BulkError {
-    /// The input broke off. What came before is taken in.
+    /// The input broke off. What came before is dealt with.
     #[error("the input cannot be read on after line {after}: {source}")]
     Input {
-        /// The last line that was taken in.
+        /// The last line that was dealt with.
         after: u64,
         /// Why.
         source: io::Error,
     },
-    /// The database. What came before is taken in.
-    #[error("line {after} was the last that was taken in: {source}")]
+    /// The database. What came before is dealt with.
+    #[error("line {after} was the last that was dealt with: {source}")]
     Ingest {
-        /// The last line that was taken in.
+        /// The last line that was dealt with.
         after: u64,
         /// Why.
         source: IngestError,

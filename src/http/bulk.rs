@@ -60,6 +60,7 @@ pub(super) async fn signals(
     let _place = places.0.try_acquire().map_err(|_| Problem::busy("as many long requests as may run are running"))?;
     let mut taken = Taken::default();
     let hear = |line: bulk::Line| {
+        taken.lines = line.number;
         match line.answer {
             Ok(answer) => *taken.outcomes.entry(Became::as_str(answer.outcome)).or_default() += 1,
             Err(FieldError { field, what }) => {
@@ -74,21 +75,26 @@ pub(super) async fn signals(
     let input = BufReader::new(StreamReader::new(patient(body)));
     let settings = api.setting.ingest();
     let running = bulk::run(&api.store, &settings, caller, input, hear);
-    let lines =
-        tokio::time::timeout(LONGEST, running).await.map_err(|_| Problem::cut("it takes longer than an hour"))??;
-    taken.lines = lines;
+    match tokio::time::timeout(LONGEST, running).await {
+        Ok(Ok(lines)) => taken.lines = lines,
+        Ok(Err(error)) => return Err(taken.until(error)),
+        Err(_) => return Err(Problem::cut("it takes longer than an hour").with_lines(&taken)),
+    }
     if taken.outcomes.is_empty() && taken.refused_total > 0 {
         return Err(Problem::all_wrong(taken.refused_total, &taken.refused));
     }
     Ok((StatusCode::ACCEPTED, Json(taken)).into_response())
 }
 
-impl From<BulkError> for Problem {
-    fn from(error: BulkError) -> Self {
+impl Taken {
+    /// Why it ended before the body did: what was refused until then is named here or nowhere.
+    fn until(&self, error: BulkError) -> Problem {
         let said = error.to_string();
-        match error {
-            BulkError::Input { .. } => Self::cut(&said),
-            BulkError::Ingest { after, source } => Self::from(source).after_lines(after),
-        }
+        let problem = match error {
+            BulkError::Input { .. } => Problem::cut(&said),
+            BulkError::Ingest { after: 0, source } => source.into(),
+            BulkError::Ingest { after, source } => Problem::from(source).after_lines(after, self.refused_total),
+        };
+        problem.with_lines(self)
     }
 }

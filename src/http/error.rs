@@ -10,6 +10,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use serde_json::Value;
 
 /// Seconds after which to try again when the database is away.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
@@ -22,11 +23,13 @@ pub struct Problem {
     detail: String,
     errors: Vec<FieldError>,
     hint: String,
+    /// Of a body of lines: what became of those that were dealt with.
+    lines: Option<Value>,
 }
 
 impl Problem {
     fn new(status: StatusCode, name: &'static str, detail: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { status, name, detail: detail.into(), errors: Vec::new(), hint: hint.into() }
+        Self { status, name, detail: detail.into(), errors: Vec::new(), hint: hint.into(), lines: None }
     }
 
     /// 401.
@@ -103,11 +106,18 @@ impl Problem {
         }
     }
 
-    /// The same of a body of lines, of which the first are taken in.
+    /// The same of a body of lines, of which the first were dealt with.
     #[must_use]
-    pub fn after_lines(self, after: u64) -> Self {
-        let detail = format!("{}; lines 1 to {after} were taken in", self.detail);
-        Self { detail, hint: format!("send all from line {} on", after + 1), ..self }
+    pub fn after_lines(self, after: u64, refused: u64) -> Self {
+        let detail = format!("{}; lines 1 to {after} were dealt with, {refused} of them refused", self.detail);
+        let hint = format!("send all from line {} on, and what was refused once it is corrected", after + 1);
+        Self { detail, hint, ..self }
+    }
+
+    /// The same of a body of lines, with what became of those that were dealt with.
+    #[must_use]
+    pub fn with_lines(self, became: &impl Serialize) -> Self {
+        Self { lines: serde_json::to_value(became).ok(), ..self }
     }
 
     /// 409: a resend is refused, by name.
@@ -223,6 +233,8 @@ struct Body<'a> {
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [FieldError],
     hint: &'a str,
+    #[serde(flatten)]
+    lines: Option<&'a Value>,
 }
 
 impl IntoResponse for Problem {
@@ -234,6 +246,7 @@ impl IntoResponse for Problem {
             detail: &self.detail,
             errors: &self.errors,
             hint: &self.hint,
+            lines: self.lines.as_ref(),
         };
         let mut response = (self.status, serde_json::to_string(&body).unwrap_or_default()).into_response();
         let headers = response.headers_mut();
