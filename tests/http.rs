@@ -471,6 +471,44 @@ async fn a_filter_that_there_is_not_is_refused_and_not_ignored() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wish_that_stands_beside_the_body_is_refused_and_nothing_done() {
+    let face = Face::furnished().await;
+    let [mail, _] = undelivered(&face).await;
+    let why = json!({"reason": "x"});
+    let resend = format!("/v1/deliveries/{mail}/resend");
+    let signal = json!({"connection": "inbox-1", "what": "failed", "fault": "permanent"});
+    for (method, path, body) in [
+        ("POST", "/v1/notices", incident()),
+        ("POST", "/v1/signals", signal.clone()),
+        ("PUT", "/v1/components/new", json!({"name": "New"})),
+        ("PUT", "/v1/connections/new", json!({"component": "imap", "name": "New"})),
+        ("PUT", "/v1/subscribers/new", json!({"address": "new@example.com"})),
+        ("PUT", "/v1/subscriptions", json!({"subscriber": "jo"})),
+        ("POST", &resend, json!({"force": true, "reason": "x"})),
+        ("POST", "/v1/resends", json!({"ids": [mail]})),
+        ("POST", "/v1/streams/incidents/resume", why.clone()),
+        ("POST", "/v1/suppressions/jo@example.com/lift", why.clone()),
+        ("POST", "/v1/surges", json!({"component": "imap", "reason": "x"})),
+        ("POST", "/v1/surges/srg_1/release", why.clone()),
+        ("POST", "/v1/surges/srg_1/hold", why.clone()),
+    ] {
+        let reply = face.send(method, &format!("{path}?dry_run=true"), &body.to_string(), &[]).await;
+        let expected = (StatusCode::BAD_REQUEST, vec!["dry_run"]);
+        assert_eq!((reply.status, reply.fields()), expected, "{path} {}", reply.body);
+        assert!(reply.body["detail"].as_str().unwrap().contains("in the body"), "{}", reply.body);
+    }
+    let lines = import("/v1/signals?dry_run=true", "application/x-ndjson", &face.token, signal.to_string().into());
+    assert_eq!(face.raw(lines).await.fields(), ["dry_run"]);
+    for path in ["incidents/2026-04-30", "components/new", "connections/new", "subscribers/new"] {
+        let reply = face.send("GET", &format!("/v1/{path}"), "", &[]).await;
+        assert_eq!(reply.status, StatusCode::NOT_FOUND, "{path}");
+    }
+    assert_eq!(face.send("GET", "/v1/journal", "", &[]).await.body["lines"], json!([]));
+    assert_eq!(face.send("GET", "/v1/surges", "", &[]).await.body, json!([]));
+    assert_eq!(face.send("GET", "/v1/connections/inbox-1", "", &[]).await.body["connection"]["signals"], json!([]));
+}
+
 #[tokio::test]
 async fn pauses_and_suppressions_are_listed_and_ended_with_a_reason() {
     use allclear::domain::reply::ReplyKind;

@@ -14,7 +14,7 @@ use crate::store::recover;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Path, Query, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use futures_util::TryStreamExt;
@@ -42,7 +42,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Segment {
     }
 }
 
-/// Nothing follows the `?`: a filter that is not known would be taken for one that was heeded.
+/// Nothing follows the `?`: a filter that is not known, or a wish like `dry_run`, would be taken for one that was heeded.
 pub(super) struct Bare;
 
 impl<S: Send + Sync> FromRequestParts<S> for Bare {
@@ -51,16 +51,20 @@ impl<S: Send + Sync> FromRequestParts<S> for Bare {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let given = Query::<Vec<(String, String)>>::from_request_parts(parts, state).await;
         let wrong = |name: &str, what: &str| Err(Problem::malformed(FieldError::new(name, what)));
+        let none = match parts.method {
+            Method::GET | Method::HEAD => "is no parameter here; there are none",
+            _ => "is no parameter here; what is wished stands in the body",
+        };
         match given.as_deref().map(Vec::as_slice) {
             Ok([]) => Ok(Self),
-            Ok([(name, _), ..]) => wrong(name, "is no parameter here; there are none"),
+            Ok([(name, _), ..]) => wrong(name, none),
             Err(_) => wrong("query", "cannot be read"),
         }
     }
 }
 
 /// `POST /v1/notices`
-pub(super) async fn notice(State(api): State<Api>, headers: HeaderMap, body: Body) -> Answered {
+pub(super) async fn notice(State(api): State<Api>, _: Bare, headers: HeaderMap, body: Body) -> Answered {
     let caller = auth::caller(&api, &headers, Scope::Enqueue).await?;
     let key = idempotency_key(&headers)?;
     let body = json_body(&api, &headers, body).await?;
@@ -74,6 +78,7 @@ pub(super) async fn notice(State(api): State<Api>, headers: HeaderMap, body: Bod
 pub(super) async fn signal(
     State(api): State<Api>,
     Extension(places): Extension<bulk::Places>,
+    _: Bare,
     headers: HeaderMap,
     body: Body,
 ) -> Answered {
@@ -97,6 +102,7 @@ pub(super) async fn signal(
 pub(super) async fn component(
     State(api): State<Api>,
     Segment(key): Segment,
+    _: Bare,
     headers: HeaderMap,
     body: Body,
 ) -> Answered {
@@ -108,6 +114,7 @@ pub(super) async fn component(
 pub(super) async fn connection(
     State(api): State<Api>,
     Segment(key): Segment,
+    _: Bare,
     headers: HeaderMap,
     body: Body,
 ) -> Answered {
@@ -119,6 +126,7 @@ pub(super) async fn connection(
 pub(super) async fn subscriber(
     State(api): State<Api>,
     Segment(key): Segment,
+    _: Bare,
     headers: HeaderMap,
     body: Body,
 ) -> Answered {
@@ -127,7 +135,7 @@ pub(super) async fn subscriber(
 }
 
 /// `PUT /v1/subscriptions`
-pub(super) async fn subscription(State(api): State<Api>, headers: HeaderMap, body: Body) -> Answered {
+pub(super) async fn subscription(State(api): State<Api>, _: Bare, headers: HeaderMap, body: Body) -> Answered {
     let (_, said) = managed(&api, &headers, Scope::Manage, body).await?;
     Ok(put(subscribing::put(&api.store, &said).await?))
 }

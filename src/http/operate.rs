@@ -56,7 +56,13 @@ pub(super) fn reason(said: &str) -> Result<String, Problem> {
 }
 
 /// `POST /v1/streams/{name}/resume`: one mail tries now, the others follow when it is taken.
-pub(super) async fn resume(State(api): State<Api>, Segment(name): Segment, headers: HeaderMap, body: Body) -> Answered {
+pub(super) async fn resume(
+    State(api): State<Api>,
+    Segment(name): Segment,
+    _: Bare,
+    headers: HeaderMap,
+    body: Body,
+) -> Answered {
     let (caller, why): (_, Why) = managed(&api, &headers, Scope::Operate, body).await?;
     let why = why.checked()?;
     let mut tx = api.store.begin().await?;
@@ -103,6 +109,7 @@ pub(super) async fn suppression(
 pub(super) async fn lift(
     State(api): State<Api>,
     Segment(address): Segment,
+    _: Bare,
     headers: HeaderMap,
     body: Body,
 ) -> Answered {

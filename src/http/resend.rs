@@ -1,6 +1,6 @@
 //! Resends, and the journal in which they stand.
 
-use super::api::{Segment, idempotency_key, json_body};
+use super::api::{Bare, Segment, idempotency_key, json_body};
 use super::{Api, Problem, auth};
 use crate::domain::id::DeliveryId;
 use crate::domain::key::Scope;
@@ -22,7 +22,13 @@ use std::collections::HashSet;
 type Handled = Result<Response, Problem>;
 
 /// `POST /v1/deliveries/{id}/resend`: 202 with the new delivery, or 409 with the reason.
-pub(super) async fn one(State(api): State<Api>, Segment(id): Segment, headers: HeaderMap, body: Body) -> Handled {
+pub(super) async fn one(
+    State(api): State<Api>,
+    Segment(id): Segment,
+    _: Bare,
+    headers: HeaderMap,
+    body: Body,
+) -> Handled {
     let caller = auth::caller(&api, &headers, Scope::Operate).await?;
     let id: DeliveryId = id.parse().map_err(|_| Problem::not_found("there is no such delivery"))?;
     let body = json_body(&api, &headers, body).await?;
@@ -48,7 +54,7 @@ pub(super) async fn one(State(api): State<Api>, Segment(id): Segment, headers: H
 }
 
 /// `POST /v1/resends`: several by id, or a page of what was not delivered.
-pub(super) async fn several(State(api): State<Api>, headers: HeaderMap, body: Body) -> Handled {
+pub(super) async fn several(State(api): State<Api>, _: Bare, headers: HeaderMap, body: Body) -> Handled {
     let caller = auth::caller(&api, &headers, Scope::Operate).await?;
     let body = json_body(&api, &headers, body).await?;
     let said: ResendsIn = reading::input(&body)?;

@@ -55,7 +55,7 @@ pub(super) async fn one(State(api): State<Api>, Segment(id): Segment, _: Bare, h
 }
 
 /// `POST /v1/surges`: opens one that no rule saw.
-pub(super) async fn open(State(api): State<Api>, headers: HeaderMap, body: Body) -> Answered {
+pub(super) async fn open(State(api): State<Api>, _: Bare, headers: HeaderMap, body: Body) -> Answered {
     let (caller, said): (_, Opened) = managed(&api, &headers, Scope::Operate, body).await?;
     let (who, why) = (format!("api:{}", caller.source), reason(&said.reason)?);
     let asked = Asked { who: &who, reason: &why };
@@ -64,12 +64,12 @@ pub(super) async fn open(State(api): State<Api>, headers: HeaderMap, body: Body)
 }
 
 /// `POST /v1/surges/{id}/release`: asks a few, and after their time the rest; with `rest` it does not wait for them.
-pub(super) async fn release(State(api): State<Api>, id: Segment, headers: HeaderMap, body: Body) -> Answered {
+pub(super) async fn release(State(api): State<Api>, id: Segment, _: Bare, headers: HeaderMap, body: Body) -> Answered {
     act(&api, id, &headers, body, |said| if said.rest == Some(true) { Act::ReleaseRest } else { Act::Release }).await
 }
 
 /// `POST /v1/surges/{id}/hold`: asks nobody, `until` a time or until it is released.
-pub(super) async fn hold(State(api): State<Api>, id: Segment, headers: HeaderMap, body: Body) -> Answered {
+pub(super) async fn hold(State(api): State<Api>, id: Segment, _: Bare, headers: HeaderMap, body: Body) -> Answered {
     act(&api, id, &headers, body, |said| Act::Hold(said.until)).await
 }
 
