@@ -61,23 +61,8 @@ pub(super) async fn action_required(
             sequence: None,
         })
         .collect();
-    let id = NoticeId::new();
+    let (id, observed_at) = (NoticeId::new(), observed(said.observed_at, tx.now())?);
     let mut batch = Batch::load(tx, settings, caller, &signals).await?;
-    let payload = serde_json::to_string(said).unwrap_or_default();
-    let row = NoticeRow {
-        id,
-        kind: "action_required",
-        class: Class::ActionRequired,
-        source: &caller.source,
-        observed_at: observed(said.observed_at, tx.now())?,
-        incident: None,
-        deliver: true,
-        payload: &payload,
-        outcome: Became::Planned.as_str(),
-        reason: None,
-        same: notices::Same::default(),
-    };
-    notices::add(tx, &row).await?;
     let mut answers = Vec::with_capacity(signals.len());
     let mut errors = Vec::new();
     for (position, one) in signals.iter().enumerate() {
@@ -90,13 +75,29 @@ pub(super) async fn action_required(
     if !errors.is_empty() {
         return Err(errors.into());
     }
+    let new = answers.iter().find(|answer| matches!(answer.outcome, Became::Planned | Became::Waiting));
+    let outcome = new.or(answers.first()).map_or(Became::Recorded, |answer| answer.outcome);
+    let payload = serde_json::to_string(said).unwrap_or_default();
+    let row = NoticeRow {
+        id,
+        kind: "action_required",
+        class: Class::ActionRequired,
+        source: &caller.source,
+        observed_at,
+        incident: None,
+        deliver: true,
+        payload: &payload,
+        outcome: outcome.as_str(),
+        reason: None,
+        same: notices::Same::default(),
+    };
+    notices::add(tx, &row).await?;
     let known = answers.iter().zip(&said.connections).filter(|(answer, _)| answer.outcome == Became::Repeated);
     let known = known.filter_map(|(_, key)| batch.connections.get(key));
     let outages: Vec<_> = known.map(|(now, state)| (now.id, state.episode)).collect();
     batch.save(tx, caller).await?;
     let given = notices::give_text(tx, id, &outages).await?;
-    let note = (given == 0 && !outages.is_empty()).then(|| UNUSED.to_owned());
-    let outcome = answers.first().map_or(Became::Recorded, |first| first.outcome);
+    let note = (given == 0 && !outages.is_empty() && new.is_none()).then(|| UNUSED.to_owned());
     Ok(Answer { note, connections: answers, ..Answer::new(id.to_string(), outcome) })
 }
 

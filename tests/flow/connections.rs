@@ -37,6 +37,7 @@ on_both! {
     a_correction_lists_what_another_mail_asked_about;
     only_what_was_corrected_has_broken_again;
     a_text_that_comes_after_the_failure_is_used_while_its_mail_waits;
+    a_text_about_several_is_answered_by_what_is_new_of_them;
     after_a_proven_own_fault_the_next_outage_has_its_time_to_heal;
     of_lines_without_times_the_later_is_newer;
     what_is_said_now_and_then_is_taken_in_before_the_input_ends;
@@ -505,6 +506,23 @@ async fn a_text_that_comes_after_the_failure_is_used_while_its_mail_waits(on: On
     let used: Vec<_> = got.iter().map(|mail| (mail.to.as_str(), mail.text().contains("Its licence ended."))).collect();
     assert_eq!(used, [("ann@example.net", true), ("bob@example.net", false)]);
     assert!(w.notice(text(&["ann-1"])).await.note.is_some(), "she was asked");
+}
+
+async fn a_text_about_several_is_answered_by_what_is_new_of_them(on: On) {
+    let mut w = world(on).await;
+    w.broken("bob-1").await;
+    assert_eq!(w.pass(6).await.len(), 1);
+    let said = json!({"kind": "action_required", "connections": ["bob-1", "bob-2"], "what_happened": "Its licence ended.",
+        "what_to_do": "Buy one."});
+    let answer = w.notice(said.clone()).await;
+    assert_eq!((answer.outcome.as_str(), answer.note), ("waiting", None));
+    let got = w.pass(6).await;
+    assert_eq!(got.len(), 1);
+    assert!(got[0].text().contains("Its licence ended."), "{}", got[0].text());
+    let again = w.notice(said).await;
+    assert_eq!((again.outcome.as_str(), again.note.is_some()), ("repeated", true));
+    let kept = w.query("SELECT outcome FROM notice ORDER BY received_at").await;
+    assert_eq!(kept.concat(), ["waiting", "repeated"].map(|outcome| Some(outcome.to_owned())));
 }
 
 async fn after_a_proven_own_fault_the_next_outage_has_its_time_to_heal(on: On) {
