@@ -1,6 +1,7 @@
 //! Ingest: what was said becomes durable in one transaction, and only then is answered.
 //! HTTP, CLI and demo come through here.
 
+use super::anew::anew;
 use super::intake::{FieldError, NoticeIn, SignalIn};
 use super::{free, incident, signals};
 use crate::domain::delivery::Reason;
@@ -10,9 +11,6 @@ use crate::failpoint;
 use crate::store::{Store, StoreError, notices};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-
-/// So often signals that the database turned back for another's sake are taken anew.
-const TRIES: usize = 5;
 
 /// What an input may not be taken for.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +27,13 @@ pub enum IngestError {
     /// The database failed: nothing was taken in.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl IngestError {
+    /// Whether another was first ([`StoreError::is_conflict`]): the same may work at once.
+    pub(super) fn is_conflict(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_conflict())
+    }
 }
 
 fn list(errors: &[FieldError]) -> String {
@@ -188,16 +193,18 @@ pub async fn notice(
     keyed: Keyed<'_>,
 ) -> Result<Answer, IngestError> {
     said.check()?;
-    let mut tx = store.begin().await?;
-    if let Some(answer) = remembered(&mut tx, caller, keyed).await? {
-        return Ok(answer);
-    }
-    let answer = match said {
-        NoticeIn::Incident(n) => incident::update(&mut tx, settings, caller, n).await?,
-        NoticeIn::ActionRequired(n) => signals::action_required(&mut tx, settings, caller, n).await?,
-        NoticeIn::Free(n) => free::free(&mut tx, caller, n).await?,
-    };
-    finish(store, tx, caller, keyed, answer).await
+    anew!(IngestError, async {
+        let mut tx = store.begin().await?;
+        if let Some(answer) = remembered(&mut tx, caller, keyed).await? {
+            return Ok(answer);
+        }
+        let answer = match said {
+            NoticeIn::Incident(n) => incident::update(&mut tx, settings, caller, n).await?,
+            NoticeIn::ActionRequired(n) => signals::action_required(&mut tx, settings, caller, n).await?,
+            NoticeIn::Free(n) => free::free(&mut tx, caller, n).await?,
+        };
+        finish(tx, caller, keyed, answer).await
+    })
 }
 
 /// Takes a signal in.
@@ -212,13 +219,15 @@ pub async fn signal(
     keyed: Keyed<'_>,
 ) -> Result<Answer, IngestError> {
     allow(caller, said)?;
-    let mut tx = store.begin().await?;
-    if let Some(answer) = remembered(&mut tx, caller, keyed).await? {
-        return Ok(answer);
-    }
-    let mut answers = signals::take(&mut tx, settings, caller, std::slice::from_ref(said)).await?;
-    let answer = answers.pop().ok_or_else(|| FieldError::new("body", "is empty"))??;
-    finish(store, tx, caller, keyed, answer).await
+    anew!(IngestError, async {
+        let mut tx = store.begin().await?;
+        if let Some(answer) = remembered(&mut tx, caller, keyed).await? {
+            return Ok(answer);
+        }
+        let mut answers = signals::take(&mut tx, settings, caller, std::slice::from_ref(said)).await?;
+        let answer = answers.pop().ok_or_else(|| FieldError::new("body", "is empty"))??;
+        finish(tx, caller, keyed, answer).await
+    })
 }
 
 /// Takes many signals in, in one transaction; those with errors are answered with them and the others kept.
@@ -234,26 +243,12 @@ pub async fn many_signals(
     for one in said {
         allow(caller, one)?;
     }
-    // An import may be changing the same connections in another order.
-    for _ in 1..TRIES {
-        match take_all(store, settings, caller, said).await {
-            Err(IngestError::Store(e)) if e.is_turned_back() => {}
-            done => return done,
-        }
-    }
-    take_all(store, settings, caller, said).await
-}
-
-async fn take_all(
-    store: &Store,
-    settings: &Settings,
-    caller: &Caller,
-    said: &[SignalIn],
-) -> Result<Vec<Result<Answer, FieldError>>, IngestError> {
-    let mut tx = store.begin().await?;
-    let answers = signals::take(&mut tx, settings, caller, said).await?;
-    tx.commit().await?;
-    Ok(answers)
+    anew!(IngestError, async {
+        let mut tx = store.begin().await?;
+        let answers = signals::take(&mut tx, settings, caller, said).await?;
+        tx.commit().await?;
+        Ok(answers)
+    })
 }
 
 fn allow(caller: &Caller, said: &SignalIn) -> Result<(), IngestError> {
@@ -285,7 +280,6 @@ async fn remembered(
 }
 
 async fn finish(
-    store: &Store,
     mut tx: crate::store::Tx,
     caller: &Caller,
     keyed: Keyed<'_>,
@@ -294,15 +288,8 @@ async fn finish(
     if let Some(key) = keyed.key {
         let text = serde_json::to_string(&answer).unwrap_or_default();
         let hash = Sha256::digest(keyed.body);
-        match notices::remember(&mut tx, &caller.source, key, &hash, &text).await {
-            // The same request came in beside this one and was first: its answer is the answer.
-            Err(e) if e.is_conflict() => {
-                drop(tx);
-                let mut tx = store.read().await?;
-                return remembered(&mut tx, caller, keyed).await?.ok_or_else(|| IngestError::Conflict(key.to_owned()));
-            }
-            other => other?,
-        }
+        // Where the same request came in beside this one and was first, its answer is found anew.
+        notices::remember(&mut tx, &caller.source, key, &hash, &text).await?;
     }
     if answer.recovery_id.is_some() {
         failpoint::pass("recovering");

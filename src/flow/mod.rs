@@ -13,6 +13,7 @@
 
 mod addressing;
 pub mod alert;
+mod anew;
 pub mod archive;
 pub mod audience;
 pub mod bulk;

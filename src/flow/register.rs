@@ -1,6 +1,7 @@
 //! Putting components, connections and subscribers, with the checks at the door. A put replaces all there is; `import`
 //! is for callers who say a part.
 
+use super::anew::anew;
 use super::ingest::IngestError;
 use super::intake::{Check, FieldError};
 use super::owners;
@@ -95,15 +96,17 @@ pub(super) const fn yes() -> bool {
 /// When a field is wrong, a dependency is unknown, or the database fails; nothing is written then.
 pub async fn component(store: &Store, key: &str, said: &ComponentIn) -> Result<Put, IngestError> {
     check_component(key, said)?;
-    let mut tx = store.begin().await?;
-    let mut depends_on = Vec::with_capacity(said.depends_on.len());
-    for (position, other) in said.depends_on.iter().enumerate() {
-        depends_on.push(component_id(&mut tx, &format!("depends_on[{position}]"), other).await?);
-    }
-    let row = ComponentRow { key: key.to_owned(), name: said.name.clone(), group: said.group.clone(), depends_on };
-    let id = setup::put_component(&mut tx, &row).await?;
-    tx.commit().await?;
-    Ok(Put { id: id.to_string(), key: Some(row.key) })
+    anew!(IngestError, async {
+        let mut tx = store.begin().await?;
+        let mut depends_on = Vec::with_capacity(said.depends_on.len());
+        for (position, other) in said.depends_on.iter().enumerate() {
+            depends_on.push(component_id(&mut tx, &format!("depends_on[{position}]"), other).await?);
+        }
+        let row = ComponentRow { key: key.to_owned(), name: said.name.clone(), group: said.group.clone(), depends_on };
+        let id = setup::put_component(&mut tx, &row).await?;
+        tx.commit().await?;
+        Ok(Put { id: id.to_string(), key: Some(key.to_owned()) })
+    })
 }
 
 /// Puts a connection with the people who are told about it.
@@ -113,21 +116,28 @@ pub async fn component(store: &Store, key: &str, said: &ComponentIn) -> Result<P
 /// fails; nothing is written then.
 pub async fn connection(store: &Store, key: &str, said: &ConnectionIn) -> Result<Put, IngestError> {
     check_connection(key, said)?;
-    let mut tx = store.begin().await?;
-    let component = component_id(&mut tx, "component", &said.component).await?;
-    if setup::connection_id(&mut tx, key).await?.is_some_and(|(_, of)| of != component) {
-        return Err(fixed_component().into());
-    }
-    let mut subscribers = Vec::with_capacity(said.subscribers.len());
-    for (position, subscriber) in said.subscribers.iter().enumerate() {
-        subscribers.push(subscriber_id(&mut tx, &format!("subscribers[{position}]"), subscriber).await?);
-    }
-    let row =
-        ConnectionRow { key: key.to_owned(), component, name: said.name.clone(), link: said.link.clone(), subscribers };
-    let id = setup::put_connection(&mut tx, &row).await?;
-    owners::changed(&mut tx, &[key]).await?;
-    tx.commit().await?;
-    Ok(Put { id: id.to_string(), key: Some(row.key) })
+    anew!(IngestError, async {
+        let mut tx = store.begin().await?;
+        let component = component_id(&mut tx, "component", &said.component).await?;
+        if setup::connection_id(&mut tx, key).await?.is_some_and(|(_, of)| of != component) {
+            return Err(fixed_component().into());
+        }
+        let mut subscribers = Vec::with_capacity(said.subscribers.len());
+        for (position, subscriber) in said.subscribers.iter().enumerate() {
+            subscribers.push(subscriber_id(&mut tx, &format!("subscribers[{position}]"), subscriber).await?);
+        }
+        let row = ConnectionRow {
+            key: key.to_owned(),
+            component,
+            name: said.name.clone(),
+            link: said.link.clone(),
+            subscribers,
+        };
+        let id = setup::put_connection(&mut tx, &row).await?;
+        owners::changed(&mut tx, &[key]).await?;
+        tx.commit().await?;
+        Ok(Put { id: id.to_string(), key: Some(key.to_owned()) })
+    })
 }
 
 /// Puts a subscriber.
@@ -136,10 +146,12 @@ pub async fn connection(store: &Store, key: &str, said: &ConnectionIn) -> Result
 /// When a field is wrong, or the database fails; nothing is written then.
 pub async fn subscriber(store: &Store, key: &str, said: &SubscriberIn) -> Result<Put, IngestError> {
     let row = subscriber_row(key, said)?;
-    let mut tx = store.begin().await?;
-    let id = setup::put_subscriber(&mut tx, &row).await?;
-    tx.commit().await?;
-    Ok(Put { id: id.to_string(), key: Some(row.key) })
+    anew!(IngestError, async {
+        let mut tx = store.begin().await?;
+        let id = setup::put_subscriber(&mut tx, &row).await?;
+        tx.commit().await?;
+        Ok(Put { id: id.to_string(), key: Some(key.to_owned()) })
+    })
 }
 
 /// Checks what serde cannot.

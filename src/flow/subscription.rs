@@ -2,6 +2,7 @@
 //! out is as by default, whatever was put before.
 
 use super::addressing::no_group;
+use super::anew::anew;
 use super::ingest::IngestError;
 use super::intake::{Check, FieldError};
 use super::register::{Put, component_id, subscriber_id, yes};
@@ -49,28 +50,30 @@ const fn any() -> Impact {
 /// then.
 pub async fn put(store: &Store, said: &SubscriptionIn) -> Result<Put, IngestError> {
     check(said)?;
-    let mut tx = store.begin().await?;
-    let subscriber = subscriber_id(&mut tx, "subscriber", &said.subscriber).await?;
-    let component = match &said.component {
-        Some(key) => Some(component_id(&mut tx, "component", key).await?),
-        None => None,
-    };
-    if let Some(group) = said.group.as_ref().filter(|_| said.active)
-        && audience::members(&mut tx, std::slice::from_ref(group)).await?.is_empty()
-    {
-        return Err(no_group("group", group).into());
-    }
-    let row = SubscriptionRow {
-        subscriber,
-        component,
-        group: said.group.clone(),
-        events: said.events,
-        least_impact: said.least_impact,
-        active: said.active,
-    };
-    let id = setup::put_subscription(&mut tx, &row).await?;
-    tx.commit().await?;
-    Ok(Put { id: id.to_string(), key: None })
+    anew!(IngestError, async {
+        let mut tx = store.begin().await?;
+        let subscriber = subscriber_id(&mut tx, "subscriber", &said.subscriber).await?;
+        let component = match &said.component {
+            Some(key) => Some(component_id(&mut tx, "component", key).await?),
+            None => None,
+        };
+        if let Some(group) = said.group.as_ref().filter(|_| said.active)
+            && audience::members(&mut tx, std::slice::from_ref(group)).await?.is_empty()
+        {
+            return Err(no_group("group", group).into());
+        }
+        let row = SubscriptionRow {
+            subscriber,
+            component,
+            group: said.group.clone(),
+            events: said.events,
+            least_impact: said.least_impact,
+            active: said.active,
+        };
+        let id = setup::put_subscription(&mut tx, &row).await?;
+        tx.commit().await?;
+        Ok(Put { id: id.to_string(), key: None })
+    })
 }
 
 /// Checks what serde cannot.

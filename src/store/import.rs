@@ -197,8 +197,10 @@ pub async fn put_connections(tx: &mut Tx, of: &[Change<Connection>]) -> Result<(
         }
     });
     let now = tx.now();
+    let there = keys(replaced(of).map(|c| c.key.as_str()));
+    super::ingest::lock_connections(tx, &there).await?;
     exec!(tx, IMPORT_CONNECTIONS, json(list), now)?;
-    exec!(tx, FORGET_CONNECTION_SUBSCRIBERS, keys(replaced(of).map(|c| c.key.as_str())))?;
+    exec!(tx, FORGET_CONNECTION_SUBSCRIBERS, &there)?;
     let members = of.iter().flat_map(|c| members(&c.row.key, &c.row.subscribers));
     exec!(tx, IMPORT_CONNECTION_SUBSCRIBERS, json(members)).map(drop)
 }

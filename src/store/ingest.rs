@@ -293,8 +293,13 @@ pub async fn components_of(tx: &mut Tx, connections: &[&str]) -> Result<Vec<Stri
 /// When the database fails.
 pub async fn connections(tx: &mut Tx, of: &[&str], source: &str) -> Result<Vec<ConnectionNow>, StoreError> {
     let keys = keys(of.iter().copied(), source);
-    lock!(tx, LOCK_CONNECTIONS, &keys)?;
+    lock_connections(tx, &keys).await?;
     rows!(tx, ConnectionNow, CONNECTIONS, &keys)
+}
+
+/// Locks connections, by key, in the order in which all do.
+pub(super) async fn lock_connections(tx: &mut Tx, keys: &str) -> Result<(), StoreError> {
+    lock!(tx, LOCK_CONNECTIONS, keys)
 }
 
 /// The covering recoveries of a component.

@@ -4,6 +4,7 @@ use crate::on_both;
 use crate::support::{On, World};
 use allclear::domain::kind::Kind;
 use allclear::flow::import::{self, Counts, Event, Format, ImportError, Job, Refusal};
+use allclear::flow::register;
 use serde_json::{Value, json};
 use std::io::Cursor;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +23,8 @@ on_both! {
     subscriptions_have_groups_and_preferences;
     a_stop_leaves_whole_batches;
     two_at_once_end_as_one;
+    a_subscription_put_twice_at_once_is_one;
+    what_the_database_turns_back_is_taken_anew;
     a_line_that_is_too_long_is_refused_alone;
     column_names_that_cannot_be_used_end_it;
     who_was_imported_is_mailed;
@@ -393,6 +396,60 @@ async fn two_at_once_end_as_one(on: On) {
     let (one, two) = (one.unwrap().0, two.unwrap().0);
     assert_eq!((one.refused, two.refused), (1, 1));
     assert_eq!(rows(&w, "SELECT key FROM subscriber").await.len() as u64, one.inserted + two.inserted);
+}
+
+async fn a_subscription_put_twice_at_once_is_one(on: On) {
+    let w = world(on).await;
+    w.component("imap", "Mail").await;
+    for key in ["a", "b", "c", "d", "e", "f", "g", "h"] {
+        w.subscriber(key).await;
+        let said = json!({"subscriber": key, "component": "imap"});
+        tokio::join!(w.subscription(said.clone()), w.subscription(said));
+    }
+    assert_eq!(rows(&w, "SELECT CAST(COUNT(*) AS TEXT) FROM subscription").await, ["8"]);
+}
+
+/// Each but the second of two is turned back, as by a deadlock. On SQLite nobody writes beside another.
+async fn turn_back(w: &World) {
+    for sql in [
+        "CREATE SEQUENCE tries",
+        "CREATE FUNCTION turn_back() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            IF nextval('tries') % 2 = 1 THEN RAISE EXCEPTION 'turned back' USING ERRCODE = '40P01'; END IF;
+            RETURN NULL; END $$",
+        "CREATE TRIGGER t BEFORE INSERT ON component FOR EACH STATEMENT EXECUTE FUNCTION turn_back()",
+        "CREATE TRIGGER t BEFORE INSERT ON subscriber FOR EACH STATEMENT EXECUTE FUNCTION turn_back()",
+        "CREATE TRIGGER t BEFORE INSERT ON connection FOR EACH STATEMENT EXECUTE FUNCTION turn_back()",
+        "CREATE TRIGGER t BEFORE INSERT ON subscription FOR EACH STATEMENT EXECUTE FUNCTION turn_back()",
+        "CREATE TRIGGER t BEFORE INSERT ON signal FOR EACH STATEMENT EXECUTE FUNCTION turn_back()",
+        "CREATE TRIGGER t BEFORE INSERT ON notice FOR EACH STATEMENT EXECUTE FUNCTION turn_back()",
+    ] {
+        w.execute(sql).await;
+    }
+}
+
+async fn what_the_database_turns_back_is_taken_anew(on: On) {
+    fn said<T: serde::de::DeserializeOwned>(json: Value) -> T {
+        serde_json::from_value(json).unwrap()
+    }
+    let w = world(on).await;
+    if on == On::Postgres {
+        turn_back(&w).await;
+    }
+    register::component(&w.store, "imap", &said(json!({"name": "Mail"}))).await.unwrap();
+    register::subscriber(&w.store, "ann", &said(json!({"address": "ann@example.net"}))).await.unwrap();
+    let connection = json!({"component": "imap", "name": "Inbox", "subscribers": ["ann"]});
+    register::connection(&w.store, "ann-1", &said(connection)).await.unwrap();
+    w.subscription(json!({"subscriber": "ann", "component": "imap"})).await;
+    assert_eq!(w.broken("ann-1").await.outcome.as_str(), "waiting");
+    let update = json!({"kind": "incident", "incident": "i", "title": "Slow", "phase": "investigating",
+        "components": [{"key": "imap", "status": "partial_outage"}], "body": "We are looking."});
+    assert_eq!(w.notice(update).await.outcome.as_str(), "planned");
+    for table in ["SELECT key FROM component", "SELECT what FROM signal", "SELECT outcome FROM notice"] {
+        assert_eq!(rows(&w, table).await.len(), 1, "{table}");
+    }
+    if on == On::Postgres {
+        assert_eq!(rows(&w, "SELECT CAST(last_value AS TEXT) FROM tries").await, ["12"], "each twice");
+    }
 }
 
 async fn a_line_that_is_too_long_is_refused_alone(on: On) {

@@ -1,6 +1,7 @@
 //! One batch: what it names is looked up, each line is judged in order, and what differs is written.
 
 use super::super::addressing::no_group;
+use super::super::anew::anew;
 use super::super::intake::FieldError;
 use super::super::register::{no_component, no_subscriber};
 use super::lines::Batch;
@@ -12,9 +13,6 @@ use crate::store::{Store, StoreError, Tx};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
-
-/// How often a batch is judged when others write the same rows.
-const TRIES: u32 = 5;
 
 /// What an import remembers from batch to batch.
 pub(super) struct Book {
@@ -53,13 +51,7 @@ impl Book {
         batch: &Batch<R>,
         hear: &mut (dyn FnMut(Event) + Send),
     ) -> Result<(), StoreError> {
-        for _ in 1..TRIES {
-            match self.attempt(store, batch, hear).await {
-                Err(error) if error.is_conflict() => {}
-                done => return done,
-            }
-        }
-        self.attempt(store, batch, hear).await
+        anew!(StoreError, self.attempt(store, batch, hear))
     }
 
     async fn attempt<R: Row>(
