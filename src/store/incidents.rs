@@ -35,6 +35,13 @@ statements! {
         "SELECT c.key FROM component c CROSS JOIN episode e
          WHERE e.component_id = c.id AND e.n = c.episode AND e.incident_id = $1 AND e.ended_at IS NULL ORDER BY c.id",
     );
+    // What nobody reported, or only an incident that is over, is whose incident reports it: that one ends it.
+    TAKE_OVER = super::Sql::same(
+        "UPDATE episode SET incident_id = $3 WHERE component_id = $1 AND n = $2 AND ended_at IS NULL
+            AND ((incident_id IS NULL AND EXISTS (SELECT 1 FROM surge s WHERE s.component_id = $1 AND s.ended_at IS NULL
+                    AND s.episode = $2 AND NOT s.reported))
+                OR (SELECT i.resolved_at IS NOT NULL FROM incident i WHERE i.id = episode.incident_id))",
+    );
     // Whoever opened an outage ends it, naming nothing; whoever still reports it is to end it then.
     HAND_OVER = super::Sql::same(
         "UPDATE episode SET incident_id = (SELECT ic.incident_id FROM incident_component ic JOIN incident i ON i.id = ic.incident_id
@@ -148,12 +155,21 @@ pub async fn component_works(tx: &mut Tx, component: ComponentId) -> Result<(), 
     exec!(tx, COMPONENT_WORKS, component, now).map(drop)
 }
 
-/// The keys of the components whose open outage this incident opened.
+/// The keys of the components whose open outage is this incident's.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn opened_by(tx: &mut Tx, incident: IncidentId) -> Result<Vec<String>, StoreError> {
     Ok(rows!(tx, (String,), OPENED_BY, incident)?.into_iter().map(|row| row.0).collect())
+}
+
+/// An open outage that a surge opened and no source has reported before, or that an incident left when it was resolved, is
+/// this one's, which reports it.
+///
+/// # Errors
+/// When the database fails.
+pub async fn take_over(tx: &mut Tx, component: ComponentId, n: i64, by: IncidentId) -> Result<(), StoreError> {
+    exec!(tx, TAKE_OVER, component, n, by).map(drop)
 }
 
 /// The open outage that an incident opened is another's, which reports its component down, too.

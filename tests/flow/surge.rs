@@ -37,6 +37,7 @@ on_both! {
     when_most_are_broken_only_the_longest_hold_asks;
     one_mailbox_that_is_full_keeps_nobody_waiting;
     what_a_source_says_is_down_as_well_is_not_released_because_it_is_calm;
+    the_last_incident_that_reports_a_flood_s_outage_ends_it;
     of_an_outage_that_lasts_a_few_are_asked_first;
     of_a_second_dip_too_a_few_are_asked_first;
     who_joins_another_waits_no_longer_for_it_than_the_longest_hold;
@@ -429,6 +430,32 @@ async fn what_a_source_says_is_down_as_well_is_not_released_because_it_is_calm(o
         let down = w.query("SELECT key FROM component WHERE down_since IS NOT NULL").await;
         assert_eq!((asked(&w).len(), down), (25, vec![vec![Some("outlook".to_owned())]]));
     }
+}
+
+async fn the_last_incident_that_reports_a_flood_s_outage_ends_it(on: On) {
+    let mut w = world(on, 100).await;
+    flood(&mut w).await;
+    until(&mut w, "2025-06-02T08:05:00Z").await;
+    let said = |incident: &str, phase: &str, components| {
+        json!({"kind": "incident", "incident": incident, "title": "Down", "phase": phase, "body": "As it is.",
+            "components": components})
+    };
+    for incident in ["first", "second"] {
+        w.notice(said(incident, "identified", json!([{"key": "outlook", "status": "major_outage"}]))).await;
+        w.pass(2).await;
+    }
+    w.notice(said("first", "resolved", json!([]))).await;
+    w.pass(2).await;
+    assert_eq!(open(&w).await.stage.as_str(), "holding", "the second still reports it");
+    w.notice(said("second", "resolved", json!([]))).await;
+    w.pass(2).await;
+    assert_eq!(surges(&w).await, ["flood over component_recovered"]);
+    // As after every recovery that says nothing of connections.
+    recover(&w, 1..25).await;
+    until(&mut w, "2025-06-02T19:59:00Z").await;
+    assert_eq!(asked(&w), [""; 0]);
+    until(&mut w, "2025-06-02T20:02:00Z").await;
+    assert_eq!(asked(&w), ["k0"]);
 }
 
 async fn of_a_second_dip_too_a_few_are_asked_first(on: On) {

@@ -120,6 +120,7 @@ async fn hear(
             ended = true;
         }
         Effect::Repeated if what == What::Failed => {
+            incidents::take_over(tx, component.id, state.episode, incident).await?;
             surge::reported(tx, component.id, &state).await?;
         }
         _ => return Ok(false),
