@@ -14,12 +14,16 @@ use sqlx::{ColumnIndex, Decode, FromRow, Row, Type};
 use std::collections::HashMap;
 use std::ops::Deref;
 
-/// What other incidents, open and not still to come, say of a component in trouble.
+/// What other incidents, open and not still to come, say of a component in trouble, where a subscriber is told of them, or is
+/// about to be: the others are none of his business, and he would not hear of their end.
 macro_rules! elsewhere {
-    ($component:literal, $incident:literal) => {
+    ($component:literal, $incident:literal, $subscriber:literal) => {
         concat!("incident_component x WHERE x.component_id = ", $component, " AND x.incident_id <> ", $incident,
             " AND x.status <> 'operational' AND (SELECT y.resolved_at IS NULL AND y.phase <> 'scheduled' FROM incident y
-                WHERE y.id = x.incident_id)")
+                WHERE y.id = x.incident_id)
+            AND (SELECT (y.told_at IS NOT NULL AND y.ended_at IS NULL) OR (SELECT TRUE FROM delivery z WHERE z.thread_id = y.id
+                    AND z.state IN ('queued', 'sending') LIMIT 1)
+                FROM thread y WHERE y.matter_id = x.incident_id AND y.subscriber_id = ", $subscriber, " LIMIT 1)")
     };
 }
 
@@ -39,7 +43,7 @@ macro_rules! truth {
                                 OR (u.component_id IS NULL AND u.group_key IS NULL)
                                 OR u.group_key = (SELECT k.group_key FROM component k WHERE k.id = x.component_id)))))
                     OR EXISTS (SELECT 1 FROM delivery_item w WHERE w.delivery_id = d.id AND w.dropped IS NULL
-                        AND EXISTS (SELECT 1 FROM ", elsewhere!("w.component_id", "i.id"), ")) END AS trouble,
+                        AND EXISTS (SELECT 1 FROM ", elsewhere!("w.component_id", "i.id", "d.subscriber_id"), ")) END AS trouble,
                 COALESCE(t.last_message_id = d.message_id, FALSE) AS own_last, i.id IS NOT NULL AS has_incident, i.resolved_at,
                 EXISTS (SELECT 1 FROM suppression x WHERE x.address = s.address AND x.class = d.class) AS suppressed")
     };
@@ -104,7 +108,7 @@ statements! {
         "LEFT JOIN notice n ON n.id = d.notice_id",
         concat!(item_truth!(), ", i.component_episode, i.corrects_id, k.key AS component_key, k.name AS component_name,
                 c.key AS connection_key, c.name AS connection_name, c.link, c.broken_since, c.well_as_of, o.claimed_at AS original_claimed_at,
-                CASE WHEN v.has_incident THEN (SELECT x.status FROM ", elsewhere!("i.component_id", "v.matter_id"), " ORDER BY CASE x.status
+                CASE WHEN v.has_incident THEN (SELECT x.status FROM ", elsewhere!("i.component_id", "v.matter_id", "v.subscriber_id"), " ORDER BY CASE x.status
                     WHEN 'major_outage' THEN 1 WHEN 'partial_outage' THEN 2 WHEN 'degraded_performance' THEN 3 ELSE 4 END LIMIT 1) END AS elsewhere,
                 CASE WHEN v.class = 'all_clear' THEN (SELECT n.observed_at FROM notice n WHERE n.incident_id = v.matter_id
                     AND n.received_at = s.changed_at ORDER BY n.revision DESC LIMIT 1) END AS changed_as_of,
@@ -313,7 +317,7 @@ pub struct ItemView {
     pub well_as_of: Option<Timestamp>,
     /// When the mail it takes back was sent.
     pub original_claimed_at: Option<Timestamp>,
-    /// Its component's worst trouble in another open incident.
+    /// Its component's worst trouble in another open incident of which the reader is told.
     elsewhere: Option<ComponentStatus>,
     /// When an update had observed what the incident says of its component, where one of all-clears is known.
     changed_as_of: Option<Timestamp>,

@@ -14,6 +14,7 @@ on_both! {
     a_summary_after_the_end_does_not_move_it;
     what_came_late_tells_since_when;
     a_maintenance_under_way_concerns_all_that_was_announced;
+    nobody_hears_of_trouble_in_an_incident_that_is_none_of_his;
 }
 
 async fn world(on: On) -> World {
@@ -163,4 +164,23 @@ async fn a_maintenance_under_way_concerns_all_that_was_announced(on: On) {
     w.pass(60).await;
     let states = w.query("SELECT DISTINCT status FROM incident_component").await;
     assert_eq!(states, [[Some("operational".to_owned())]]);
+}
+
+async fn nobody_hears_of_trouble_in_an_incident_that_is_none_of_his(on: On) {
+    for private in [json!({"recipients": ["bob"]}), json!({"deliver": false})] {
+        let mut w = world(on).await;
+        w.subscriber("bob").await;
+        w.notice(with(said("other", "investigating", &["a=degraded_performance"]), private)).await;
+        w.pass(10).await;
+        for (phase, component) in
+            [("identified", "a=major_outage"), ("monitoring", "a=operational"), ("resolved", "a=operational")]
+        {
+            w.notice(said("i", phase, &[component])).await;
+            w.pass(40).await;
+        }
+        let texts: Vec<_> = w.all().iter().filter(|mail| mail.to.starts_with("ann")).map(plain).collect();
+        let leads: Vec<_> = texts.iter().map(|text| text.split(':').next().unwrap()).collect();
+        assert_eq!(leads, ["Identified", "Monitoring", "All clear"]);
+        assert!(texts.iter().all(|text| !text.contains("degraded")), "{texts:#?}");
+    }
 }
