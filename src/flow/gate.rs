@@ -11,7 +11,7 @@ use crate::domain::truth::{Claim, Original};
 /// How long a mail waits at least before it is looked at again, where no event is sure to bring it back.
 const LOOK_AGAIN: Span = Span::seconds(30);
 
-/// The same of what waits for hours: of an end for other incidents, and of whatever has waited for long.
+/// The same of what waits for hours: of an end or an all-clear for other incidents, and of whatever has waited for long.
 const LOOK_RARELY: Span = Span::minutes(5);
 
 /// The window of the daily cap.
@@ -74,7 +74,7 @@ pub struct View {
     pub resolved: Option<bool>,
     /// Why it was made.
     pub rule: Option<Rule>,
-    /// Of an all-clear: something else that the subscriber follows is in trouble in this incident.
+    /// Of an all-clear: something else that the subscriber follows is in trouble in this incident, or what it names is in another.
     pub trouble: bool,
     /// A newer update or end of the same thread, sent or to be sent.
     pub newer: Option<DeliveryId>,
@@ -353,9 +353,13 @@ fn all_clear(view: &View, limits: &Limits, now: Timestamp) -> Verdict {
     if view.ended && !view.resend {
         return Verdict::Cancel(Reason::EndedAlready);
     }
-    if any_down(view) || view.trouble {
+    if any_down(view) {
         // Back once more, the component makes a new one.
         return Verdict::Withdraw(Reason::ComponentOpenAgain);
+    }
+    if view.trouble {
+        // The end of another incident makes none.
+        return Verdict::Wait(now + LOOK_RARELY, Reason::ComponentOpenAgain);
     }
     let up = view.items.iter().filter_map(|item| match item {
         Item::Component { up_since, .. } => *up_since,

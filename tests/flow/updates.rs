@@ -15,6 +15,7 @@ on_both! {
     what_came_late_tells_since_when;
     a_maintenance_under_way_concerns_all_that_was_announced;
     nobody_hears_of_trouble_in_an_incident_that_is_none_of_his;
+    an_all_clear_waits_for_the_end_of_trouble_elsewhere;
 }
 
 async fn world(on: On) -> World {
@@ -182,5 +183,24 @@ async fn nobody_hears_of_trouble_in_an_incident_that_is_none_of_his(on: On) {
         let leads: Vec<_> = texts.iter().map(|text| text.split(':').next().unwrap()).collect();
         assert_eq!(leads, ["Identified", "Monitoring", "All clear"]);
         assert!(texts.iter().all(|text| !text.contains("degraded")), "{texts:#?}");
+    }
+}
+
+async fn an_all_clear_waits_for_the_end_of_trouble_elsewhere(on: On) {
+    for (begins, trouble, ends) in
+        [("investigating", "a=degraded_performance", "resolved"), ("in_progress", "a=under_maintenance", "completed")]
+    {
+        let mut w = world(on).await;
+        w.notice(said("i", "identified", &["a=major_outage"])).await;
+        w.pass(10).await;
+        w.notice(said("other", begins, &[trouble])).await;
+        w.pass(30).await;
+        w.notice(said("i", "monitoring", &["a=operational"])).await;
+        w.pass(60).await;
+        let all_clears = |w: &World| leads(w).into_iter().filter(|lead| lead == "All clear").count();
+        assert_eq!(all_clears(&w), 0, "{begins}");
+        w.notice(said("other", ends, &["a=operational"])).await;
+        w.pass(30).await;
+        assert_eq!(all_clears(&w), 1, "{begins}");
     }
 }

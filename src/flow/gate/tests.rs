@@ -232,12 +232,14 @@ fn what_was_ended_is_ended_again_only_for_a_person_who_asks() {
 }
 
 #[test]
-fn an_all_clear_is_withdrawn_by_any_trouble_that_the_reader_follows() {
+fn an_all_clear_is_withdrawn_with_what_it_names_and_waits_for_all_else_that_the_reader_follows() {
     let item = |down| Item::Component { down, up_since: Some(NOW - Span::hours(1)), back: false };
-    for (down, trouble) in [(true, false), (false, true)] {
-        let v = View { trouble, ..view(Class::AllClear, vec![item(down)]) };
+    for trouble in [false, true] {
+        let v = View { trouble, ..view(Class::AllClear, vec![item(true)]) };
         assert_eq!(decide(&v), Verdict::Withdraw(Reason::ComponentOpenAgain));
     }
+    let v = View { trouble: true, ..view(Class::AllClear, vec![item(false)]) };
+    assert_eq!(decide(&v), Verdict::Wait(NOW + LOOK_RARELY, Reason::ComponentOpenAgain));
     assert!(sends(&decide(&view(Class::AllClear, vec![item(false)]))));
 }
 
