@@ -43,8 +43,11 @@ pub(super) async fn update(
         observed(at, tx.now()).map_err(|e| FieldError::new(field, e.what))?;
     }
     let said = &addressing::with_groups(tx, said).await?;
-    let components = components(tx, said).await?;
     let known = incidents::find(tx, &said.incident).await?;
+    // What is said without a time is said after what it had to wait for.
+    let waited_for = known.as_ref().filter(|_| said.observed_at.is_none()).map(|known| known.updated_at);
+    let observed_at = waited_for.map_or(observed_at, |before| before.max(observed_at));
+    let components = components(tx, known.as_ref(), said).await?;
     let payload = serde_json::to_string(said).unwrap_or_default();
     let hash = Sha256::digest(&payload);
     let same = Same { update_key: said.update.as_deref(), content_hash: Some(hash.as_slice()), repeats: None };
@@ -81,7 +84,7 @@ pub(super) async fn update(
         kind: "incident",
         class: class_of(said.phase),
         source: &caller.source,
-        observed_at,
+        observed_at: observed_at.min(tx.now()),
         incident: Some((incident.id, incident.revision, said.phase)),
         deliver: reason.is_none(),
         payload: &payload,
@@ -259,10 +262,14 @@ pub(super) async fn add_recipients(tx: &mut Tx, id: NoticeId, recipients: &[Stri
     Err(errors.into())
 }
 
-async fn components(tx: &mut Tx, said: &IncidentIn) -> Result<Vec<ComponentNow>, IngestError> {
+async fn components(
+    tx: &mut Tx,
+    known: Option<&IncidentNow>,
+    said: &IncidentIn,
+) -> Result<Vec<ComponentNow>, IngestError> {
     let mut keys: Vec<&str> = said.components.iter().map(|c| c.key.as_str()).collect();
     // A resolved incident also closes what it opened, so those are locked in the same order.
-    let opened = match incidents::find(tx, &said.incident).await? {
+    let opened = match known {
         Some(i) if class_of(said.phase) == Class::IncidentEnd => incidents::opened_by(tx, i.id).await?,
         _ => Vec::new(),
     };

@@ -7,6 +7,11 @@ use crate::domain::incident::{ComponentStatus, Impact, Phase};
 use crate::domain::time::Timestamp;
 
 statements! {
+    // Of a new incident there is no row to wait for.
+    LOCK_INCIDENT = super::Sql::differs(
+        "SELECT 1 WHERE $1 IS NULL",
+        "SELECT pg_advisory_xact_lock(hashtextextended('incident ' || $1, 0))",
+    );
     INCIDENT = locking!(
         "SELECT id, title, phase, impact, revision, started_at, updated_at, resolved_at FROM incident WHERE key = $1",
         "FOR NO KEY UPDATE"
@@ -93,11 +98,13 @@ pub struct IncidentComponent {
     pub since_revision: i64,
 }
 
-/// An incident by its key, locked against change.
+/// An incident by its key, locked against change, and against being made by others when there is none. It is locked before
+/// its components.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn find(tx: &mut Tx, key: &str) -> Result<Option<IncidentNow>, StoreError> {
+    lock!(tx, LOCK_INCIDENT, key)?;
     first!(tx, IncidentNow, INCIDENT, key)
 }
 

@@ -3,7 +3,7 @@
 use super::table::plain;
 use crate::on_both;
 use crate::support::{On, World};
-use allclear::domain::time::Timestamp;
+use allclear::domain::time::{Span, Timestamp};
 use serde_json::{Value, json};
 
 on_both! {
@@ -16,6 +16,7 @@ on_both! {
     a_maintenance_under_way_concerns_all_that_was_announced;
     nobody_hears_of_trouble_in_an_incident_that_is_none_of_his;
     an_all_clear_waits_for_the_end_of_trouble_elsewhere;
+    what_is_said_without_a_time_is_never_late;
 }
 
 async fn world(on: On) -> World {
@@ -203,4 +204,14 @@ async fn an_all_clear_waits_for_the_end_of_trouble_elsewhere(on: On) {
         w.pass(30).await;
         assert_eq!(all_clears(&w), 1, "{begins}");
     }
+}
+
+/// Whoever waits for another's transaction on PostgreSQL has begun before it.
+async fn what_is_said_without_a_time_is_never_late(on: On) {
+    let mut w = world(on).await;
+    w.notice(said("i", "investigating", &["a=major_outage"])).await;
+    w.clock.set(w.now() - Span::seconds(1));
+    assert_eq!(w.notice(said("i", "identified", &["b=major_outage"])).await.outcome.as_str(), "planned");
+    assert_eq!(down(&w).await, ["a", "b"]);
+    w.pass(1).await;
 }
