@@ -66,11 +66,12 @@ pub(super) async fn update(
         Some(known) if standing == Standing::Late => began_by(tx, known, said, observed_at).await?,
         _ => None,
     };
+    let was = known.as_ref().map(|known| known.phase);
     let mut incident = next_revision(known, said, observed_at, standing);
     incident.started_at = began.unwrap_or(incident.started_at);
     if standing != Standing::Repeated {
         incidents::save(tx, &said.incident, &incident).await?;
-        move_components(tx, &incident, said, components, observed_at, standing).await?;
+        move_components(tx, (&incident, was), said, components, observed_at, standing).await?;
     }
     let outcome = match (standing, reason) {
         (Standing::Repeated, _) => Became::Repeated,

@@ -14,6 +14,7 @@ on_both! {
     a_summary_after_the_end_does_not_move_it;
     what_came_late_tells_since_when;
     a_maintenance_under_way_concerns_all_that_was_announced;
+    what_a_maintenance_is_done_with_stays_so_when_a_text_names_nothing;
     nobody_hears_of_trouble_in_an_incident_that_is_none_of_his;
     an_all_clear_waits_for_the_end_of_trouble_elsewhere;
     what_is_said_without_a_time_is_never_late;
@@ -214,4 +215,19 @@ async fn what_is_said_without_a_time_is_never_late(on: On) {
     assert_eq!(w.notice(said("i", "identified", &["b=major_outage"])).await.outcome.as_str(), "planned");
     assert_eq!(down(&w).await, ["a", "b"]);
     w.pass(1).await;
+}
+
+async fn what_a_maintenance_is_done_with_stays_so_when_a_text_names_nothing(on: On) {
+    let mut w = world(on).await;
+    for (phase, components) in
+        [("in_progress", &["a", "b"][..]), ("in_progress", &["a=operational"]), ("verifying", &[])]
+    {
+        w.notice(with(said("m", phase, components), json!({"impact": "maintenance"}))).await;
+        w.pass(60).await;
+    }
+    let states = w.query(
+        "SELECT c.key, s.status FROM incident_component s JOIN component c ON c.id = s.component_id ORDER BY c.key",
+    );
+    let states: Vec<_> = states.await.into_iter().map(|row| row.into_iter().flatten().collect::<Vec<_>>()).collect();
+    assert_eq!(states, [["a", "operational"], ["b", "under_maintenance"]]);
 }

@@ -28,10 +28,10 @@ fn implied(phase: Phase, known: Option<ComponentStatus>) -> ComponentStatus {
     }
 }
 
-/// Moves the components an update names.
+/// Moves the components an update names. The incident is as it stands after it, beside its phase before.
 pub(super) async fn move_components(
     tx: &mut Tx,
-    incident: &IncidentNow,
+    (incident, was): (&IncidentNow, Option<Phase>),
     said: &IncidentIn,
     found: Vec<ComponentNow>,
     observed_at: Timestamp,
@@ -78,7 +78,10 @@ pub(super) async fn move_components(
     let of_the_others = match said.phase {
         _ if standing == Standing::Late => None,
         _ if over => Some(ComponentStatus::Operational),
-        Phase::InProgress | Phase::Verifying if said.components.is_empty() => Some(ComponentStatus::UnderMaintenance),
+        // What was announced begins.
+        Phase::InProgress | Phase::Verifying if said.components.is_empty() && was == Some(Phase::Scheduled) => {
+            Some(ComponentStatus::UnderMaintenance)
+        }
         _ => None,
     };
     for component in before.iter().filter(|b| !found.iter().any(|f| f.id == b.id)) {
