@@ -15,7 +15,7 @@ macro_rules! next {
     ($lock:literal) => {
         concat!(
             "SELECT p.id, p.notice_id, p.component_id, p.cursor_list, p.cursor_id, p.created_at, n.class, n.incident_id, n.revision,
-                n.payload, i.key AS incident_key, i.title, i.phase, i.impact, i.created_at AS heard_at, i.resolved_at
+                n.payload, i.key AS incident_key, i.title, CASE WHEN n.phase = 'update' THEN i.phase ELSE n.phase END AS phase, i.impact, i.created_at AS heard_at, i.resolved_at
              FROM (SELECT * FROM plan p WHERE p.kind <> 'failure' AND p.done_at IS NULL AND NOT EXISTS (SELECT 1 FROM plan q
                 WHERE q.matter_id = p.matter_id AND q.done_at IS NULL AND q.kind <> 'failure' AND (q.created_at, q.id) < (p.created_at, p.id))
                 ORDER BY p.id LIMIT 1", $lock, ") AS p
@@ -85,7 +85,7 @@ pub struct Notice {
     pub incident_id: Option<IncidentId>,
     /// Which update of it, counted from 1.
     pub revision: Option<i64>,
-    /// Where the incident stands now.
+    /// The phase it tells: of an update without one where the incident stands now.
     pub phase: Option<Phase>,
     /// How bad the incident is.
     pub impact: Option<Impact>,

@@ -18,6 +18,7 @@ on_both! {
     nobody_hears_of_trouble_in_an_incident_that_is_none_of_his;
     an_all_clear_waits_for_the_end_of_trouble_elsewhere;
     what_is_said_without_a_time_is_never_late;
+    an_update_tells_its_own_phase_whatever_was_said_before_it_was_planned;
 }
 
 async fn world(on: On) -> World {
@@ -230,4 +231,18 @@ async fn what_a_maintenance_is_done_with_stays_so_when_a_text_names_nothing(on: 
     );
     let states: Vec<_> = states.await.into_iter().map(|row| row.into_iter().flatten().collect::<Vec<_>>()).collect();
     assert_eq!(states, [["a", "operational"], ["b", "under_maintenance"]]);
+}
+
+async fn an_update_tells_its_own_phase_whatever_was_said_before_it_was_planned(on: On) {
+    let mut w = world(on).await;
+    w.notice(said("i", "investigating", &["a=major_outage"])).await;
+    w.clock.set(w.now() + Span::seconds(1));
+    w.notice(said("i", "identified", &["a=major_outage"])).await;
+    // The first leaves before the second is planned.
+    let later = "UPDATE plan SET done_at = 1, outcome = 'later' WHERE created_at = (SELECT MAX(created_at) FROM plan)";
+    w.execute(later).await;
+    w.pass(1).await;
+    w.execute("UPDATE plan SET done_at = NULL, outcome = NULL WHERE outcome = 'later'").await;
+    w.pass(60).await;
+    assert_eq!(leads(&w), ["Investigating", "Identified"]);
 }
