@@ -51,14 +51,14 @@ statements! {
     HAND_OVER = super::Sql::same(
         "UPDATE episode SET incident_id = (SELECT ic.incident_id FROM incident_component ic JOIN incident i ON i.id = ic.incident_id
             WHERE ic.component_id = $1 AND ic.incident_id <> $2 AND ic.status IN ('partial_outage', 'major_outage')
-                AND i.resolved_at IS NULL ORDER BY ic.incident_id LIMIT 1)
+                AND i.resolved_at IS NULL AND i.phase <> 'scheduled' ORDER BY ic.incident_id LIMIT 1)
          WHERE component_id = $1 AND incident_id = $2 AND ended_at IS NULL",
     );
     DOWN_ELSEWHERE = over_rows!(
         "SELECT DISTINCT ic.component_id FROM", [id uuid, incident_id uuid],
         "JOIN incident_component ic ON ic.component_id = j.id AND ic.incident_id <> j.incident_id
             AND ic.status IN ('partial_outage', 'major_outage')
-         JOIN incident i ON i.id = ic.incident_id AND i.resolved_at IS NULL"
+         JOIN incident i ON i.id = ic.incident_id AND i.resolved_at IS NULL AND i.phase <> 'scheduled'"
     );
 }
 
@@ -187,7 +187,7 @@ pub async fn hand_over(tx: &mut Tx, component: ComponentId, from: IncidentId) ->
     exec!(tx, HAND_OVER, component, from).map(drop)
 }
 
-/// Those of some components that another open incident reports down.
+/// Those of some components that another open incident, which has begun, reports down.
 ///
 /// # Errors
 /// When the database fails.

@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 on_both! {
     the_end_of_a_relapse_in_the_words_of_the_first_end_counts;
     whoever_reports_an_outage_last_ends_it;
+    an_end_that_is_not_well_leaves_the_outage_to_whoever_still_reports_it;
+    what_is_announced_keeps_nothing_down;
     trouble_with_what_had_come_back_is_trouble_though_no_state_is_named;
     what_is_to_come_and_what_is_long_over_ends_no_outage;
     a_summary_after_the_end_does_not_move_it;
@@ -89,6 +91,42 @@ async fn whoever_reports_an_outage_last_ends_it(on: On) {
     w.broken("c").await;
     w.pass(10).await;
     assert!(plain(w.all().last().unwrap()).contains("Inbox c"), "who is truly broken is asked");
+}
+
+async fn an_end_that_is_not_well_leaves_the_outage_to_whoever_still_reports_it(on: On) {
+    for left in ["a=partial_outage", "a=degraded_performance"] {
+        let mut w = world(on).await;
+        for incident in ["first", "second"] {
+            w.notice(said(incident, "investigating", &["a=major_outage"])).await;
+            w.pass(10).await;
+        }
+        w.notice(said("first", "resolved", &[left])).await;
+        w.pass(10).await;
+        assert_eq!(down(&w).await, ["a"], "{left}");
+        w.notice(said("second", "resolved", &[])).await;
+        w.pass(10).await;
+        assert_eq!(down(&w).await, [""; 0], "{left}");
+    }
+    // One that begins only then reports it, too.
+    let mut w = world(on).await;
+    w.notice(said("first", "investigating", &["a=major_outage"])).await;
+    w.notice(said("first", "resolved", &["a=partial_outage"])).await;
+    w.notice(said("second", "investigating", &["a=partial_outage"])).await;
+    w.pass(10).await;
+    w.notice(said("second", "resolved", &[])).await;
+    w.pass(10).await;
+    assert_eq!(down(&w).await, [""; 0]);
+}
+
+async fn what_is_announced_keeps_nothing_down(on: On) {
+    let mut w = world(on).await;
+    w.notice(said("i", "investigating", &["a=major_outage"])).await;
+    let announced = json!({"impact": "maintenance", "title": "New disks"});
+    w.notice(with(said("m", "scheduled", &["a=partial_outage"]), announced)).await;
+    w.pass(10).await;
+    w.notice(said("i", "resolved", &["a=operational"])).await;
+    w.pass(10).await;
+    assert_eq!(down(&w).await, [""; 0]);
 }
 
 async fn trouble_with_what_had_come_back_is_trouble_though_no_state_is_named(on: On) {

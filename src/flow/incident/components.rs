@@ -56,15 +56,16 @@ pub(super) async fn move_components(
         if reported.is_none() && matches!(said.phase, Phase::Scheduled | Phase::Postmortem) {
             continue;
         }
+        let works = status == ComponentStatus::Operational;
         let what = match status {
-            // Over, though not well: that is said in the end, and is no new outage.
-            _ if status.is_down() && over => continue,
-            _ if status.is_down() => What::Failed,
             // Another open incident says that it is down: it is not back before that one says so.
-            ComponentStatus::Operational if down_elsewhere.contains(&component.id) => {
+            _ if (works || over) && down_elsewhere.contains(&component.id) => {
                 incidents::hand_over(tx, component.id, incident.id).await?;
                 continue;
             }
+            // Over, though not well: that is said in the end, and is no new outage.
+            _ if status.is_down() && over => continue,
+            _ if status.is_down() => What::Failed,
             ComponentStatus::Operational => What::Recovered,
             _ => continue,
         };
