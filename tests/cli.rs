@@ -350,6 +350,8 @@ fn what_a_put_does_not_give_stays_and_an_empty_text_empties() {
         ("put subscriber jo --address new@example.com --locale=", "locale: is not a language tag"),
         ("put connection inbox-1 --component imap --name x --subscriber nobody", "no subscriber has the key `nobody`"),
         ("put subscriber jo --address new@example.com --attribute plan", "is not NAME=VALUE"),
+        ("put subscriber jo --address new@example.com --attribute plan=pro --attribute==", "is not NAME=VALUE"),
+        ("put subscriber jo --address new@example.com --attribute plan=pro --attribute=", "attributes: is empty"),
     ] {
         let done = shell.run(line);
         assert!(done.code == 2 && done.err.contains(error), "{line}: {}", done.err);

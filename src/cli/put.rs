@@ -87,12 +87,12 @@ pub(super) enum Args {
     },
 }
 
-/// An empty text is no attribute.
+/// An empty text is no attribute: alone it empties them, beside others it is refused.
 fn attribute(text: &str) -> Result<(String, String), String> {
     if text.is_empty() {
         return Ok(Default::default());
     }
-    let (name, value) = text.split_once('=').ok_or("is not NAME=VALUE")?;
+    let (name, value) = text.split_once('=').filter(|pair| !pair.0.is_empty()).ok_or("is not NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
 }
 
@@ -148,9 +148,10 @@ fn list(said: Vec<String>) -> Option<Value> {
 
 fn attributes(said: Vec<(String, String)>) -> Option<Value> {
     let mut all = BTreeMap::<String, Vec<String>>::new();
-    let none = said.is_empty();
-    for (name, value) in said.into_iter().filter(|(name, value)| !(name.is_empty() && value.is_empty())) {
+    let given = !said.is_empty();
+    let emptied = said == [Default::default()];
+    for (name, value) in said.into_iter().filter(|_| !emptied) {
         all.entry(name).or_default().push(value);
     }
-    (!none).then(|| json!(all))
+    given.then(|| json!(all))
 }
