@@ -73,16 +73,18 @@ statements! {
             "), t AS (", THREADS.postgres, "), o AS (", OUTCOMES.postgres,
             " RETURNING 1) SELECT (SELECT COUNT(*) FROM o), ", CORRECTIONS.postgres),
     );
-    // A 250 that comes when its claim was reaped already, and the mail still in quarantine: nobody need wonder any more.
-    // The claim gets its number back, and is recorded like any other. No claim had the next number: it would have left
-    // an attempt.
+    // A 250 that comes when its claim was reaped already, and the mail still in quarantine, or waits to be repeated: nobody
+    // need wonder any more. The claim gets its number back, and is recorded like any other. No claim had the next number: it
+    // would have left an attempt. One of a thread is busy at a time: while another is, the repeat is left to its turn.
     CLAIM_AGAIN = over_rows!(
         "UPDATE delivery SET state = 'sending', token = j.token, owner = j.owner, lease_until = j.at, reason = NULL,
             quarantine_until = NULL, decided_at = NULL FROM",
         [id uuid, token bigint, owner text, at bigint],
-        "WHERE delivery.id = j.id AND delivery.token = j.token + 1 AND delivery.state = 'unknown'
-            AND delivery.quarantine_until IS NOT NULL
-            AND NOT EXISTS (SELECT 1 FROM attempt a WHERE a.delivery_id = delivery.id AND a.token = delivery.token)"
+        concat!("WHERE delivery.id = j.id AND delivery.token = j.token + 1
+            AND (delivery.quarantine_until IS NOT NULL OR (", waits!("delivery"), " AND delivery.repeats > 0
+                AND NOT EXISTS (SELECT 1 FROM delivery s WHERE s.thread_id = delivery.thread_id
+                    AND (s.state = 'sending' OR (s.state = 'unknown' AND s.quarantine_until IS NOT NULL)))))
+            AND NOT EXISTS (SELECT 1 FROM attempt a WHERE a.delivery_id = delivery.id AND a.token = delivery.token)")
     );
     TOLD = over_few_rows!(
         "INSERT INTO thread_component (thread_id, component_id, status, told_at, was_down)
@@ -157,10 +159,10 @@ impl Settled {
     }
 }
 
-/// Records outcomes. None of these statements fails at a unique index.
+/// Records outcomes.
 ///
 /// # Errors
-/// When the database fails.
+/// When the database fails, or another node took the thread of a repeat just now ([`StoreError::is_conflict`]).
 pub async fn outcomes(tx: &mut Tx, owner: &str, of: &[Settled]) -> Result<(), StoreError> {
     lock!(tx, LOCK, ids(&of.iter().map(|s| s.id).collect::<Vec<_>>()))?;
     let all: Vec<&Settled> = of.iter().collect();

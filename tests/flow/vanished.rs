@@ -10,6 +10,7 @@ use allclear::domain::id::DeliveryId;
 use allclear::flow::sweep::reap_left_behind;
 use allclear::flow::worker::plan_all;
 use allclear::mail::sink::{Act, Answer, Phase, Script};
+use allclear::store::record::Settled;
 use serde_json::json;
 
 on_both! {
@@ -21,6 +22,7 @@ on_both! {
     what_recovers_in_the_quarantine_is_corrected_once;
     what_a_vanished_worker_may_have_told_of_a_component_is_remembered;
     the_late_word_of_a_vanished_worker_spares_a_second_copy;
+    a_word_later_than_the_quarantine_spares_the_repeat_that_waits;
     what_waits_again_after_its_quarantine_may_have_arrived_all_the_same;
     what_waits_again_is_told_at_once_when_it_is_proven_to_be_the_customers_own;
     what_waits_again_with_another_fault_is_told_at_once_and_the_other_waits;
@@ -132,6 +134,23 @@ async fn the_late_word_of_a_vanished_worker_spares_a_second_copy(on: On) {
     }
     let attempts = w.query("SELECT outcome, owner FROM attempt").await;
     assert_eq!(attempts, [[Some("accepted".to_owned()), Some("vanished".to_owned())]]);
+    until(&mut w, "2025-06-02T12:00:00Z").await;
+    assert_eq!((w.all().len(), w.deliveries().await), (0, vec!["action_required accepted".to_owned()]));
+}
+
+async fn a_word_later_than_the_quarantine_spares_the_repeat_that_waits(on: On) {
+    let (mut w, id) = world(on).await;
+    until(&mut w, "2025-06-02T08:20:00Z").await;
+    w.down("outlook").await;
+    // The quarantine ends at 08:33, but nobody is asked while the component is down.
+    until(&mut w, "2025-06-02T08:40:00Z").await;
+    assert!(w.deliveries().await[0].starts_with("action_required queued"), "{:?}", w.deliveries().await);
+    // A word of another claim spares nothing.
+    record(&w, "vanished", Settled { token: 5, ..taken(id) }).await;
+    assert!(w.deliveries().await[0].starts_with("action_required queued"), "{:?}", w.deliveries().await);
+    record(&w, "vanished", taken(id)).await;
+    assert_eq!(w.deliveries().await, ["action_required accepted"]);
+    w.up("outlook").await;
     until(&mut w, "2025-06-02T12:00:00Z").await;
     assert_eq!((w.all().len(), w.deliveries().await), (0, vec!["action_required accepted".to_owned()]));
 }

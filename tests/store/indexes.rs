@@ -162,6 +162,7 @@ fn cases() -> Vec<(&'static str, Vec<Value>, Option<&'static str>)> {
         ("VIEW", vec![rows(DELIVERY), Number(1)], Some("delivery_item_once")),
         ("LOOK", vec![rows(DELIVERY), Number(1)], Some("delivery_item_once")),
         ("RECORD", vec![rows(DELIVERY), rows(DELIVERY), rows(DELIVERY), rows(DELIVERY)], Some("delivery_waiting")),
+        ("CLAIM_AGAIN", vec![rows(DELIVERY)], None),
         ("LOCK", vec![rows(DELIVERY)], None),
         ("LOCK_QUEUED", vec![rows(THREAD)], None),
         ("SIBLINGS", vec![rows(THREAD)], Some("delivery_by_thread")),
