@@ -217,7 +217,12 @@ impl From<StoreError> for Problem {
         tracing::error!(%error, "a request failed at the database");
         if error.is_away() {
             let hint = "send the same request again a little later, with the same idempotency key";
-            return Self::new(StatusCode::SERVICE_UNAVAILABLE, "database_away", "the database cannot be reached", hint);
+            let detail = match () {
+                () if error.is_turned_back() => "the database was busy with the same rows, and turned this back",
+                () if error.is_read_only() => "the database takes no writes at the moment",
+                () => "the database cannot be reached",
+            };
+            return Self::new(StatusCode::SERVICE_UNAVAILABLE, "database_away", detail, hint);
         }
         let hint = "this is a fault of the server; its log says more";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the database refused a statement", hint)

@@ -19,6 +19,14 @@ pub enum StoreError {
         /// What to do.
         hint: String,
     },
+    /// The server cannot be reached, or has no room.
+    #[error("{what}")]
+    Away {
+        /// What it answers, if it does.
+        what: String,
+        /// What to do.
+        hint: String,
+    },
     /// A stored value cannot be read back.
     #[error("{table}.{column} of {row} cannot be read: {what}")]
     Corrupt {
@@ -53,14 +61,21 @@ impl StoreError {
         matches!(e.code().as_deref(), Some("40001" | "40P01"))
     }
 
+    /// Whether PostgreSQL takes no writes for now: it was set so, or follows another server.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        let Self::Failed { source: sqlx::Error::Database(e), .. } = self else { return false };
+        e.code().as_deref() == Some("25006")
+    }
+
     /// Whether the database is away or busy, so that the same may work a little later.
     #[must_use]
     pub fn is_away(&self) -> bool {
         match self {
             Self::Failed { source: sqlx::Error::Database(e), .. } => {
                 let code = e.code().unwrap_or_default();
-                // PostgreSQL: connection, resources, shutdown, serialization. SQLite: busy, locked, I/O, full, cannot open.
-                ["08", "53", "57", "40"].iter().any(|class| code.len() == 5 && code.starts_with(class))
+                // PostgreSQL: connection, resources, shutdown, serialization, read-only. SQLite: busy, locked, I/O, full, cannot open.
+                ["08", "53", "57", "40", "25006"].iter().any(|class| code.len() == 5 && code.starts_with(class))
                     || code
                         .parse::<u32>()
                         .is_ok_and(|code| code < 10_000 && matches!(code & 0xff, 5 | 6 | 10 | 13 | 14))
@@ -73,6 +88,7 @@ impl StoreError {
                     | sqlx::Error::PoolClosed
                     | sqlx::Error::WorkerCrashed
             ),
+            Self::Away { .. } => true,
             Self::Unfit { .. } | Self::Corrupt { .. } => false,
         }
     }
@@ -81,7 +97,7 @@ impl StoreError {
     #[must_use]
     pub fn hint(&self) -> String {
         match self {
-            Self::Unfit { hint, .. } => hint.clone(),
+            Self::Unfit { hint, .. } | Self::Away { hint, .. } => hint.clone(),
             Self::Failed { source, .. } => {
                 hint_of(source).unwrap_or("check that the database is reachable, writable and has space").to_owned()
             }
@@ -99,6 +115,9 @@ pub(super) fn hint_of(error: &sqlx::Error) -> Option<&'static str> {
         }
         ("3D000", _) => Some("create the database first (createdb), or name another one in database.url"),
         ("3F000" | "42501", _) => Some("let this user create tables: GRANT CREATE, USAGE ON SCHEMA public TO it"),
+        ("25006", _) => Some(
+            "let the server take writes (default_transaction_read_only = off), or point database.url at the primary",
+        ),
         ("53300", _) => Some("raise max_connections of the server, or lower database.connections of who uses it"),
         _ if code.len() == 5 => None,
         (_, Ok(5 | 6)) => Some("another program has the database open and does not let go: stop that one"),

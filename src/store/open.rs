@@ -52,7 +52,7 @@ enum Pool {
         readers: SqlitePool,
         file: PathBuf,
     },
-    Postgres(PgPool),
+    Postgres(PgPool, postgres::Doubt),
 }
 
 /// A database.
@@ -105,7 +105,8 @@ impl Store {
             }
             sqlite::pools(options, 1)
         } else {
-            Pool::Postgres(postgres::connect(url, 2, LOOKING).await?)
+            let (pool, doubt) = postgres::connect(url, 2, LOOKING).await?;
+            Pool::Postgres(pool, doubt)
         };
         Ok(Some(Self { pool, clock: Clock::Database }))
     }
@@ -130,14 +131,14 @@ impl Store {
     pub const fn kind(&self) -> &'static str {
         match self.pool {
             Pool::Sqlite { .. } => "SQLite",
-            Pool::Postgres(_) => "PostgreSQL",
+            Pool::Postgres(..) => "PostgreSQL",
         }
     }
 
     /// Whether two transactions that write get on beside each other.
     #[must_use]
     pub const fn has_several_writers(&self) -> bool {
-        matches!(self.pool, Pool::Postgres(_))
+        matches!(self.pool, Pool::Postgres(..))
     }
 
     /// The settings that make a commit durable, as the database itself says on the connection that writes.
@@ -155,7 +156,7 @@ impl Store {
                     said.push((name, text));
                 }
             }
-            Pool::Postgres(pool) => {
+            Pool::Postgres(pool, _) => {
                 for name in ["fsync", "synchronous_commit", "full_page_writes"] {
                     let value = sqlx::query_scalar("SELECT current_setting($1)").bind(name).fetch_one(pool).await;
                     said.push((name, value.map_err(failed)?));
@@ -180,7 +181,7 @@ impl Store {
         let inner = match &self.pool {
             // A transaction that reads first and is not IMMEDIATE fails at once when another writes.
             Pool::Sqlite { writer, .. } => Inner::SqliteTx(writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?),
-            Pool::Postgres(pool) => Inner::PostgresTx(pool.begin().await.map_err(failed)?),
+            Pool::Postgres(pool, _) => Inner::PostgresTx(pool.begin().await.map_err(failed)?),
         };
         self.with_time(inner).await
     }
@@ -193,7 +194,7 @@ impl Store {
         let failed = |source| StoreError::failed("connect", source);
         let inner = match &self.pool {
             Pool::Sqlite { readers, .. } => Inner::SqliteConn(readers.acquire().await.map_err(failed)?),
-            Pool::Postgres(pool) => Inner::PostgresConn(pool.acquire().await.map_err(failed)?),
+            Pool::Postgres(pool, _) => Inner::PostgresConn(pool.acquire().await.map_err(failed)?),
         };
         self.with_time(inner).await
     }
@@ -202,7 +203,7 @@ impl Store {
     pub(super) const fn postgres(&self) -> Option<&PgPool> {
         match &self.pool {
             Pool::Sqlite { .. } => None,
-            Pool::Postgres(pool) => Some(pool),
+            Pool::Postgres(pool, _) => Some(pool),
         }
     }
 
@@ -211,7 +212,7 @@ impl Store {
     pub fn file(&self) -> Option<&Path> {
         match &self.pool {
             Pool::Sqlite { file, .. } => Some(file),
-            Pool::Postgres(_) => None,
+            Pool::Postgres(..) => None,
         }
     }
 
@@ -219,17 +220,23 @@ impl Store {
     pub(super) async fn session(&self) -> Result<Option<sqlx::PgConnection>, StoreError> {
         match &self.pool {
             Pool::Sqlite { .. } => Ok(None),
-            Pool::Postgres(pool) => postgres::session(pool).await.map(Some),
+            Pool::Postgres(pool, _) => postgres::session(pool).await.map(Some),
         }
     }
 
     async fn with_time(&self, inner: Inner) -> Result<Tx, StoreError> {
-        let mut tx = Tx { inner, now: Timestamp(0) };
-        tx.now = match (&self.clock, &tx.inner) {
-            (Clock::Driven(micros), _) => Timestamp(micros.load(Ordering::SeqCst)),
-            (Clock::Database, Inner::SqliteTx(_) | Inner::SqliteConn(_)) => system_time(),
-            (Clock::Database, _) => value!(tx, Timestamp, super::setup::DATABASE_TIME)?,
-        };
+        let mut tx = Tx { inner, now: Timestamp(0), takes_writes: true };
+        match (&self.clock, &self.pool) {
+            (Clock::Driven(micros), _) => tx.now = Timestamp(micros.load(Ordering::SeqCst)),
+            (Clock::Database, Pool::Sqlite { .. }) => tx.now = system_time(),
+            (Clock::Database, Pool::Postgres(_, doubt)) => {
+                let asked = on_db!(tx, super::setup::SESSION, query_as::<(Timestamp, bool)>, fetch_one)?;
+                (tx.now, tx.takes_writes) = asked;
+                if !tx.takes_writes {
+                    doubt.begin();
+                }
+            }
+        }
         Ok(tx)
     }
 }

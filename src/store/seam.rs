@@ -42,6 +42,7 @@ pub(super) enum Inner {
 pub struct Tx {
     pub(super) inner: Inner,
     pub(super) now: Timestamp,
+    pub(super) takes_writes: bool,
 }
 
 pub(super) enum Handle<'a> {
@@ -54,6 +55,12 @@ impl Tx {
     #[must_use]
     pub const fn now(&self) -> Timestamp {
         self.now
+    }
+
+    /// Whether the database said, when this was begun, that it can be written.
+    #[must_use]
+    pub const fn takes_writes(&self) -> bool {
+        self.takes_writes
     }
 
     /// Whether nobody else can write meanwhile, so that nothing need be locked.

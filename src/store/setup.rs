@@ -11,6 +11,11 @@ statements! {
         "SELECT CAST(unixepoch('subsec') * 1000000 AS INTEGER)",
         "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint",
     );
+    /// The same, and whether the session takes writes.
+    SESSION = super::Sql::differs(
+        joined!(DATABASE_TIME.sqlite, ", 1"),
+        joined!(DATABASE_TIME.postgres, ", current_setting('transaction_read_only') = 'off'"),
+    );
     PUT_COMPONENT = super::Sql::same(
         "INSERT INTO component (id, key, name, group_key, created_at) VALUES ($1, $2, $3, $4, $5)
          ON CONFLICT (key) DO UPDATE SET name = excluded.name, group_key = excluded.group_key",

@@ -11,5 +11,6 @@ mod joining;
 mod journal;
 mod nodes;
 mod race;
+mod read_only;
 mod schema;
 mod statements;
