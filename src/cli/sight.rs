@@ -236,8 +236,11 @@ pub(super) fn status(s: &Status) -> String {
     if let (Some(at), Some(seconds)) = (s.oldest_due_at, s.oldest_due_seconds) {
         let _ = writeln!(out, "the oldest that could leave is due since {at} ({seconds} s)");
     }
-    let _ =
-        writeln!(out, "a minute: {:.1} in, {:.1} out; on the wire: {}", s.in_per_minute, s.out_per_minute, s.sending);
+    let (came, taken, refused) = (s.in_per_minute, s.out_per_minute, s.refused_per_minute);
+    let _ = writeln!(out, "a minute: {came:.1} in, {taken:.1} out, {refused:.1} refused; on the wire: {}", s.sending);
+    if let Some(words) = s.refusal.as_deref().filter(|_| s.is_mostly_refused()) {
+        let _ = writeln!(out, "the relays refuse most mails: {}", printable(words));
+    }
     let _ = writeln!(
         out,
         "{}",

@@ -4,6 +4,7 @@
 //! commit runs beside the next rounds: batches of renders, one look for each batch, and the relay dialogues.
 
 mod outcomes;
+pub(super) mod refusals;
 mod round;
 mod seats;
 mod way;
@@ -25,9 +26,10 @@ use crate::store::streams::Probe;
 use crate::store::{Store, StoreError};
 use crate::template::Templates;
 use outcomes::is_accepted;
+use refusals::Refusals;
 use seats::Seated;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::{JoinError, JoinSet};
@@ -89,6 +91,8 @@ pub struct Dispatcher {
     unrecorded: Vec<(Job, Record)>,
     /// How often a session was lost with a mail, of those lost lately.
     losses: HashMap<DeliveryId, u32>,
+    /// What the relay refused lately, of all that those who share the stream offered it.
+    pub(super) refusals: Arc<Mutex<Refusals>>,
     trouble: Option<StoreError>,
     pause: Option<Probe>,
     /// When the rate cap lets the next mail go.
@@ -138,6 +142,7 @@ impl Dispatcher {
             grow_at: None,
             unrecorded: Vec::new(),
             losses: HashMap::new(),
+            refusals: Arc::default(),
             trouble: None,
             pause: None,
             turn_at: None,

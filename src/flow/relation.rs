@@ -14,6 +14,10 @@ pub const PROBE_PAUSED: Span = Span::minutes(15);
 /// After a try that found out nothing.
 pub const PROBE_SOON: Span = Span::minutes(1);
 
+/// What the operator does about mails that the relay refuses for good, one after the other.
+pub const FAILED_FOR_GOOD: &str = "read the relay's words, and ask its people; then `allclear resend --state failed` sends \
+                                   again what is still true";
+
 /// What the operator does about a refusal of us.
 #[must_use]
 pub const fn hint(kind: ReplyKind) -> &'static str {

@@ -33,8 +33,12 @@ pub struct Status {
     pub quarantined: i64,
     /// Mails planned a minute, over the last five minutes at most.
     pub in_per_minute: f64,
-    /// Mails that relays took or refused for good a minute.
+    /// Mails that relays took a minute.
     pub out_per_minute: f64,
+    /// Mails that relays refused for good a minute.
+    pub refused_per_minute: f64,
+    /// What a relay said of one of these.
+    pub refusal: Option<String>,
     /// When those that could leave are gone at these rates; nothing when more comes than leaves.
     pub drained_in_seconds: Option<i64>,
     /// What waits, by class, reason and component.
@@ -49,6 +53,17 @@ pub struct Status {
     pub pauses: Vec<Pause>,
     /// The open surges.
     pub surges: Vec<Surge>,
+}
+
+/// Fewer refusals a minute are addresses that are gone.
+const MANY: f64 = 2.0;
+
+impl Status {
+    /// Whether relays refuse most of what they are offered, for good.
+    #[must_use]
+    pub fn is_mostly_refused(&self) -> bool {
+        self.refused_per_minute >= MANY && self.refused_per_minute > self.out_per_minute
+    }
 }
 
 /// Mails that wait for one reason.
@@ -77,7 +92,7 @@ pub struct Line {
 pub async fn status(tx: &mut Tx, setting: &Setting) -> Result<Status, StoreError> {
     let (holds, pauses) = (holds::in_force(tx).await?, streams::pauses(tx).await?);
     let (sending, quarantined) = db::on_the_way(tx).await?;
-    let (in_per_minute, out_per_minute) = db::rates(tx).await?;
+    let rates = db::rates(tx).await?;
     let paused = |class| setting.stream(class).is_some_and(|s| pauses.iter().any(|p| p.stream == s.name));
     let depth = lines(db::depth(tx).await?, &holds, paused);
     let free = || depth.iter().filter(|line| !keeps_back(line.reason));
@@ -92,9 +107,11 @@ pub async fn status(tx: &mut Tx, setting: &Setting) -> Result<Status, StoreError
         oldest_due_seconds: oldest_due_at.map(|at| (now - at).as_seconds()),
         sending,
         quarantined,
-        in_per_minute,
-        out_per_minute,
-        drained_in_seconds: drained_in(due + sending, in_per_minute, out_per_minute),
+        in_per_minute: rates.planned,
+        out_per_minute: rates.accepted,
+        refused_per_minute: rates.refused,
+        refusal: rates.refusal,
+        drained_in_seconds: drained_in(due + sending, rates.planned, rates.accepted + rates.refused),
         depth,
         parked: db::aside(tx, State::Parked).await?,
         unknown: db::aside(tx, State::Unknown).await?,
@@ -152,8 +169,8 @@ fn lines(depth: Vec<Depth>, holds: &[HoldRow], paused: impl Fn(Class) -> bool) -
 }
 
 #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "an estimate, in seconds")]
-fn drained_in(mails: i64, in_per_minute: f64, out_per_minute: f64) -> Option<i64> {
-    let net = out_per_minute - in_per_minute;
+fn drained_in(mails: i64, in_per_minute: f64, gone_per_minute: f64) -> Option<i64> {
+    let net = gone_per_minute - in_per_minute;
     match mails {
         0 => Some(0),
         _ => (net > 0.0).then(|| (mails as f64 / net * 60.0).ceil() as i64),

@@ -86,13 +86,16 @@ pub fn dispatchers(shared: &Shared, transports: &BTreeMap<String, Transport>, gr
         let most = transport.sessions().unwrap_or(usize::MAX).div_ceil(shared.setting.streams.len().max(1));
         let groups = groups.clamp(1, stream.slots.min(most).max(1));
         let shared_bell = Arc::new(Notify::new());
+        let refusals = Arc::default();
         for group in 0..groups {
             let slots = (stream.slots + groups - 1 - group) / groups;
             let (stream, transport) = (stream.clone(), transport.clone());
             let sessions = Arc::clone(&sessions);
             // Where the relay has few sessions nobody knows who of them has one: each is woken.
             let bell = if transport.sessions().is_some() { Arc::default() } else { Arc::clone(&shared_bell) };
-            all.push(Dispatcher::new(shared.clone(), stream, transport, slots, sessions, bell, all.len()));
+            let mut one = Dispatcher::new(shared.clone(), stream, transport, slots, sessions, bell, all.len());
+            one.refusals = Arc::clone(&refusals);
+            all.push(one);
         }
     }
     all

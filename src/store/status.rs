@@ -41,7 +41,9 @@ statements! {
     );
     // What the relays took or refused for good has left the queue; what they put off has not.
     HANDED_OVER_LATELY = Sql::same(
-        "SELECT COUNT(*) AS rows, MIN(ended_at) AS since FROM (SELECT ended_at FROM attempt WHERE ended_at > $1
+        "SELECT COUNT(*) AS rows, MIN(ended_at) AS since, COUNT(CASE WHEN outcome = 'accepted' THEN 1 END) AS accepted,
+            MAX(CASE WHEN outcome = 'refused' THEN CAST(code AS TEXT) || ' ' || reply END) AS refusal
+         FROM (SELECT ended_at, outcome, code, reply FROM attempt WHERE ended_at > $1
             AND outcome IN ('accepted', 'refused') ORDER BY ended_at DESC LIMIT $2) AS r",
     );
 }
@@ -107,24 +109,46 @@ pub async fn on_the_way(tx: &mut Tx) -> Result<(i64, i64), StoreError> {
     Ok((value!(tx, i64, ON_THE_WIRE_NOW)?, value!(tx, i64, IN_QUARANTINE)?))
 }
 
-/// How many mails a minute were planned, and were taken or refused for good, lately.
+/// What comes and goes in a minute.
+#[derive(Clone, Debug, Default)]
+pub struct Rates {
+    /// Mails planned.
+    pub planned: f64,
+    /// Mails that relays took.
+    pub accepted: f64,
+    /// Mails that relays refused for good.
+    pub refused: f64,
+    /// What a relay said of one of these.
+    pub refusal: Option<String>,
+}
+
+/// What came and went lately.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn rates(tx: &mut Tx) -> Result<(f64, f64), StoreError> {
-    type Lately = (i64, Option<Timestamp>);
+pub async fn rates(tx: &mut Tx) -> Result<Rates, StoreError> {
     let (now, mut planned) = (tx.now(), 0.0);
     for class in Class::ALL {
-        planned += per_minute(first!(tx, Lately, PLANNED_LATELY, *class, now - WINDOW, MOST_ROWS)?, now);
+        let lately = first!(tx, (i64, Option<Timestamp>), PLANNED_LATELY, *class, now - WINDOW, MOST_ROWS)?;
+        planned += lately.map_or(0.0, |(rows, since)| per_minute(rows, rows, since, now));
     }
-    Ok((planned, per_minute(first!(tx, Lately, HANDED_OVER_LATELY, now - WINDOW, MOST_ROWS)?, now)))
+    let handed_over = on_db!(
+        tx,
+        HANDED_OVER_LATELY,
+        query_as::<(i64, Option<Timestamp>, i64, Option<String>)>,
+        fetch_one,
+        now - WINDOW,
+        MOST_ROWS
+    )?;
+    let (rows, since, accepted, refusal) = handed_over;
+    let of = |count| per_minute(count, rows, since, now);
+    Ok(Rates { planned, accepted: of(accepted), refused: of(rows - accepted), refusal })
 }
 
 /// Where there are more rows than were counted, the time of the counted ones is shorter.
 #[expect(clippy::cast_precision_loss, reason = "counts and spans of minutes are far below 2^52")]
-fn per_minute(lately: Option<(i64, Option<Timestamp>)>, now: Timestamp) -> f64 {
-    let Some((rows, Some(since))) = lately else { return 0.0 };
-    let span = if rows < MOST_ROWS { WINDOW } else { now - since };
+fn per_minute(count: i64, rows: i64, since: Option<Timestamp>, now: Timestamp) -> f64 {
+    let span = since.filter(|_| rows >= MOST_ROWS).map_or(WINDOW, |since| now - since);
     let minutes = span.0.max(1_000_000) as f64 / 60_000_000.0;
-    (rows as f64 / minutes * 10.0).round() / 10.0
+    (count as f64 / minutes * 10.0).round() / 10.0
 }

@@ -7,6 +7,7 @@ use allclear::domain::id::DeliveryId;
 use allclear::domain::time::{Span, Timestamp};
 use allclear::flow::pace::Rate;
 use allclear::flow::setting::Setting;
+use allclear::flow::status::status;
 use allclear::flow::worker;
 use allclear::mail::sink::{Answer, Phase, Script};
 use allclear::store::streams;
@@ -22,6 +23,7 @@ on_both! {
     somebody_ends_the_pause_and_what_waited_leaves;
     who_says_mended_too_early_costs_one_try;
     a_mail_refused_alone_fails_and_pauses_nothing_again;
+    what_the_relay_refuses_is_no_outflow_and_is_told_with_its_words;
     a_relay_that_refuses_our_sender_pauses_the_stream;
     a_mail_whose_size_is_refused_with_its_sender_fails_alone;
     a_server_that_blocks_us_alone_pauses_the_stream_once;
@@ -165,6 +167,26 @@ async fn a_mail_refused_alone_fails_and_pauses_nothing_again(on: On) {
 }
 
 /// Said to `MAIL`, or of the sender at `RCPT`: nobody of the stream gets through, so nobody's mail fails.
+async fn what_the_relay_refuses_is_no_outflow_and_is_told_with_its_words(on: On) {
+    let (script, _) = refusing("550 Administrative prohibition");
+    let mut w = World::with(on, START, script, |_| {}).await;
+    let keys: Vec<_> = (0..12).map(|n| format!("p{n}")).collect();
+    for key in &keys {
+        w.subscriber(key).await;
+    }
+    free(&w, &keys.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    assert!(w.settle().await.is_empty());
+    assert!(w.deliveries().await.iter().all(|d| d.starts_with("free failed")), "{:?}", w.deliveries().await);
+    let seen = status(&mut w.store.read().await.unwrap(), &w.shared.setting).await.unwrap();
+    let rates = json!([seen.in_per_minute, seen.out_per_minute, seen.refused_per_minute]);
+    assert_eq!(rates, json!([2.4, 0.0, 2.4]), "twelve in five minutes");
+    assert!(seen.is_mostly_refused());
+    assert_eq!(seen.refusal.as_deref(), Some("550 Administrative prohibition"));
+    w.pass(6).await;
+    let later = status(&mut w.store.read().await.unwrap(), &w.shared.setting).await.unwrap();
+    assert!(!later.is_mostly_refused() && later.refusal.is_none());
+}
+
 async fn a_relay_that_refuses_our_sender_pauses_the_stream(on: On) {
     for (point, line) in [
         (Phase::Mail, "550 5.7.1 Sender <status@example.com> not allowed"),

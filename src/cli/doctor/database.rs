@@ -4,9 +4,9 @@ use super::finding::{Finding, fail, ok, skip, warn};
 use crate::config::Config;
 use crate::domain::hold::HoldCause;
 use crate::domain::time::Span;
-use crate::flow::relation::hint;
+use crate::flow::relation::{FAILED_FOR_GOOD, hint};
 use crate::flow::setting::Setting;
-use crate::flow::status::status;
+use crate::flow::status::{Status, status};
 use crate::store::doctor::{self, Indexes, Migrations};
 use crate::store::fitness::Server;
 use crate::store::holds::HoldRow;
@@ -68,6 +68,7 @@ async fn examine(store: &Store, config: &Config, found: &mut Vec<Finding>) -> Re
         found.extend(indexes(&doctor::indexes(store).await?));
         let status = status(&mut store.read().await?, &Setting::of(config)).await?;
         found.extend(queue(status.oldest_due_seconds, status.parked.iter().map(|aside| aside.mails).sum()));
+        found.extend(refused(&status));
         found.extend(status.holds.iter().map(held));
         found.extend(status.pauses.iter().map(paused));
     }
@@ -78,6 +79,13 @@ async fn examine(store: &Store, config: &Config, found: &mut Vec<Finding>) -> Re
         Some(_) => ok("SQLite uses this machine's clock"),
         None => clock(doctor::clock_ahead(store).await?),
     }])
+}
+
+fn refused(status: &Status) -> Option<Finding> {
+    let (refused, taken) = (status.refused_per_minute, status.out_per_minute);
+    let words = status.refusal.as_deref().filter(|_| status.is_mostly_refused())?;
+    let what = format!("the relays refuse {refused:.1} mails a minute, and take {taken:.1}: {words}");
+    Some(fail(what, FAILED_FOR_GOOD))
 }
 
 fn held(hold: &HoldRow) -> Finding {
@@ -184,6 +192,8 @@ fn indexes(found: &Indexes) -> Vec<Finding> {
 }
 
 fn seats(most: i64, free: i64, wanted: i64) -> Finding {
+    // Superusers have seats of their own, and count as any other.
+    let free = free.max(0);
     let hint = "lower database.connections, or raise max_connections of the server";
     match () {
         () if most < wanted => {
@@ -245,6 +255,7 @@ mod tests {
         assert_eq!(seats(97, 80, 12).level, Level::Ok);
         assert_eq!(seats(97, 3, 12).level, Level::Warn);
         assert_eq!(seats(10, 10, 12).level, Level::Fail);
+        assert!(seats(27, -2, 12).what.starts_with("0 of the server's 27 connections are free"));
     }
 
     #[test]

@@ -35,6 +35,13 @@ pub(super) const fn is_lost(record: &Record) -> bool {
     matches!(record, Record::Attempt(Outcome { hand_over: HandOver::NotHandedOver, .. }))
 }
 
+/// What the relay said of a mail that failed by it at once.
+pub(super) fn refused_for_good((_, record): &(Job, Record)) -> Option<&Outcome> {
+    let Record::Attempt(outcome) = record else { return None };
+    let then = after(outcome, 0, Timestamp(0), Span::ZERO, Span::ZERO);
+    matches!(then, After::Failed(_)).then_some(outcome)
+}
+
 impl Shared {
     pub(super) async fn record_alone(&self, stream: &Stream, results: &[(Job, Record)]) -> Result<(), StoreError> {
         let mut tx = self.store.begin().await?;

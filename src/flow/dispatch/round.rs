@@ -1,14 +1,16 @@
 //! A round's transaction: what ended is recorded, and idle slots get new work.
 
 use super::super::claim::{Claimed, claim};
-use super::super::relation::{PROBE_PAUSED, PROBE_SOON};
+use super::super::relation::{self, PROBE_PAUSED, PROBE_SOON};
 use super::super::sender::{Record, Step};
 use super::Dispatcher;
-use super::outcomes::AtFault;
+use super::outcomes::{AtFault, is_accepted, refused_for_good};
 use super::way::Job;
+use crate::domain::time::Timestamp;
 use crate::failpoint;
 use crate::store::queue::MOST_DUE;
 use crate::store::{StoreError, Tx, streams};
+use std::sync::PoisonError;
 use std::time::Instant;
 
 impl Dispatcher {
@@ -52,6 +54,7 @@ impl Dispatcher {
         if !claimed.is_empty() {
             failpoint::pass("arming");
         }
+        let now = tx.now();
         tx.commit().await?;
         if !results.is_empty() {
             failpoint::pass("recorded");
@@ -60,6 +63,7 @@ impl Dispatcher {
             failpoint::pass("armed");
         }
         self.shared.copies.noted(noted);
+        self.tell_refusals(now, results);
         if turned {
             self.lanes_at = None;
             self.lanes.open.clear();
@@ -69,6 +73,24 @@ impl Dispatcher {
             self.bell.notify_last();
         }
         Ok(claimed)
+    }
+
+    /// Says that the relay refuses most of what it is offered.
+    fn tell_refusals(&self, now: Timestamp, results: &[(Job, Record)]) {
+        let refused: Vec<_> = results.iter().filter_map(refused_for_good).collect();
+        let taken = results.iter().filter(|(_, record)| is_accepted(record)).count();
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((refused_lately, taken)) = refusals.count(now, refused.len(), taken)
+            && let Some(outcome) = refused.last()
+        {
+            let (name, code) = (&self.stream.name, outcome.code.unwrap_or_default());
+            tracing::error!(
+                stream = name,
+                "stream {name}: the relay has refused {refused_lately} mails for good within minutes, and taken {taken}: {code} {}; {}",
+                outcome.words,
+                relation::FAILED_FOR_GOOD
+            );
+        }
     }
 
     /// Claims for the idle slots; of a paused stream one mail, if no other node sends it.
