@@ -228,7 +228,10 @@ async fn alert_loop(shared: Shared, mut woken: watch::Receiver<()>, poll: Durati
         return;
     }
     while !stop.is_cancelled() {
-        let posted = round("telling the operators", alert::post(&shared)).await;
+        let posted = tokio::select! {
+            posted = round("telling the operators", alert::post(&shared)) => posted,
+            () = stop::hanging_up(&stop) => return,
+        };
         let posted = if matches!(posted, Round::Done(true)) { Round::Again } else { posted };
         rest(woken.changed(), posted, poll.max(REST), &stop).await;
     }
@@ -241,8 +244,11 @@ async fn tell_loop(store: Store, owner: String, mut saying: watch::Receiver<()>,
             said = saying.changed() => if said.is_err() { return },
             () = stop.cancelled() => return,
         }
-        if let Err(e) = store.tell(&owner).await {
-            tracing::debug!(error = %e, "the other nodes are not told: {e}");
+        tokio::select! {
+            told = store.tell(&owner) => if let Err(e) = told {
+                tracing::debug!(error = %e, "the other nodes are not told: {e}");
+            },
+            () = stop::hanging_up(&stop) => return,
         }
     }
 }

@@ -60,16 +60,18 @@ impl Signals {
 /// Serves HTTP until it is told to stop, and no longer: whoever still talks, or only keeps a connection, does not keep this
 /// process.
 pub(super) async fn served(http: impl Future<Output = std::io::Result<()>>, stop: CancellationToken) {
-    let hanging_up = async {
-        stop.cancelled().await;
-        tokio::time::sleep(HANGING_UP).await;
-    };
     tokio::select! {
         ended = http => if let Err(e) = ended {
             tracing::error!(error = %e, "the HTTP face ended: {e}");
         },
-        () = hanging_up => {}
+        () = hanging_up(&stop) => {}
     }
+}
+
+/// The end of what does not keep a process that stops.
+pub(super) async fn hanging_up(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(HANGING_UP).await;
 }
 
 /// The node's name, held beside everything else.
@@ -108,7 +110,7 @@ impl Name {
             return Err(lost);
         }
         // What is remembered of a node that ended costs the next one a look whether it lives.
-        if let Err(e) = node.leave(store).await {
+        if let Err(e) = StoreError::in_time("give back the name", node.leave(store)).await {
             tracing::warn!(error = %e, "the name of this node is not given back: {e}");
         }
         Ok(())

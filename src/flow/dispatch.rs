@@ -160,7 +160,12 @@ impl Dispatcher {
     /// # Errors
     /// When the database fails and nothing is on the wire.
     pub async fn drain(&mut self, stop: impl Fn() -> bool) -> Result<usize, StoreError> {
-        self.shared.spill.merge(&self.shared.store, &self.shared.owner).await?;
+        // What is in the file is safe there, however long a database that hangs takes.
+        tokio::select! {
+            biased;
+            merged = self.shared.spill.merge(&self.shared.store, &self.shared.owner) => merged?,
+            () = until(&stop) => return Ok(0),
+        };
         self.lanes_at = None;
         // Tasks of their own: a dialogue goes on while a round waits for the database, so that many outcomes are
         // there when it ends and share the next transaction. Sessions are opened beside them: a relay that is slow to
@@ -172,7 +177,7 @@ impl Dispatcher {
         let mut accepted = 0;
         loop {
             accepted += results.iter().filter(|(_, r)| is_accepted(r)).count();
-            let work = if stop() { Ok(false) } else { self.has_work().await };
+            let work = if stop() { Ok(false) } else { StoreError::in_time("read the lanes", self.has_work()).await };
             if let Err(e) = &work {
                 tracing::warn!(error = %e, "the lanes cannot be read: {e}");
                 if e.is_away() {
@@ -368,5 +373,11 @@ impl Dispatcher {
         }
         self.lanes_at = Some(Instant::now());
         Ok(())
+    }
+}
+
+async fn until(stop: impl Fn() -> bool) {
+    while !stop() {
+        tokio::time::sleep(LANES_AGE).await;
     }
 }

@@ -1,5 +1,10 @@
 //! What can go wrong with the database.
 
+use std::time::Duration;
+
+/// A server that takes connections and answers nothing is away after so long, like one that has no connection left.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// A database operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -44,6 +49,16 @@ pub enum StoreError {
 impl StoreError {
     pub(super) const fn failed(doing: &'static str, source: sqlx::Error) -> Self {
         Self::Failed { doing, source }
+    }
+
+    /// Waits for work with the database, but not for ever. A transaction that the work had begun is rolled back before anybody
+    /// else gets its connection.
+    ///
+    /// # Errors
+    /// As the work, or when it is not done in time ([`StoreError::is_away`]).
+    pub async fn in_time<T>(doing: &'static str, work: impl Future<Output = Result<T, Self>>) -> Result<T, Self> {
+        let silent = |_| Err(Self::failed(doing, sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())));
+        tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(silent)
     }
 
     /// Whether a unique index refused a row: another was first.

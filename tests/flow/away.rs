@@ -1,4 +1,5 @@
-//! A relay that is away for an hour, in driven time: probed now and then, and drained at the cap when it is back.
+//! A relay that is away for an hour, in driven time: probed now and then, and drained at the cap when it is back. A database
+//! that hangs when the relay has taken a mail.
 
 use crate::cut::{Cut, Fault};
 use crate::on_both;
@@ -7,8 +8,10 @@ use allclear::domain::class::Class;
 use allclear::domain::time::Span;
 use allclear::flow::pace::Rate;
 use allclear::flow::setting::Setting;
+use allclear::flow::worker;
 use allclear::mail::sink::{Answer, Phase, Script};
 use serde_json::json;
+use sqlx::{Connection, PgConnection};
 use std::collections::BTreeMap;
 
 on_both! {
@@ -120,4 +123,28 @@ async fn all_who_are_told_later_at_once_come_back_apart(on: On) {
     }
     println!("{MAILS} mails told \"later\" at once come back in 30 s, of which each tenth sees {spread:?}");
     assert!(spread.iter().all(|n| (4..=45).contains(n)), "{spread:?}");
+}
+
+#[tokio::test]
+async fn what_the_relay_took_is_on_disk_soon_though_the_database_hangs() {
+    let mut w = World::new(On::Postgres, START).await;
+    w.subscriber("ann").await;
+    w.notice(json!({"kind": "free", "subject": "News", "body": "Something.", "recipients": ["ann"]})).await;
+    worker::plan_all(&w.shared).await.unwrap();
+    let mut other = PgConnection::connect(&w.url).await.unwrap();
+    let mut hangs = other.begin().await.unwrap();
+    sqlx::raw_sql("LOCK TABLE attempt IN ACCESS EXCLUSIVE MODE").execute(&mut *hangs).await.unwrap();
+    let mut failed = Vec::new();
+    for mut one in worker::dispatchers(&w.shared, &w.transports, 1) {
+        failed.extend(one.drain(|| false).await.err());
+    }
+    assert!(matches!(&failed[..], [e] if e.is_away()), "{failed:?}");
+    assert_eq!((w.sink.count(), w.deliveries().await), (1, vec!["free sending".to_owned()]));
+    // Whoever stops does not wait for it.
+    let mut stopped = worker::dispatchers(&w.shared, &w.transports, 1);
+    assert_eq!(stopped[0].drain(|| true).await.unwrap(), 0);
+    hangs.rollback().await.unwrap();
+    assert_eq!(w.shared.spill.merge(&w.store, "test").await.unwrap(), 1);
+    w.pass(60).await;
+    assert_eq!((w.sink.count(), w.deliveries().await), (1, vec!["free accepted".to_owned()]));
 }

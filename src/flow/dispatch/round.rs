@@ -19,12 +19,10 @@ impl Dispatcher {
         if results.is_empty() && !taking {
             return Ok(Vec::new());
         }
-        let claimed = match self.record_and_claim(&results, taking).await {
+        let claimed = match StoreError::in_time("record", self.record_and_claim(&results, taking)).await {
             Ok(claimed) => claimed,
             Err(e) => {
-                // Of a database that is away, each would only wait for it again.
-                let alone = e.is_conflict() || !e.is_away();
-                self.unrecorded = self.record_one_by_one(results, alone).await;
+                self.unrecorded = self.record_one_by_one(results, may_help_alone(&e)).await;
                 self.lanes.open.clear();
                 // Another node had the thread: nothing is wrong, the next round sees it.
                 return if e.is_conflict() { Ok(Vec::new()) } else { Err(e) };
@@ -117,11 +115,17 @@ impl Dispatcher {
 
     /// A shared commit failed: each outcome for itself, if that may help, and into the spill file what still cannot be
     /// recorded. What cannot even be spilled is kept, and comes again with the next round.
-    pub(super) async fn record_one_by_one(&self, results: Vec<(Job, Record)>, alone: bool) -> Vec<(Job, Record)> {
+    pub(super) async fn record_one_by_one(&self, results: Vec<(Job, Record)>, mut alone: bool) -> Vec<(Job, Record)> {
         let mut left = Vec::new();
         for one in results {
-            let recorded = alone && self.shared.record_alone(&self.stream, std::slice::from_ref(&one)).await.is_ok();
-            if !recorded && let Err(e) = self.spill(&one) {
+            if alone {
+                let recording = self.shared.record_alone(&self.stream, std::slice::from_ref(&one));
+                match StoreError::in_time("record", recording).await {
+                    Ok(()) => continue,
+                    Err(e) => alone = may_help_alone(&e),
+                }
+            }
+            if let Err(e) = self.spill(&one) {
                 tracing::error!(error = %e, "an outcome can neither be recorded nor spilled; it is kept in memory: {e}");
                 left.push(one);
             }
@@ -140,4 +144,9 @@ impl Dispatcher {
         }
         Ok(())
     }
+}
+
+/// Of a database that is away, each would only wait for it again.
+fn may_help_alone(e: &StoreError) -> bool {
+    e.is_conflict() || !e.is_away()
 }

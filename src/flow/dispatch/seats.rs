@@ -4,6 +4,7 @@ use super::super::relation;
 use super::super::sessions::Seat;
 use super::{Dispatcher, Ended};
 use crate::mail::{self, Session, Transport};
+use crate::store::StoreError;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
@@ -40,7 +41,7 @@ impl Dispatcher {
             self.sessions.unreachable(self.shared.store.read().await?.now());
             relation::not_let_in(&self.shared.store, &self.stream, e, &self.shared.owner).await
         };
-        self.trouble = told.await.err();
+        self.trouble = StoreError::in_time("tell of the relay", told).await.err();
         self.lanes_at = None;
         self.lanes.open.clear();
     }

@@ -74,7 +74,7 @@ impl Shared {
             let mut tx = self.store.read().await?;
             Ok::<_, StoreError>((look(&mut tx, &ids).await?, tx.now()))
         };
-        let seen = seen.await;
+        let seen = StoreError::in_time("look", seen).await;
         for (job, command) in jobs.iter_mut().filter(|(_, c)| *c == Command::Look) {
             job.looked = looked;
             let event = match &seen {
@@ -94,7 +94,7 @@ impl Shared {
     }
 
     async fn refreeze(&self, job: &mut Job, split: &Split) -> Event {
-        match self.try_refreeze(job, split).await {
+        match StoreError::in_time("freeze a smaller mail", self.try_refreeze(job, split)).await {
             Ok(ours) => Event::Refrozen(ours),
             Err(e) => {
                 tracing::warn!(error = %e, "a smaller mail cannot be stored; nothing is sent: {e}");
