@@ -225,9 +225,7 @@ impl Check {
         let domain = self.host_name("mail.domain", raw.domain)?;
         let domain = domain.or_else(|| sender().map(|from| from.domain().to_owned()));
         let domain = domain.unwrap_or_else(|| "localhost".to_owned());
-        let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
-        if domain.starts_with('.') || domain.ends_with('.') || !domain.chars().all(fits) {
-            let what = format!("`{domain}` is no domain");
+        if let Err(what) = Mailbox::new("", &format!("status@{domain}")) {
             return Err(self.error("mail.domain", what, "Write a domain of yours, such as status.acme.example."));
         }
         Ok(Mail { domain })

@@ -96,7 +96,8 @@ fn build(
     };
     let from = match raw.from {
         Some(text) => mailbox("from", text)?,
-        None => Mailbox { name: Some(page.name.clone()), address: format!("status@{}", mail.domain) },
+        None => Mailbox::new(&page.name, &format!("status@{}", mail.domain))
+            .map_err(|what| check.error("page.name", what, format!("Write a shorter one, or set {}.", key("from"))))?,
     };
     let cap = |k: &str, given: Option<raw::Whole>| check.cap(&key(k), given, MOST_PER_MINUTE);
     let mut domains = BTreeMap::new();

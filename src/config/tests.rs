@@ -200,8 +200,54 @@ fn values_out_of_range_are_refused() {
 
 #[test]
 fn a_sender_needs_an_address_on_one_line() {
-    for from in ["Acme Status", "Acme <status>", "a@b@c", "", "x@y.example, z@y.example", "a@b\\nBcc: c@d"] {
+    let long = format!("{} <status@acme.example>", "ü".repeat(240));
+    for from in [
+        "Acme Status",
+        "Acme <status>",
+        "a@b@c",
+        "",
+        "x@y.example, z@y.example",
+        "a@b\\nBcc: c@d",
+        "Acme <sta(tus@acme.example>",
+        "a..b@acme.example",
+        "status@-acme.example",
+        "status@-acme",
+        "status@acme..example",
+        "\\\"a b\\\"@acme.example",
+        &long,
+    ] {
         assert_eq!(refused(&format!("[streams.account]\nfrom = \"{from}\"")).0, "streams.account.from", "{from}");
+    }
+}
+
+#[test]
+fn a_sender_made_of_the_page_and_the_domain_stands_in_a_header_too() {
+    for name in ["x".repeat(600), "ü".repeat(260), "\\\"".repeat(250)] {
+        let page = format!("[page]\nname = \"{name}\"\n");
+        let (key, text, hint) = refused(&page);
+        assert!(key == "page.name" && text.contains("octets") && hint.contains("streams.account.from"), "{text}");
+        let own = "[streams.account]\nfrom = \"a@acme.example\"\n[streams.incidents]\nfrom = \"a@acme.example\"\n";
+        assert!(file(&format!("{page}{own}"), &[]).is_ok());
+    }
+    for domain in ["acme..example", "-acme.example", ".acme.example", "acme.example.", "ac_me.example"] {
+        assert_eq!(refused(&format!("[mail]\ndomain = \"{domain}\"")).0, "mail.domain", "{domain}");
+    }
+    assert_eq!(file("[mail]\ndomain = \"relay\"", &[]).unwrap().streams["account"].from.address, "status@relay");
+}
+
+#[test]
+fn a_sender_is_called_as_it_is_written() {
+    for (written, name) in [
+        ("Acme \"The Best\"", "Acme \"The Best\""),
+        ("\"The Best\" of \"Acme\"", "\"The Best\" of \"Acme\""),
+        ("\"Acme, Inc.\"", "Acme, Inc."),
+        (r#""Acme \"The Best\" \\o/""#, r#"Acme "The Best" \o/"#),
+        ("Acme\"", "Acme\""),
+    ] {
+        let config = file(&format!("[streams.account]\nfrom = '{written} <status@acme.example>'"), &[]).unwrap();
+        let from = &config.streams["account"].from;
+        assert_eq!(from.name.as_deref(), Some(name), "{written}");
+        assert_eq!(from.to_string().parse::<Mailbox>().as_ref(), Ok(from));
     }
 }
 

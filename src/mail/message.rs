@@ -209,7 +209,7 @@ pub(super) fn has_line_over(most: usize, text: &[u8]) -> bool {
 
 fn mailbox(field: &'static str, text: &str) -> Result<Mailbox, BuildError> {
     let fault = || BuildError::Mailbox { field, text: text.chars().take(200).collect() };
-    if text.chars().any(char::is_control) || text.len() > 500 {
+    if text.chars().any(char::is_control) || text.len() > crate::config::Mailbox::LONGEST {
         return Err(fault());
     }
     text.parse().map_err(|_| fault())

@@ -117,6 +117,19 @@ fn what_is_not_given_has_no_header() {
 }
 
 #[test]
+fn what_a_configuration_takes_for_a_sender_can_be_built() {
+    let all = (0x20..0x17f).filter_map(char::from_u32).filter(|c| !c.is_control());
+    let odd =
+        all.flat_map(|c| [format!("A{c}b <status@acme.example>"), format!("a{c}b@acme.example"), format!("a@a{c}b")]);
+    let taken: Vec<_> = odd.filter_map(|text| text.parse::<crate::config::Mailbox>().ok()).collect();
+    assert!(taken.len() > 300, "{}", taken.len());
+    for from in taken {
+        let from = from.to_string();
+        assert!(build(&Letter { from: from.clone(), reply_to: Some(from.clone()), ..letter() }).is_ok(), "{from}");
+    }
+}
+
+#[test]
 fn no_hostile_subject_or_body_adds_a_header() {
     for hostile in [
         "x\r\nBcc: evil@example.com",
