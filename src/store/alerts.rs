@@ -12,6 +12,9 @@ statements! {
     );
     TRY_ALERT = super::Sql::same("UPDATE alert SET due_at = $2, tries = tries + 1 WHERE id = $1");
     PUT_ALERT_OFF = super::Sql::same("UPDATE alert SET due_at = $2, said = $3 WHERE id = $1 AND done_at IS NULL");
+    REFUSED_ALERT = super::Sql::same(
+        "SELECT created_at, tries, said FROM alert WHERE done_at IS NULL AND said IS NOT NULL ORDER BY due_at LIMIT 1"
+    );
     END_ALERT = super::Sql::same("UPDATE alert SET done_at = $2, said = $3 WHERE id = $1");
 }
 
@@ -26,6 +29,17 @@ pub struct Alert {
     pub created_at: Timestamp,
     /// How often it was tried.
     pub tries: i64,
+}
+
+/// Something that was not taken, and is tried again.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct Refused {
+    /// Since when it is to be told.
+    pub created_at: Timestamp,
+    /// How often it was tried.
+    pub tries: i64,
+    /// What came of the last try.
+    pub said: String,
 }
 
 /// Leaves something to be told.
@@ -56,6 +70,14 @@ pub async fn take(tx: &mut Tx, until: Timestamp) -> Result<Option<Alert>, StoreE
 /// When the database fails.
 pub async fn put_off(tx: &mut Tx, id: AlertId, until: Timestamp, said: &str) -> Result<(), StoreError> {
     exec!(tx, PUT_ALERT_OFF, id, until, said).map(drop)
+}
+
+/// What was not taken and is tried next.
+///
+/// # Errors
+/// When the database fails.
+pub async fn refused(tx: &mut Tx) -> Result<Option<Refused>, StoreError> {
+    first!(tx, Refused, REFUSED_ALERT)
 }
 
 /// It was taken, or is given up.

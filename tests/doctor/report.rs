@@ -3,6 +3,8 @@
 use crate::on_both;
 use crate::shell::{Done, Shell};
 use crate::support::{self, On, World};
+use allclear::config::{Secret, Webhook};
+use allclear::flow::surge::{self, Asked};
 use allclear::mail::sink::{Act, Answer, Phase, Script, Sink};
 use allclear::store::Clock;
 use sqlx::{Connection, PgConnection, SqliteConnection};
@@ -12,6 +14,7 @@ on_both! {
     a_lost_index_comes_with_the_statement_that_makes_it_again;
     migrations_pending_changed_and_unknown_are_told_apart;
     what_is_held_on_purpose_is_named_and_is_not_late;
+    operators_who_are_told_in_vain_are_named;
 }
 
 /// A production-like configuration on a database and a relay.
@@ -136,6 +139,41 @@ async fn what_is_held_on_purpose_is_named_and_is_not_late(on: On) {
     w.down("imap").await;
     w.settle().await;
     doctor(&shell, &[]).await.found("ok", "no mail that could leave is late", "");
+}
+
+async fn operators_who_are_told_in_vain_are_named(on: On) {
+    let url = "http://127.0.0.1:1/hook";
+    let mut w = World::with(on, "2025-06-02T08:00:00Z", Script::default(), |s| {
+        s.operators.webhook = Some(Webhook { url: url.to_owned(), secret: Secret::new("s3cret") });
+    })
+    .await;
+    let database = format!("[database]\nurl = \"{}\"\nconnections = 2\n[http]\nlisten = \"127.0.0.1:0\"\n", w.url);
+    let operators = format!(
+        "[operators]\naddress = \"oncall@acme.example\"\nwebhook_url = \"{url}\"\nwebhook_secret_file = \"secret\"\n"
+    );
+    let shell = Shell::new(&(database + &operators));
+    std::fs::write(shell.path("secret"), "s3cret").unwrap();
+    doctor(&shell, &[]).await.found("ok", "operators are told of surges: oncall@acme.example, by the webhook", "");
+    w.component("imap", "IMAP").await;
+    let why = Asked { who: "jo", reason: "their page is red" };
+    surge::hold(&w.store, &w.shared.setting, "imap", None, why).await.unwrap();
+    w.settle().await;
+    w.execute(
+        "INSERT INTO suppression (address, class, reason, evidence, created_at, created_by)
+         VALUES ('OnCall@acme.example', 'free', 'address_dead', '550 5.1.1 no such user', 1, 'x')",
+    )
+    .await;
+    let done = doctor(&shell, &[]).await;
+    done.found(
+        "fail",
+        "operators get no mail: oncall@acme.example is suppressed since 1970-01-01",
+        "`allclear suppressions lift oncall@acme.example --reason ...`",
+    );
+    done.found("fail", "550 5.1.1 no such user", "");
+    done.found("warn", "the operators' webhook has not taken a post of 2025-06-02T08:00:00Z (tries: 1): ", "no 2xx");
+    let lift = ["suppressions", "lift", "oncall@acme.example", "--reason=it works again"];
+    assert_eq!(shell.run(&lift).code, 0);
+    assert_eq!(doctor(&shell, &[]).await.code, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

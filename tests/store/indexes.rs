@@ -529,6 +529,7 @@ const SMALL: &[&str] = &[
     "plan USING INDEX plan_others",
     "plan USING INDEX plan_failures",
     "recovery USING INDEX recovery_unswept",
+    "alert USING INDEX alert_due",
     "stream_pause USING INDEX stream_pause_open",
     "incident USING INDEX incident_open",
     "incident USING COVERING INDEX incident_open",

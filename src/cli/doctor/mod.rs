@@ -4,6 +4,7 @@ mod configuration;
 mod database;
 mod disk;
 mod finding;
+mod operators;
 mod relays;
 mod test_mail;
 
@@ -56,7 +57,10 @@ pub(super) async fn run(args: &Args, config: Result<Config, ConfigError>, json: 
 
 async fn examine(config: &Config, args: &Args) -> Vec<Section> {
     let database_file = Store::file_of(config.database.url.expose());
-    let database = database::look(config).await;
+    let mut database = database::look(config).await;
+    if database.found.iter().all(|f| f.level != Level::Fail) {
+        database.found.extend(operators::look(config).await);
+    }
     let mut relays = relays::look(config, args.offline).await;
     if let Some(to) = &args.send_test {
         relays.extend(test_mail::send(config, to).await);
