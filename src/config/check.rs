@@ -16,6 +16,7 @@ use super::{
     Unconfirmed, dispatch, limits, relays, source, streams, surge,
 };
 use crate::domain::address::parse_address;
+use crate::domain::link::{LONGEST, is_link};
 use crate::domain::time::Span;
 
 const YEAR_SECONDS: u64 = 366 * 24 * 3600;
@@ -193,7 +194,8 @@ impl Check {
     }
 
     fn page(&self, raw: raw::Page, http: &Http) -> Result<Page, ConfigError> {
-        let public_url = self.url("page.public_url", raw.public_url, &["https://", "http://"])?;
+        let public_url = raw.public_url.map(|url| url.trim().trim_end_matches('/').to_owned());
+        let public_url = self.url("page.public_url", public_url, &["https://", "http://"])?;
         Ok(Page {
             name: self.text("page.name", raw.name)?.unwrap_or_else(|| "Status".to_owned()),
             public_url: public_url.unwrap_or_else(|| format!("http://{}", http.listen)),
@@ -210,13 +212,15 @@ impl Check {
         let Some(url) = self.text(key, given)? else {
             return Ok(None);
         };
-        let url = url.trim_end_matches('/');
-        let rest = schemes.iter().find_map(|scheme| url.strip_prefix(scheme));
-        if rest.is_none_or(str::is_empty) || url.contains(|c: char| c.is_whitespace() || "<>\"".contains(c)) {
-            let hint = format!("Write an address that begins with {}.", schemes.join(" or "));
+        if !schemes.iter().any(|scheme| url.starts_with(scheme)) || !is_link(&url) {
+            let hint = format!(
+                "Write an address that begins with {}, of at most {LONGEST} octets, without spaces, quotes, angle \
+                 brackets, backticks and backslashes.",
+                schemes.join(" or ")
+            );
             return Err(self.error(key, format!("`{url}` is no link"), hint));
         }
-        Ok(Some(url.to_owned()))
+        Ok(Some(url))
     }
 
     /// Without a domain, that of the first sender is used.

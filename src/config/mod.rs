@@ -15,6 +15,7 @@ mod secret;
 mod source;
 mod streams;
 mod surge;
+mod target;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +27,7 @@ pub use error::ConfigError;
 pub use mailbox::Mailbox;
 pub use secret::Secret;
 pub use source::DEFAULT_FILE;
+pub use target::Target;
 
 use crate::domain::class::{Class, Limits};
 use crate::domain::surge::Rules;

@@ -2,11 +2,12 @@
 
 use super::check::Check;
 use super::raw::{self, Switch, Whole};
+use super::target::Target;
 use super::{ConfigError, Operators, Webhook};
 use crate::domain::address::parse_address;
 use crate::domain::surge::{Rule, Rules};
 use crate::domain::time::Span;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 pub(super) fn check(check: &Check, raw: raw::Surge) -> Result<Option<Rules>, ConfigError> {
     let base = Rules::default();
@@ -69,7 +70,12 @@ pub(super) fn operators(check: &Check, raw: raw::Operators) -> Result<Operators,
     let url = check.url("operators.webhook_url", raw.webhook_url, &["https://", "http://"])?;
     let webhook = match (url, raw.webhook_secret_file) {
         (None, None) => None,
-        (Some(url), Some(_)) if url.strip_prefix("http://").is_some_and(is_elsewhere) => {
+        (Some(url), _) if Target::of(&url).is_none() => {
+            let hint =
+                "Write https://host/path: a host in ASCII, a port up to 65535 if any, and neither user nor password.";
+            return Err(check.error("operators.webhook_url", "cannot be posted to", hint));
+        }
+        (Some(url), Some(_)) if Target::of(&url).is_some_and(|to| is_elsewhere(&to)) => {
             let hint = "Write https; http is for a system on this machine.";
             return Err(check.error("operators.webhook_url", "would be posted to without TLS", hint));
         }
@@ -86,10 +92,8 @@ pub(super) fn operators(check: &Check, raw: raw::Operators) -> Result<Operators,
     Ok(Operators { address: address.map(stored).transpose()?, webhook })
 }
 
-/// Whether the address after `http://` is surely not this machine's; a name is looked up when it is posted to.
-fn is_elsewhere(rest: &str) -> bool {
-    let host = rest.split(['/', '?']).next().unwrap_or_default();
-    let host =
-        host.parse::<SocketAddr>().map(|at| at.ip()).or_else(|_| host.trim_matches(['[', ']']).parse::<IpAddr>());
-    host.is_ok_and(|ip| !ip.to_canonical().is_loopback())
+/// Whether a post would go unprotected to an address that is surely not this machine's; a name is looked up when it is
+/// posted to.
+fn is_elsewhere(to: &Target<'_>) -> bool {
+    !to.tls && to.host.parse::<IpAddr>().is_ok_and(|ip| !ip.to_canonical().is_loopback())
 }

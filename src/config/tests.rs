@@ -199,6 +199,22 @@ fn values_out_of_range_are_refused() {
 }
 
 #[test]
+fn a_link_that_no_mail_would_have_is_refused() {
+    let long = format!("https://acme.example/{}", "x".repeat(2_000));
+    for url in ["https://acme.example/`x", "https://acme.example/\\\\x", "https://a b", "https:///", "ftp://x", &long] {
+        assert_eq!(refused(&format!("[page]\npublic_url = \"{url}\"")).0, "page.public_url", "{url}");
+    }
+    assert_eq!(refused(&format!("[page]\nsupport_url = \"{long}\"")).0, "page.support_url");
+    let page = file("[page]\npublic_url = \"https://a.example/c/\"\nsupport_url = \"https://a.example/s/\"", &[])
+        .unwrap()
+        .page;
+    assert_eq!(
+        (page.public_url.as_str(), page.support_url.as_deref()),
+        ("https://a.example/c", Some("https://a.example/s/"))
+    );
+}
+
+#[test]
 fn a_sender_needs_an_address_on_one_line() {
     let long = format!("{} <status@acme.example>", "ü".repeat(240));
     for from in [
@@ -388,6 +404,14 @@ fn operators_have_an_address_and_a_webhook_that_is_signed_and_not_in_the_clear()
     assert_eq!(refused("[operators]\naddress = \"oncall\"").0, "operators.address");
     assert_eq!(refused("[operators]\nwebhook_url = \"https://x\"").0, "operators.webhook_secret_file");
     assert_eq!(refused(&format!("[operators]\n{signed}")).0, "operators.webhook_url");
+    let kept = file(&format!("[operators]\nwebhook_url = \"https://x/in/\"\n{signed}"), &[]).unwrap();
+    assert_eq!(kept.operators.webhook.unwrap().url, "https://x/in/");
+    for url in ["https://u:hunter2@x/in", "https://x?y=1", "https://x:99999/in", "https:///in", "https://ü.example/in"]
+    {
+        let (key, text, _) = refused(&format!("[operators]\nwebhook_url = \"{url}\"\n{signed}"));
+        assert!(key == "operators.webhook_url" && text.contains("cannot be posted to"), "{text}");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
     for (url, fits) in [
         ("http://127.0.0.1:9/x", true),
         ("http://[::1]:9", true),

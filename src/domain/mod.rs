@@ -14,6 +14,7 @@ pub mod id;
 pub mod incident;
 pub mod key;
 pub mod kind;
+pub mod link;
 pub mod number;
 pub mod owed;
 pub mod reply;

@@ -1,6 +1,7 @@
 //! One signed post to an operator's system. Of HTTP it needs a request whose bytes are known and the first line of the
 //! reply: less than wiring a client would be. No redirect is followed, nothing of the reply's body is read.
 
+use crate::config::Target;
 use crate::domain::hex::hex;
 use hmac::{Hmac, KeyInit, Mac};
 use rustls::ClientConfig;
@@ -27,45 +28,6 @@ pub struct NotTaken(String);
 impl NotTaken {
     fn at(what: &str, e: impl std::fmt::Display) -> Self {
         Self(format!("{what}: {e}"))
-    }
-}
-
-/// A URL, as far as a post needs it.
-#[derive(Debug, PartialEq, Eq)]
-struct Target<'a> {
-    tls: bool,
-    authority: &'a str,
-    host: &'a str,
-    port: u16,
-    path: &'a str,
-}
-
-impl<'a> Target<'a> {
-    fn of(url: &'a str) -> Option<Self> {
-        let (scheme, rest) = url.split_once("://")?;
-        let tls = match scheme {
-            "https" => true,
-            "http" => false,
-            _ => return None,
-        };
-        let rest = rest.split('#').next()?;
-        let (authority, path) = rest.find(['/', '?']).map_or((rest, "/"), |at| rest.split_at(at));
-        let (host, port) = match authority.strip_prefix('[') {
-            Some(v6) => {
-                let (host, port) = v6.split_once(']')?;
-                (host, port.strip_prefix(':'))
-            }
-            None => authority.rsplit_once(':').map_or((authority, None), |(host, port)| (host, Some(port))),
-        };
-        let port = port.map_or(Some(if tls { 443 } else { 80 }), |port| port.parse().ok())?;
-        let fits = !host.is_empty() && path.starts_with('/') && !authority.contains('@');
-        (fits && url.is_ascii() && !url.contains(|c: char| c.is_ascii_control() || c == ' ')).then_some(Self {
-            tls,
-            authority,
-            host,
-            port,
-            path,
-        })
     }
 }
 
@@ -152,21 +114,6 @@ fn status(head: &[u8]) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_url_is_taken_apart() {
-        let target = Target::of("https://ops.acme.example:8443/hook?x=1#y").unwrap();
-        assert_eq!(
-            (target.tls, target.authority, target.host, target.port, target.path),
-            (true, "ops.acme.example:8443", "ops.acme.example", 8443, "/hook?x=1")
-        );
-        let v6 = Target::of("http://[::1]:80").unwrap();
-        assert_eq!((v6.host, v6.port, v6.path), ("::1", 80, "/"));
-        assert_eq!(Target::of("https://ops.acme.example").unwrap().port, 443);
-        for wrong in ["ftp://x/", "https://", "https://a@b/", "https://a/\r\nX: y", "https://a:x/", "https://a?b"] {
-            assert_eq!(Target::of(wrong), None, "{wrong}");
-        }
-    }
 
     #[test]
     fn interim_replies_are_passed_over() {

@@ -1,20 +1,13 @@
 //! Texts and links from outside made fit to print: control characters out, paragraphs and lists
 //! found, links recognised. Only `https`, `http` and `mailto` ever become links.
 
+use crate::domain::link::{LONGEST, SCHEMES, is_link, misleads};
 use serde_json::{Value, json};
 
 /// The longest single-line value: a name, a title, a reference.
 pub(super) const NAME: usize = 200;
 /// The longest single-line text.
 pub(super) const SENTENCE: usize = 2_000;
-
-const SCHEMES: [&str; 3] = ["https://", "http://", "mailto:"];
-const LONGEST_LINK: usize = 2_000;
-
-/// Whether a character reorders the text after it, or marks the byte order: never printed.
-const fn misleads(c: char) -> bool {
-    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-}
 
 /// A value on one line: control characters and line breaks become single spaces, too long is cut.
 pub(super) fn one_line(text: &str, longest: usize) -> String {
@@ -35,11 +28,7 @@ pub(super) fn sentence(text: Option<&String>) -> Option<String> {
 
 /// The link itself when it is one that may be followed.
 pub(super) fn link(text: Option<&String>) -> Option<String> {
-    let text = text?.trim();
-    let scheme = SCHEMES.iter().find(|s| text.get(..s.len()).is_some_and(|head| head.eq_ignore_ascii_case(s)))?;
-    let plain =
-        |c: char| !c.is_control() && !c.is_whitespace() && !misleads(c) && !matches!(c, '<' | '>' | '"' | '`' | '\\');
-    (text.len() > scheme.len() && text.len() <= LONGEST_LINK && text.chars().all(plain)).then(|| text.to_owned())
+    text.map(|text| text.trim()).filter(|text| is_link(text)).map(str::to_owned)
 }
 
 /// A text as blocks `{list, lines: [{text, parts: [{text, href}]}]}`: paragraphs are parted by
@@ -100,7 +89,7 @@ fn link_length(rest: &str) -> usize {
     let end = rest
         .find(|c: char| c.is_whitespace() || matches!(c, '<' | '>' | '"' | '`' | '\\' | '”' | '»'))
         .unwrap_or(rest.len());
-    if end > LONGEST_LINK {
+    if end > LONGEST {
         return end;
     }
     let mut url = &rest[..end];
