@@ -16,6 +16,7 @@ use super::{
     Unconfirmed, dispatch, limits, relays, source, streams, surge,
 };
 use crate::domain::address::parse_address;
+use crate::domain::class::Class;
 use crate::domain::link::{LONGEST, is_link};
 use crate::domain::time::Span;
 
@@ -39,6 +40,8 @@ pub(super) fn load(file: Option<&Path>, env: impl Iterator<Item = (String, Strin
     let mail = check.mail(raw.mail, &raw.streams)?;
     let relays = relays::check(&check, raw.relays, &mail)?;
     let streams = streams::check(&check, raw.streams, &relays, &page, &mail)?;
+    let limits = limits::check(&check, raw.limits)?;
+    let surge = surge::check(&check, raw.surge, limits.get(&Class::ActionRequired))?;
     Ok(Config {
         file: file.map(Path::to_path_buf),
         database: check.database(raw.database)?,
@@ -47,7 +50,7 @@ pub(super) fn load(file: Option<&Path>, env: impl Iterator<Item = (String, Strin
         mail,
         relays,
         streams,
-        limits: limits::check(&check, raw.limits)?,
+        limits,
         dispatch: dispatch::check(&check, raw.dispatch, host)?,
         plan: Plan { page_size: check.number("plan.page_size", raw.plan.page_size, 500, 1..=10_000)? },
         recovery: Recovery {
@@ -62,7 +65,7 @@ pub(super) fn load(file: Option<&Path>, env: impl Iterator<Item = (String, Strin
                 .seconds("recovery.patience_seconds", raw.recovery.patience_seconds, 86_400, 0)
                 .map(|patience| (patience > Span::ZERO).then_some(patience))?,
         },
-        surge: surge::check(&check, raw.surge)?,
+        surge,
         operators: surge::operators(&check, raw.operators)?,
         secret_files: check.secret_files.take(),
         templates: Templates { folder: raw.templates.folder.map(|folder| folder.relative()) },

@@ -28,9 +28,19 @@ pub(super) fn check(check: &Check, raw: BTreeMap<String, raw::Limits>) -> Result
             given => span(key, given, Span::ZERO).map(Some),
         };
         let base = Limits::of(class);
-        if base.daily_mails.is_none() && given.daily_mails.is_some() {
-            let hint = "Take the line out: whoever was told of trouble is told of its end.";
-            return Err(check.error(&format!("{section}.daily_mails"), "ends have no daily cap", hint));
+        // What a class has none of by default it has not at all.
+        let has_none = [
+            ("dwell_seconds", given.dwell_seconds, class == Class::AllClear),
+            ("longest_hold_seconds", given.longest_hold_seconds, base.daily_mails.is_none()),
+            ("stable_for_seconds", given.stable_for_seconds, base.stable_for == Span::ZERO),
+            ("gap_seconds", given.gap_seconds, base.gap == Span::ZERO),
+            ("longest_silence_seconds", given.longest_silence_seconds, base.longest_silence.is_none()),
+            ("told_elsewhere_seconds", given.told_elsewhere_seconds, base.told_elsewhere == Span::ZERO),
+            ("daily_mails", given.daily_mails, base.daily_mails.is_none()),
+        ];
+        if let Some((key, ..)) = has_none.iter().find(|(_, given, none)| given.is_some() && *none) {
+            let what = format!("mail of class {class} has no such limit");
+            return Err(check.error(&format!("{section}.{key}"), what, "Take the line out."));
         }
         let limits = Limits {
             dwell: span("dwell_seconds", given.dwell_seconds, base.dwell)?,

@@ -5,11 +5,12 @@ use super::raw::{self, Switch, Whole};
 use super::target::Target;
 use super::{ConfigError, Operators, Webhook};
 use crate::domain::address::parse_address;
+use crate::domain::class::Limits;
 use crate::domain::surge::{Rule, Rules};
 use crate::domain::time::Span;
 use std::net::IpAddr;
 
-pub(super) fn check(check: &Check, raw: raw::Surge) -> Result<Option<Rules>, ConfigError> {
+pub(super) fn check(check: &Check, raw: raw::Surge, asking: Option<&Limits>) -> Result<Option<Rules>, ConfigError> {
     let base = Rules::default();
     let number = |key: &str, given: Option<Whole>, default: i64, least: u64, most: u64| -> Result<i64, ConfigError> {
         let default = u64::try_from(default).unwrap_or(0);
@@ -56,7 +57,15 @@ pub(super) fn check(check: &Check, raw: raw::Surge) -> Result<Option<Rules>, Con
         let hint = "The slow rule looks at hours, the other at minutes: 120 and 10 by default.";
         return Err(check.error("surge.slow_window_minutes", "is not longer than window_minutes", hint));
     }
-    Ok(raw.enabled.is_none_or(|Switch(on)| on).then_some(rules))
+    let on = raw.enabled.is_none_or(|Switch(on)| on);
+    let longest = asking.and_then(|limits| limits.longest_hold);
+    if on && longest.is_some_and(|longest| longest < Span::minutes(rules.calm_minutes)) {
+        let what =
+            format!("is shorter than surge.calm_minutes ({}), for which a surge holds at least", rules.calm_minutes);
+        let hint = "Make the longest hold longer, or surge.calm_minutes fewer.";
+        return Err(check.error("limits.action_required.longest_hold_seconds", what, hint));
+    }
+    Ok(on.then_some(rules))
 }
 
 pub(super) fn operators(check: &Check, raw: raw::Operators) -> Result<Operators, ConfigError> {

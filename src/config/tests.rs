@@ -191,6 +191,28 @@ fn values_out_of_range_are_refused() {
         let refused = refused(&format!("[limits.{limits}")).0;
         assert!(refused.starts_with("limits.") && refused.ends_with(key), "{limits}: {refused}");
     }
+    for limit in [
+        "incident_end]\nstable_for_seconds",
+        "incident_end]\ngap_seconds",
+        "incident_end]\nlongest_hold_seconds",
+        "all_clear]\ndwell_seconds",
+        "all_clear]\ngap_seconds",
+        "free]\nstable_for_seconds",
+        "free]\ngap_seconds",
+        "free]\nlongest_silence_seconds",
+        "action_required]\ntold_elsewhere_seconds",
+        "incident_update]\nstable_for_seconds",
+    ] {
+        let (key, text, _) = refused(&format!("[limits.{limit} = 3600"));
+        assert_eq!(key, format!("limits.{}", limit.replace("]\n", ".")));
+        assert!(text.contains("no such limit"), "{text}");
+    }
+    let short = "[limits.action_required]\nlongest_hold_seconds = 600\n";
+    let (key, text, _) = refused(short);
+    assert!(key == "limits.action_required.longest_hold_seconds" && text.contains("surge.calm_minutes (15)"), "{text}");
+    for surge in ["calm_minutes = 10", "enabled = false"] {
+        assert!(file(&format!("{short}[surge]\n{surge}"), &[]).is_ok(), "{surge}");
+    }
     assert!(file("[limits.incident_update]\ngap_seconds = 40\ngreatest_age_seconds = 41", &[]).is_ok());
     assert_eq!(file("[limits.free]\ndaily_mails = 0", &[]).unwrap().limits(Class::Free).daily_mails, None);
     assert_eq!(refused("[http]\nlisten = \"8025\"").0, "http.listen");
