@@ -6,8 +6,12 @@ use crate::domain::time::Timestamp;
 
 statements! {
     ADD_ALERT = super::Sql::same("INSERT INTO alert (id, surge_id, body, created_at, due_at) VALUES ($1, $2, $3, $4, $4)");
+    // Of a surge none before those that are older: whoever reads them last would take a stage of before for now's.
     NEXT_ALERT = locking!(
-        "SELECT id, body, created_at, tries FROM alert WHERE done_at IS NULL AND due_at <= $1 ORDER BY due_at LIMIT 1",
+        "SELECT a.id, a.body, a.created_at, a.tries FROM alert a WHERE a.done_at IS NULL AND a.due_at <= $1
+            AND NOT EXISTS (SELECT 1 FROM alert o WHERE o.surge_id = a.surge_id AND o.done_at IS NULL
+                AND (o.created_at, o.id) < (a.created_at, a.id))
+         ORDER BY a.due_at LIMIT 1",
         "FOR NO KEY UPDATE SKIP LOCKED"
     );
     TRY_ALERT = super::Sql::same("UPDATE alert SET due_at = $2, tries = tries + 1 WHERE id = $1");

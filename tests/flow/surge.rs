@@ -58,6 +58,7 @@ on_both! {
     operators_hold_extend_and_release;
     who_releases_is_told_what_else_keeps_the_mails;
     the_operators_system_follows_a_surge_to_its_end;
+    what_the_operators_system_did_not_take_at_first_comes_before_what_follows;
     patience_with_what_was_to_heal_by_itself_ends;
     without_the_detector_everybody_is_asked;
     the_operators_system_is_told_once_signed_and_until_it_takes_it;
@@ -840,13 +841,39 @@ async fn the_operators_system_follows_a_surge_to_its_end(on: On) {
     w.pass(1).await;
     act(&w, &open(&w).await, Act::ReleaseRest).await.unwrap();
     until(&mut w, "2025-06-02T08:20:00Z").await;
+    let all = ["holding opened", "canary by_hand", "holding by_hand", "releasing by_hand", "over nobody_waits"];
+    assert_eq!(steps(&mut got), all);
+}
+
+/// Stage and reason of each post that came.
+fn steps(got: &mut tokio::sync::mpsc::UnboundedReceiver<String>) -> Vec<String> {
     let mut steps = Vec::new();
     while let Ok(request) = got.try_recv() {
         let said: serde_json::Value = serde_json::from_str(request.split_once("\r\n\r\n").unwrap().1).unwrap();
         steps.push(format!("{} {}", said["surge"]["stage"].as_str().unwrap(), said["reason"].as_str().unwrap()));
     }
-    let all = ["holding opened", "canary by_hand", "holding by_hand", "releasing by_hand", "over nobody_waits"];
-    assert_eq!(steps, all);
+    steps
+}
+
+async fn what_the_operators_system_did_not_take_at_first_comes_before_what_follows(on: On) {
+    use allclear::config::{Secret, Webhook};
+    let (url, mut got) = listener(&["503 Busy", "204 No Content", "204 No Content", "204 No Content"]).await;
+    let mut w = World::with(on, START, Script::default(), |s| {
+        s.surge = Some(Rules::default());
+        s.operators.webhook = Some(Webhook { url, secret: Secret::new("s3cret") });
+    })
+    .await;
+    fill(&w, "outlook", "k", 100).await;
+    flood(&mut w).await;
+    w.pass(1).await;
+    // Due at once, and the first post in half a minute.
+    act(&w, &open(&w).await, Act::Release).await.unwrap();
+    w.settle().await;
+    assert_eq!(steps(&mut got), ["holding opened"]);
+    w.pass(1).await;
+    act(&w, &open(&w).await, Act::Hold(None)).await.unwrap();
+    w.pass(1).await;
+    assert_eq!(steps(&mut got), ["holding opened", "canary by_hand", "holding by_hand"]);
 }
 
 async fn patience_with_what_was_to_heal_by_itself_ends(on: On) {
@@ -894,8 +921,8 @@ async fn listener(answers: &'static [&'static str]) -> (String, tokio::sync::mps
                 let n = stream.read(&mut bytes).await.unwrap();
                 text += std::str::from_utf8(&bytes[..n]).unwrap();
             }
-            stream.write_all(format!("HTTP/1.1 {answer}\r\nContent-Length: 0\r\n\r\n").as_bytes()).await.unwrap();
             hand_over.send(text).unwrap();
+            stream.write_all(format!("HTTP/1.1 {answer}\r\nContent-Length: 0\r\n\r\n").as_bytes()).await.unwrap();
         }
     });
     (url, got)
