@@ -148,6 +148,12 @@ async fn a_flood_opens_an_outage_dated_back_and_nobody_is_asked_but_the_operator
     assert_eq!(told_of.len(), 1);
     assert!(told_of[0].contains("normal is none in 10 minutes, we saw 25"), "{}", told_of[0]);
     assert!(told_of[0].contains("[Example] Surge: connections of Outlook fail in floods"), "{}", told_of[0]);
+    // What is to be pasted stands on a line of its own.
+    let raw = w.all().iter().find(|got| got.to == ONCALL).unwrap().raw.replace("=\r\n", "");
+    for command in ["surge release ID --reason '...'", "surge hold ID --until TIME --reason '...'", "show ID"] {
+        let line = format!("allclear {}", command.replace("ID", &surge.id.to_string()));
+        assert!(raw.lines().any(|of| of == line), "{line}: {raw}");
+    }
 
     recover(&w, 0..25).await;
     until(&mut w, "2025-06-02T09:30:00Z").await;
