@@ -471,6 +471,25 @@ async fn a_filter_that_there_is_not_is_refused_and_not_ignored() {
     }
 }
 
+#[tokio::test]
+async fn a_parameter_that_no_database_could_keep_is_refused_by_its_name() {
+    let face = Face::furnished().await;
+    for (path, name) in [
+        ("deliveries?limit=1&incident=%00", "incident"),
+        ("deliveries?subscriber=jo%00", "subscriber"),
+        ("deliveries?connection=%00a", "connection"),
+        ("suppressions?after=%00", "after"),
+        ("subscribers?address=a%00@example.com", "address"),
+        ("subscribers/jo?cursor=%00", "cursor"),
+        ("queue?%00", "%00"),
+    ] {
+        let reply = face.send("GET", &format!("/v1/{path}"), "", &[]).await;
+        assert_eq!((reply.status, reply.fields()), (StatusCode::BAD_REQUEST, vec![name]), "{path} {}", reply.body);
+    }
+    let percent = face.send("GET", "/v1/suppressions?after=%2500", "", &[]).await;
+    assert_eq!(percent.status, StatusCode::OK, "{}", percent.body);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wish_that_stands_beside_the_body_is_refused_and_nothing_done() {
     let face = Face::furnished().await;

@@ -13,6 +13,7 @@ mod surge;
 
 pub use error::Problem;
 
+use crate::flow::intake::FieldError;
 use crate::flow::setting::Setting;
 use crate::store::Store;
 use axum::extract::Request;
@@ -69,12 +70,16 @@ pub fn router(api: Api) -> Router {
         .route("/readyz", get(health::ready))
         .fallback(async || Problem::not_found("there is no such path"))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
-        .layer(middleware::from_fn(uncompressed))
+        .layer(middleware::from_fn(readable))
         .with_state(api)
 }
 
-/// A compressed body would be read as a wrong one.
-async fn uncompressed(request: Request, next: Next) -> Response {
+/// A compressed body would be read as a wrong one, and no text with a NUL can be looked up in PostgreSQL.
+async fn readable(request: Request, next: Next) -> Response {
+    let nul = request.uri().query().unwrap_or_default().split('&').find(|part| part.contains("%00"));
+    if let Some((name, _)) = nul.map(|part| part.split_once('=').unwrap_or((part, ""))) {
+        return Problem::malformed(FieldError::new(name, "has a NUL character")).into_response();
+    }
     match request.headers().get(CONTENT_ENCODING) {
         Some(coding) if !coding.as_bytes().eq_ignore_ascii_case(b"identity") => Problem::compressed().into_response(),
         _ => next.run(request).await,
