@@ -262,6 +262,16 @@ impl Check {
         }
     }
 
+    /// A key: a line of at most 200 characters. Nobody sees a space at an end of it, nor could look it up.
+    pub fn key(&mut self, field: &str, key: &str) {
+        let bare = key.trim_matches(|c: char| c.is_whitespace() && !c.is_control());
+        if bare == key || bare.is_empty() {
+            self.line(field, key, 200);
+        } else {
+            self.refuse(field, "begins or ends with a space");
+        }
+    }
+
     /// A text of several lines: not empty, no control characters but line breaks and tabs.
     pub fn prose(&mut self, field: &str, text: &str, most: usize) {
         if text.trim().is_empty() {
@@ -308,7 +318,7 @@ impl NoticeIn {
         let mut check = Check::default();
         match self {
             Self::Incident(n) => {
-                check.line("incident", &n.incident, 200);
+                check.key("incident", &n.incident);
                 check.line("title", &n.title, 200);
                 if let Some(update) = &n.update {
                     check.line("update", update, 200);

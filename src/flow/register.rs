@@ -13,7 +13,6 @@ use crate::store::{Store, Tx};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-const KEY: usize = 200;
 const NAME: usize = 200;
 /// More people than this behind one connection is a mistake of the caller's, and a mail bomb.
 const SUBSCRIBERS: usize = 100;
@@ -157,10 +156,10 @@ pub async fn subscriber(store: &Store, key: &str, said: &SubscriberIn) -> Result
 /// Checks what serde cannot.
 pub(super) fn check_component(key: &str, said: &ComponentIn) -> Result<(), Vec<FieldError>> {
     let mut check = Check::default();
-    check.line("key", key, KEY);
+    check.key("key", key);
     check.line("name", &said.name, NAME);
     if let Some(group) = &said.group {
-        check.line("group", group, KEY);
+        check.key("group", group);
     }
     if said.depends_on.iter().any(|other| other == key) {
         check.refuse("depends_on", "names the component itself");
@@ -171,7 +170,7 @@ pub(super) fn check_component(key: &str, said: &ComponentIn) -> Result<(), Vec<F
 /// Checks what serde cannot.
 pub(super) fn check_connection(key: &str, said: &ConnectionIn) -> Result<(), Vec<FieldError>> {
     let mut check = Check::default();
-    check.line("key", key, KEY);
+    check.key("key", key);
     check.line("name", &said.name, NAME);
     check.link("link", said.link.as_deref());
     if said.subscribers.len() > SUBSCRIBERS {
@@ -188,7 +187,7 @@ pub(super) fn fixed_component() -> FieldError {
 /// Checks what serde cannot, and makes the row that is stored.
 pub(super) fn subscriber_row(key: &str, said: &SubscriberIn) -> Result<SubscriberRow, Vec<FieldError>> {
     let mut check = Check::default();
-    check.line("key", key, KEY);
+    check.key("key", key);
     if let Some(name) = &said.name {
         check.line("name", name, NAME);
     }
