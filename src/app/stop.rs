@@ -10,23 +10,33 @@ use tokio_util::sync::CancellationToken;
 /// still talks then goes on for as long as mail is on the wire.
 const HANGING_UP: Duration = Duration::from_secs(5);
 
-/// What tells `serve` to stop. Heard from when this is made, else a signal in the first moment would simply kill.
+/// What tells `serve` to stop: TERM, INT, and HUP of a terminal that is closed. Heard from when this is made, else a signal in
+/// the first moment would simply kill.
 #[cfg(unix)]
-pub(super) struct Signals(tokio::signal::unix::Signal, tokio::signal::unix::Signal);
+pub(super) struct Signals(Vec<tokio::signal::unix::Signal>);
 
 #[cfg(unix)]
 impl Signals {
     pub fn listen() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self(signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?))
+        let mut kinds = vec![SignalKind::terminate(), SignalKind::interrupt()];
+        if !ignores_hangup() {
+            kinds.push(SignalKind::hangup());
+        }
+        kinds.into_iter().map(signal).collect::<std::io::Result<_>>().map(Self)
     }
 
     async fn next(&mut self) {
-        tokio::select! {
-            _ = self.0.recv() => {}
-            _ = self.1.recv() => {}
-        }
+        futures_util::future::select_all(self.0.iter_mut().map(|signal| Box::pin(signal.recv()))).await;
     }
+}
+
+/// Whoever started this with `nohup` wants it to outlive the terminal: it is started with HUP, the first of the mask, ignored.
+#[cfg(unix)]
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }
 
 #[cfg(not(unix))]

@@ -163,9 +163,9 @@ impl Dispatcher {
         // What is in the file is safe there, however long a database that hangs takes.
         tokio::select! {
             biased;
-            merged = self.shared.spill.merge(&self.shared.store, &self.shared.owner) => merged?,
-            () = until(&stop) => return Ok(0),
-        };
+            merged = self.shared.spill.merge(&self.shared.store, &self.shared.owner) => drop(merged?),
+            () = until(&stop) => {}
+        }
         self.lanes_at = None;
         // Tasks of their own: a dialogue goes on while a round waits for the database, so that many outcomes are
         // there when it ends and share the next transaction. Sessions are opened beside them: a relay that is slow to
