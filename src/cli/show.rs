@@ -5,7 +5,7 @@ use super::{Context, output, sight};
 use crate::domain::id::{BadId, DeliveryId};
 use crate::flow::copies::{self, MailError};
 use crate::flow::setting::Setting;
-use crate::flow::show::{self, Asked};
+use crate::flow::show::{self, Asked, Sight};
 use crate::store::Tx;
 use crate::store::search::Cursor;
 
@@ -44,6 +44,11 @@ pub(super) async fn run(context: &Context, args: &Args) -> Result<u8, Failure> {
         return Err(Failure::new(NOT_FOUND, format!("nothing is known by `{}`", output::printable(what)), hint));
     };
     context.answer(&sight, || sight::text(&sight))?;
+    if let Sight::Customer { customers } = &sight
+        && let several @ 2.. = customers.len()
+    {
+        eprintln!("hint: {several} subscribers have `{}` as key or address, or had it", output::printable(what));
+    }
     for (kind, id) in show::others(&mut tx, what, &sight).await? {
         eprintln!("hint: `{}` is the key of a {kind}, too: `allclear show {id}` shows it", output::printable(what));
     }

@@ -74,7 +74,8 @@ pub async fn read<'a>(tx: &mut Tx, parameters: impl Iterator<Item = (&'a str, &'
                 filter.address = Some(address.as_str().to_owned());
             }
             "subscriber" => {
-                let found = show::people(tx, text).await?;
+                let found =
+                    show::people(tx, text).await?.into_iter().find(|found| !found.is_empty()).unwrap_or_default();
                 let [one] = found.as_slice() else {
                     let what = if found.is_empty() { "is nobody's key or id" } else { "is the address of several" };
                     return Err(wrong(name, format!("{what}: `{text}`")));

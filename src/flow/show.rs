@@ -36,7 +36,7 @@ pub const MOST: usize = 200;
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the fields are documented by their types")]
 pub enum Sight {
-    /// Those who have a key, an id or an address.
+    /// Those who have a key, an id or an address, or had it.
     Customer { customers: Vec<Customer> },
     /// A connection.
     Connection { connection: History, timeline: Vec<Step>, deliveries: Vec<Told>, next: Option<Cursor> },
@@ -237,13 +237,13 @@ pub async fn notice(tx: &mut Tx, asked: Asked<'_>, id: NoticeId) -> Seen {
     Ok(Some(Sight::Notice { notice: notice.into(), mails: subjects::notice_mails(tx, id).await?, deliveries, next }))
 }
 
-/// Those with an id, a key or an address.
+/// Those who have an id, a key or an address, or had it.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn subscriber(tx: &mut Tx, asked: Asked<'_>, what: &str) -> Seen {
-    let mut customers = Vec::new();
-    for subscriber in people(tx, what).await? {
+    let (mut customers, mut once) = (Vec::new(), HashSet::new());
+    for subscriber in people(tx, what).await?.into_iter().flatten().filter(|found| once.insert(found.id)) {
         let filter = Filter { subscriber: Some(subscriber.id), ..Filter::default() };
         let (mut deliveries, next) = page(tx, asked, &filter).await?;
         let mut connections = Vec::new();
@@ -258,27 +258,22 @@ pub async fn subscriber(tx: &mut Tx, asked: Asked<'_>, what: &str) -> Seen {
     Ok((!customers.is_empty()).then_some(Sight::Customer { customers }))
 }
 
-/// Subscribers by id, key or address, whatever its case, else by one they had before; several may share an address.
+/// Subscribers by id or key, by address, whatever its case, and by one they had before, each way for itself: a key may be
+/// another's address, and several may share one or have it after each other.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn people(tx: &mut Tx, what: &str) -> Result<Vec<Subscriber>, StoreError> {
-    if let Ok(id) = what.parse::<SubscriberId>() {
-        let found = subjects::subscribers(tx, Name::Id(id.0)).await?;
-        if !found.is_empty() {
-            return Ok(found);
-        }
+pub async fn people(tx: &mut Tx, what: &str) -> Result<[Vec<Subscriber>; 3], StoreError> {
+    let mut named = match what.parse::<SubscriberId>() {
+        Ok(id) => subjects::subscribers(tx, Name::Id(id.0)).await?,
+        Err(_) => Vec::new(),
+    };
+    if named.is_empty() {
+        named = subjects::subscribers(tx, Name::Key(what)).await?;
     }
-    if let Ok(address) = parse_address(what) {
-        let mut found = subjects::subscribers(tx, Name::Address(address.as_str())).await?;
-        if found.is_empty() {
-            found = subjects::formerly(tx, address.as_str()).await?;
-        }
-        if !found.is_empty() {
-            return Ok(found);
-        }
-    }
-    subjects::subscribers(tx, Name::Key(what)).await
+    let Ok(address) = parse_address(what) else { return Ok([named, Vec::new(), Vec::new()]) };
+    let now = subjects::subscribers(tx, Name::Address(address.as_str())).await?;
+    Ok([named, now, subjects::formerly(tx, address.as_str()).await?])
 }
 
 /// A connection with what was said about it and its mails.

@@ -8,6 +8,7 @@ use crate::flow::intake::FieldError;
 use crate::flow::search::{self, SearchError};
 use crate::flow::show::{self, Asked, Sight};
 use crate::flow::status;
+use crate::store::subjects::{self, Name, Subscriber};
 use crate::store::{StoreError, Tx};
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
@@ -110,7 +111,7 @@ pub(super) async fn deliveries(
 
 #[derive(Serialize)]
 struct People {
-    subscribers: Vec<crate::store::subjects::Subscriber>,
+    subscribers: Vec<Subscriber>,
 }
 
 /// `GET /v1/subscribers?address=`: those who have an address now.
@@ -126,7 +127,8 @@ pub(super) async fn subscribers(State(api): State<Api>, given: Given, headers: H
     let address = crate::domain::address::parse_address(address)
         .map_err(|fault| Problem::malformed(FieldError::new("address", fault.to_string())))?;
     let mut tx = api.store.read().await?;
-    Ok(Json(People { subscribers: show::people(&mut tx, address.as_str()).await? }).into_response())
+    let subscribers = subjects::subscribers(&mut tx, Name::Address(address.as_str())).await?;
+    Ok(Json(People { subscribers }).into_response())
 }
 
 /// `GET /v1/queue`: how our own queue does.

@@ -27,6 +27,7 @@ on_both! {
     who_gets_no_mail_any_more_does_not_wait_for_a_turn;
     whoever_is_named_in_any_way_is_found;
     a_key_of_two_kinds_is_shown_as_both;
+    whoever_has_a_key_or_an_address_or_had_it_is_shown;
     an_incident_shows_its_updates_and_its_mails;
     a_search_finds_what_fits_all_that_is_asked;
     mail_is_found_by_the_address_it_went_to_whoever_has_it_now;
@@ -334,6 +335,35 @@ async fn whoever_is_named_in_any_way_is_found(on: On) {
     for path in ["subscribers/ann", "subscribers?address=ann@example.net", "deliveries", "queue", "components/imap"] {
         assert_eq!(other.ask(&format!("/v1/{path}")).await.status, 403, "{path}");
     }
+}
+
+async fn whoever_has_a_key_or_an_address_or_had_it_is_shown(on: On) {
+    let mut w = furnished(on, Script::default()).await;
+    w.notice(json!({"kind": "free", "subject": "News", "body": "Something.", "recipients": ["ann"]})).await;
+    w.settle().await;
+    // A key that is another's address.
+    cli(&w, &["put", "subscriber", "ann@example.net", "--address", "carol@example.net"]);
+    let face = Face::of(&w, &[Scope::Read]).await;
+    let shown = async || {
+        let seen = face.get("/v1/subscribers/ann@example.net").await;
+        same_on_the_command_line(&w, &["show", "ann@example.net"], &seen);
+        let customers = seen["customers"].as_array().unwrap();
+        let one = |c: &Value| {
+            (c["subscriber"]["key"].as_str().unwrap().to_owned(), c["deliveries"].as_array().unwrap().len())
+        };
+        customers.iter().map(one).collect::<Vec<_>>()
+    };
+    let expected = |of: &[(&str, usize)]| of.iter().map(|(key, mails)| ((*key).to_owned(), *mails)).collect::<Vec<_>>();
+    assert_eq!(shown().await, expected(&[("ann@example.net", 0), ("ann", 1)]));
+    assert_eq!(face.found("subscriber=ann@example.net").await.len(), 0, "the key comes first");
+    assert_eq!(face.found("subscriber=ann").await.len(), 1);
+    // The address passes to somebody else.
+    cli(&w, &["put", "subscriber", "ann", "--address", "ann-2@example.net"]);
+    cli(&w, &["put", "subscriber", "bob", "--address", "ann@example.net"]);
+    assert_eq!(shown().await, expected(&[("ann@example.net", 0), ("bob", 0), ("ann", 1)]));
+    let now = face.get("/v1/subscribers?address=ann@example.net").await;
+    assert_eq!((now["subscribers"].as_array().unwrap().len(), &now["subscribers"][0]["key"]), (1, &json!("bob")));
+    assert_eq!(face.found("subscriber=bob@example.net").await.len(), 0, "a former address, of bob alone");
 }
 
 async fn mail_is_found_by_the_address_it_went_to_whoever_has_it_now(on: On) {
