@@ -215,6 +215,9 @@ impl From<StoreError> for Problem {
     /// What the database said is for the log: it may name hosts and rows.
     fn from(error: StoreError) -> Self {
         tracing::error!(%error, "a request failed at the database");
+        if error.is_turned_back() {
+            return Self::busy("others were changing the same at the same time");
+        }
         if error.is_away() {
             let hint = "send the same request again a little later, with the same idempotency key";
             let detail = match () {
