@@ -24,7 +24,7 @@ pub struct Problem {
     errors: Vec<FieldError>,
     hint: String,
     /// Of a body of lines: what became of those that were dealt with.
-    lines: Option<Value>,
+    lines: Option<Box<Value>>,
 }
 
 impl Problem {
@@ -117,7 +117,7 @@ impl Problem {
     /// The same of a body of lines, with what became of those that were dealt with.
     #[must_use]
     pub fn with_lines(self, became: &impl Serialize) -> Self {
-        Self { lines: serde_json::to_value(became).ok(), ..self }
+        Self { lines: serde_json::to_value(became).ok().map(Box::new), ..self }
     }
 
     /// 409: a resend is refused, by name.
@@ -254,7 +254,7 @@ impl IntoResponse for Problem {
             detail: &self.detail,
             errors: &self.errors,
             hint: &self.hint,
-            lines: self.lines.as_ref(),
+            lines: self.lines.as_deref(),
         };
         let mut response = (self.status, serde_json::to_string(&body).unwrap_or_default()).into_response();
         let headers = response.headers_mut();
