@@ -9,6 +9,7 @@ use crate::flow::copies::Copies;
 use crate::flow::dispatch::{Dispatcher, Shared};
 use crate::flow::setting::{Setting, transports};
 use crate::flow::spill::Spill;
+use crate::flow::trouble::Trouble;
 use crate::flow::{alert, caught, sweep, worker};
 use crate::http::{Api, router};
 use crate::mail::{OpenError, Tls, Transport, check_plaintext};
@@ -20,7 +21,7 @@ use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::Response;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use stop::{Name, Signals};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -210,11 +211,11 @@ async fn stage_loop<W: Copy + Default, F: Future<Output = Result<(), StoreError>
     poll: Duration,
     stop: CancellationToken,
 ) {
-    let mut with = W::default();
+    let (mut with, mut trouble) = (W::default(), Trouble::default());
     while !stop.is_cancelled() {
         // What it has not committed is done by whoever comes next.
         let done = tokio::select! {
-            done = round(what, stage(shared.clone(), with)) => done,
+            done = round(what, &mut trouble, stage(shared.clone(), with)) => done,
             () = stop.cancelled() => return,
         };
         let is_woken = rest(woken.changed(), done, poll, &stop).await;
@@ -227,9 +228,10 @@ async fn alert_loop(shared: Shared, mut woken: watch::Receiver<()>, poll: Durati
     if shared.setting.operators.webhook.is_none() {
         return;
     }
+    let mut trouble = Trouble::default();
     while !stop.is_cancelled() {
         let posted = tokio::select! {
-            posted = round("telling the operators", alert::post(&shared)) => posted,
+            posted = round("telling the operators", &mut trouble, alert::post(&shared)) => posted,
             () = stop::hanging_up(&stop) => return,
         };
         let posted = if matches!(posted, Round::Done(true)) { Round::Again } else { posted };
@@ -273,9 +275,9 @@ async fn listen_loop(store: Store, owner: String, wakes: Wakes, stop: Cancellati
 }
 
 async fn dispatch_loop(mut dispatcher: Dispatcher, poll: Duration, stop: CancellationToken) {
-    let bell = Arc::clone(dispatcher.bell());
+    let (bell, mut trouble) = (Arc::clone(dispatcher.bell()), Trouble::default());
     while !stop.is_cancelled() {
-        let drained = round("dispatching", dispatcher.drain(|| stop.is_cancelled())).await;
+        let drained = round("dispatching", &mut trouble, dispatcher.drain(|| stop.is_cancelled())).await;
         let poll = if dispatcher.is_paced() { poll.min(REST) } else { poll };
         rest(bell.notified(), drained, poll, &stop).await;
     }
@@ -290,17 +292,24 @@ enum Round<T> {
     Failed,
 }
 
-/// A round of a loop; that it failed is told. A panic ends the round and never the loop: the process would go on taking
-/// in what nobody plans or sends.
-async fn round<T>(what: &str, work: impl Future<Output = Result<T, StoreError>>) -> Round<T> {
-    match caught::round(work).await {
-        Ok(Ok(done)) => return Round::Done(done),
+/// A round of a loop; that it failed is told, and that it works again. A panic ends the round and never the loop: the process
+/// would go on taking in what nobody plans or sends.
+async fn round<T>(what: &str, trouble: &mut Trouble, work: impl Future<Output = Result<T, StoreError>>) -> Round<T> {
+    let told = match caught::round(work).await {
+        Ok(Ok(done)) => {
+            let times @ 1.. = trouble.over() else { return Round::Done(done) };
+            tracing::info!("{what} works again, having failed {times} times");
+            return Round::Done(done);
+        }
         Ok(Err(e)) if e.is_turned_back() => {
             tracing::info!(error = %e, "{what} met another node, and begins anew: {e}");
             return Round::Again;
         }
-        Ok(Err(e)) => tracing::error!(error = %e, "{what} failed, and is tried again: {e}; {}", e.hint()),
-        Err(panic) => tracing::error!("{what} met a fault of the program, and is tried again: {panic}"),
+        Ok(Err(e)) => format!("{what} failed, and is tried again: {e}; {}", e.hint()),
+        Err(panic) => format!("{what} met a fault of the program, and is tried again: {panic}"),
+    };
+    if let Some(times) = trouble.again(Instant::now(), &told) {
+        tracing::error!(times, "{told}");
     }
     Round::Failed
 }

@@ -1,8 +1,9 @@
 //! How `serve` ends: told to by the system, or because it has lost its name. The name is kept until the last loop has ended.
 
 use super::REST;
+use crate::flow::trouble::Trouble;
 use crate::store::{Store, StoreError, nodes};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -137,6 +138,7 @@ async fn hold(
 ) -> (nodes::Node, Option<StoreError>) {
     // A fault of the program here would let go of the name, too.
     let _stop = stop.drop_guard();
+    let mut trouble = Trouble::default();
     loop {
         let held = tokio::select! { held = node.hold(&store) => held, () = done.cancelled() => Ok(()) };
         match held {
@@ -144,8 +146,16 @@ async fn hold(
                 tracing::error!("stopping: {e}; {}", e.hint());
                 return (node, Some(e));
             }
-            Err(e) => tracing::warn!(error = %e, "the name of this node cannot be held: {e}"),
-            Ok(()) => {}
+            Err(e) => {
+                if let Some(times) = trouble.again(Instant::now(), &e.to_string()) {
+                    tracing::warn!(times, "the name of this node cannot be held: {e}");
+                }
+            }
+            Ok(()) => {
+                if trouble.over() > 0 {
+                    tracing::info!("the name of this node is held again");
+                }
+            }
         }
         tokio::select! { () = tokio::time::sleep(REST) => {} () = done.cancelled() => return (node, None) }
     }

@@ -18,6 +18,7 @@ use super::sessions::Sessions;
 use super::setting::{Setting, Stream};
 use super::spill::Spill;
 use super::surge::Watch;
+use super::trouble::Trouble;
 use crate::domain::delivery::{HandOver, Outcome};
 use crate::domain::id::DeliveryId;
 use crate::domain::time::{Span, Timestamp};
@@ -89,6 +90,7 @@ pub struct Dispatcher {
     grow_at: Option<Instant>,
     /// Outcomes that could neither be recorded nor spilled: the disk of both may be full.
     unrecorded: Vec<(Job, Record)>,
+    unspilled: Trouble,
     /// How often a session was lost with a mail, of those lost lately.
     losses: HashMap<DeliveryId, u32>,
     /// What the relay refused lately, of all that those who share the stream offered it.
@@ -141,6 +143,7 @@ impl Dispatcher {
             dialogues: 0,
             grow_at: None,
             unrecorded: Vec::new(),
+            unspilled: Trouble::default(),
             losses: HashMap::new(),
             refusals: Arc::default(),
             trouble: None,
@@ -178,14 +181,18 @@ impl Dispatcher {
         loop {
             accepted += results.iter().filter(|(_, r)| is_accepted(r)).count();
             let work = if stop() { Ok(false) } else { StoreError::in_time("read the lanes", self.has_work()).await };
-            if let Err(e) = &work {
-                tracing::warn!(error = %e, "the lanes cannot be read: {e}");
-                if e.is_away() {
-                    // It was waited for once: outcomes that wait again may outlast their lease, and its quarantine.
-                    self.unrecorded = self.record_one_by_one(std::mem::take(&mut results), false).await;
+            let has_work = match work {
+                Ok(has_work) => has_work,
+                Err(e) => {
+                    if e.is_away() {
+                        // It was waited for once: outcomes that wait again may outlast their lease, and its quarantine.
+                        self.unrecorded = self.record_one_by_one(std::mem::take(&mut results), false).await;
+                    }
+                    self.trouble = Some(e);
+                    false
                 }
-            }
-            let taking = work.unwrap_or(false) && self.provide_sessions(&mut busy).await;
+            };
+            let taking = has_work && self.provide_sessions(&mut busy).await;
             let round = self.round(std::mem::take(&mut results), taking).await;
             let jobs = match round {
                 Ok(jobs) => jobs,

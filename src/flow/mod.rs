@@ -58,6 +58,7 @@ pub mod story;
 pub mod subscription;
 pub mod surge;
 pub mod sweep;
+pub mod trouble;
 pub mod webhook;
 pub mod words;
 pub mod worker;

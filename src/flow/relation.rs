@@ -29,7 +29,8 @@ pub const fn hint(kind: ReplyKind) -> &'static str {
             "look the sending address and domain up on the block list named, and ask there or the relay's people for removal"
         }
         ReplyKind::Credentials => {
-            "check user and password of the relay, and that this account may send with the stream's From"
+            "check user and password of the relay, and that this account may send with the stream's From; `allclear serve` \
+             reads a new password when it is started again"
         }
         _ => "read the relay's words",
     }

@@ -60,6 +60,7 @@ impl Dispatcher {
         if !claimed.is_empty() {
             failpoint::pass("armed");
         }
+        self.trouble = None;
         self.shared.copies.noted(noted);
         self.tell_refusals(now, results);
         if turned {
@@ -115,8 +116,12 @@ impl Dispatcher {
 
     /// A shared commit failed: each outcome for itself, if that may help, and into the spill file what still cannot be
     /// recorded. What cannot even be spilled is kept, and comes again with the next round.
-    pub(super) async fn record_one_by_one(&self, results: Vec<(Job, Record)>, mut alone: bool) -> Vec<(Job, Record)> {
-        let mut left = Vec::new();
+    pub(super) async fn record_one_by_one(
+        &mut self,
+        results: Vec<(Job, Record)>,
+        mut alone: bool,
+    ) -> Vec<(Job, Record)> {
+        let (mut spilled, mut left, mut why) = (0, Vec::new(), None);
         for one in results {
             if alone {
                 let recording = self.shared.record_alone(&self.stream, std::slice::from_ref(&one));
@@ -125,16 +130,33 @@ impl Dispatcher {
                     Err(e) => alone = may_help_alone(&e),
                 }
             }
-            if let Err(e) = self.spill(&one) {
-                tracing::error!(error = %e, "an outcome can neither be recorded nor spilled; it is kept in memory: {e}");
-                left.push(one);
+            match self.spill(&one) {
+                Ok(()) => spilled += 1,
+                Err(e) => {
+                    left.push(one);
+                    why = Some(e);
+                }
+            }
+        }
+        if spilled > 0 {
+            tracing::error!("{spilled} outcomes cannot be recorded; they are in the spill file");
+        }
+        match why {
+            None => drop(self.unspilled.over()),
+            Some(e) => {
+                if let Some(times) = self.unspilled.again(Instant::now(), &e.to_string()) {
+                    let kept = left.len();
+                    tracing::error!(
+                        times,
+                        "{kept} outcomes can neither be recorded nor spilled; they are kept in memory: {e}"
+                    );
+                }
             }
         }
         left
     }
 
     fn spill(&self, one: &(Job, Record)) -> std::io::Result<()> {
-        tracing::error!("an outcome cannot be recorded; it goes to the spill file");
         let of = std::slice::from_ref(one);
         let settled = self.shared.settled(of, &AtFault::default(), one.0.claimed.frozen.date);
         self.shared.spill.append(&settled)?;
