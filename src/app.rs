@@ -297,8 +297,10 @@ enum Round<T> {
 async fn round<T>(what: &str, trouble: &mut Trouble, work: impl Future<Output = Result<T, StoreError>>) -> Round<T> {
     let told = match caught::round(work).await {
         Ok(Ok(done)) => {
-            let times @ 1.. = trouble.over() else { return Round::Done(done) };
-            tracing::info!("{what} works again, having failed {times} times");
+            let times = trouble.over();
+            if times > 0 {
+                tracing::info!("{what} works again, having failed {times} times");
+            }
             return Round::Done(done);
         }
         Ok(Err(e)) if e.is_turned_back() => {
