@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use figment::Figment;
+use figment::value::Value;
 use figment::value::magic::RelativePathBuf;
 
 use super::raw::{self, Raw, Whole};
@@ -83,6 +84,12 @@ pub(super) fn load(file: Option<&Path>, env: impl Iterator<Item = (String, Strin
 impl Check {
     pub(super) fn error(&self, key: &str, what: impl Into<String>, hint: impl Into<String>) -> ConfigError {
         ConfigError::value(&self.sources, key, what, hint)
+    }
+
+    /// The keys that a section was given.
+    pub(super) fn keys(&self, section: &str) -> Vec<String> {
+        let found = self.sources.find_value(section).ok().and_then(Value::into_dict);
+        found.into_iter().flatten().map(|(key, _)| key).collect()
     }
 
     /// A number within a range, or the default.

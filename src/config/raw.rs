@@ -9,6 +9,12 @@ use serde::de::{self, Deserializer, SeqAccess, Visitor};
 
 use super::{Tls, Unconfirmed};
 
+/// A section of the file, or the file itself.
+pub(super) trait Section {
+    /// The keys it may have.
+    const KEYS: &'static [&'static str];
+}
+
 /// Defines a section whose keys may all be left out.
 macro_rules! section {
     ($name:ident { $($key:ident: $type:ty),+ $(,)? }) => {
@@ -16,6 +22,10 @@ macro_rules! section {
         #[serde(deny_unknown_fields, default, expecting = "a section")]
         pub(super) struct $name {
             $(pub(super) $key: $type),+
+        }
+
+        impl Section for $name {
+            const KEYS: &'static [&'static str] = &[$(stringify!($key)),+];
         }
     };
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use super::check::Check;
 use super::raw::{self, Transport};
 use super::streams::MOST_PER_MINUTE;
+use super::target::is_host_name;
 use super::{ConfigError, Login, Mail, Phases, Relay, Smtp, Tls};
 
 /// The relay of a configuration that names none: a folder beside it.
@@ -34,10 +35,9 @@ fn relay(check: &Check, name: &str, raw: raw::Relay, mail: &Mail) -> Result<Rela
             smtp(check, name, raw, mail).map(Relay::Smtp)
         }
         Some(Transport::Maildir) => {
-            let (host, sessions, cap) = (raw.host.is_some(), raw.sessions.is_some(), raw.mails_per_minute.is_some());
-            let not_here = [("host", host), ("sessions", sessions), ("mails_per_minute", cap)];
-            if let Some((name, _)) = not_here.iter().find(|(_, given)| *given) {
-                return Err(check.error(&key(name), "belongs to the smtp transport", "Take it out."));
+            let given = check.keys(&format!("relays.{name}"));
+            if let Some(other) = given.iter().find(|key| !["transport", "path"].contains(&key.as_str())) {
+                return Err(check.error(&key(other), "belongs to the smtp transport", "Take it out."));
             }
             Ok(Relay::Maildir(raw.path.map_or_else(|| PathBuf::from("./maildir"), |path| path.relative())))
         }
@@ -48,8 +48,12 @@ fn smtp(check: &Check, name: &str, raw: raw::Relay, mail: &Mail) -> Result<Smtp,
     let key = |key: &str| format!("relays.{name}.{key}");
     let phase = |k: &str, given, default| check.seconds(&key(k), given, default, 1);
     let host = check
-        .text(&key("host"), raw.host)?
+        .host_name(&key("host"), raw.host)?
         .ok_or_else(|| check.error(&key("host"), "is missing", "Write the relay's host name or address."))?;
+    if !is_host_name(&host) && literal(&host).is_none() {
+        let hint = "Write the name or address alone; `port` and `tls` say the rest.";
+        return Err(check.error(&key("host"), format!("`{host}` is no host"), hint));
+    }
     let tls = raw.tls.unwrap_or(Tls::Starttls);
     let usual_port = match tls {
         Tls::Starttls => 587,

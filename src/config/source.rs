@@ -8,26 +8,25 @@ use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
 use super::error::ConfigError;
+use super::raw::{self, Raw, Section};
 
 /// The file that is read when none is named and it exists.
 pub const DEFAULT_FILE: &str = "allclear.toml";
 
 const PREFIX: &str = "ALLCLEAR_";
-const SECTIONS: [&str; 14] = [
-    "database",
-    "http",
-    "page",
-    "mail",
-    "relays",
-    "streams",
-    "limits",
-    "dispatch",
-    "plan",
-    "recovery",
-    "templates",
-    "retention",
-    "surge",
-    "operators",
+/// Sections whose keys stand right below them.
+const FLAT: [(&str, &[&str]); 11] = [
+    ("database", raw::Database::KEYS),
+    ("http", raw::Http::KEYS),
+    ("page", raw::Page::KEYS),
+    ("mail", raw::Mail::KEYS),
+    ("dispatch", raw::Dispatch::KEYS),
+    ("plan", raw::Plan::KEYS),
+    ("recovery", raw::Recovery::KEYS),
+    ("templates", raw::Templates::KEYS),
+    ("retention", raw::Retention::KEYS),
+    ("surge", raw::Surge::KEYS),
+    ("operators", raw::Operators::KEYS),
 ];
 
 /// The variable that sets a dotted key.
@@ -56,16 +55,15 @@ fn variables(env: impl Iterator<Item = (String, String)>) -> Result<Dict, Config
             continue;
         };
         let key = key.to_lowercase();
-        if key == "database_url" || key == "database_url_file" {
-            let right = variable(&key.replacen("database_", "database.", 1));
+        if let Some(right) = with_one_underscore(&key) {
             return Err(ConfigError::variable(&name, "this variable is not known", format!("Write {right}.")));
         }
         let parts: Vec<&str> = key.split("__").collect();
         if parts.len() < 2 {
             continue;
         }
-        if !SECTIONS.contains(&parts[0]) || parts.contains(&"") {
-            let hint = format!("Sections: {}; for example ALLCLEAR_HTTP__LISTEN.", SECTIONS.join(", "));
+        if !Raw::KEYS.contains(&parts[0]) || parts.contains(&"") {
+            let hint = format!("Sections: {}; for example ALLCLEAR_HTTP__LISTEN.", Raw::KEYS.join(", "));
             return Err(ConfigError::variable(&name, "this variable names no section", hint));
         }
         if !insert(&mut dict, &parts, text) {
@@ -74,6 +72,15 @@ fn variables(env: impl Iterator<Item = (String, String)>) -> Result<Dict, Config
         }
     }
     Ok(dict)
+}
+
+/// The variable that was meant where a section and its key are joined by one underscore.
+fn with_one_underscore(name: &str) -> Option<String> {
+    let of = |(section, keys): &(&str, &[&str])| {
+        let key = name.strip_prefix(section)?.strip_prefix('_')?;
+        keys.contains(&key).then(|| variable(&format!("{section}.{key}")))
+    };
+    FLAT.iter().find_map(of)
 }
 
 fn insert(dict: &mut Dict, parts: &[&str], text: String) -> bool {

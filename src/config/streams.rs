@@ -108,7 +108,11 @@ fn build(
             let hint = "Name recipient domains, like [streams.incidents.domains] \"gmail.com\" = 600.";
             check.error(&key(&named), what.to_string(), hint)
         })?;
-        domains.extend(cap(&named, Some(most))?.map(|most| (stored.domain().to_owned(), most)));
+        let most = cap(&named, Some(most))?.map(|most| (stored.domain().to_owned(), most));
+        if most.and_then(|(domain, most)| domains.insert(domain, most)).is_some() {
+            let what = format!("`{}` is named twice, in different letters", stored.domain());
+            return Err(check.error(&key(&named), what, "Leave one of the two."));
+        }
     }
     Ok(Stream {
         mails_per_minute: cap("mails_per_minute", raw.mails_per_minute)?,

@@ -113,17 +113,27 @@ fn the_environment_wins_over_the_file() {
 fn variables_of_others_are_left_alone() {
     let others = ["ALLCLEAR_TEST_POSTGRES", "ALLCLEAR_TEST_HTTP__X", "ALLCLEAR_CONFIG", "ALLCLEAR_LOG"];
     let mut pairs = others.map(|name| (name, "x")).to_vec();
-    pairs.extend([("ALLCLEAR_PORT_8025_TCP", "x"), ("PATH", "x")]);
+    pairs.extend([("ALLCLEAR_PORT_8025_TCP", "x"), ("ALLCLEAR_DATABASE_PORT", "x"), ("PATH", "x")]);
     assert!(with(&pairs).is_ok());
 }
 
 #[test]
 fn a_variable_that_names_nothing_is_refused_by_its_name() {
-    for name in ["ALLCLEAR_DATABSE__URL", "ALLCLEAR_DATABASE_URL", "ALLCLEAR_HTTP__LISTN", "ALLCLEAR_HTTP__"] {
+    for name in [
+        "ALLCLEAR_DATABSE__URL",
+        "ALLCLEAR_DATABASE_URL",
+        "ALLCLEAR_DATABASE_URL_FILE",
+        "ALLCLEAR_OPERATORS_ADDRESS",
+        "ALLCLEAR_PAGE_NAME",
+        "ALLCLEAR_PLAN_PAGE_SIZE",
+        "ALLCLEAR_HTTP__LISTN",
+        "ALLCLEAR_HTTP__",
+    ] {
         let error = with(&[(name, "x")]).unwrap_err();
         assert!(error.to_string().contains(name), "{error}");
         assert!(!error.hint().is_empty());
     }
+    assert_eq!(with(&[("ALLCLEAR_PAGE_NAME", "x")]).unwrap_err().hint(), "Write ALLCLEAR_PAGE__NAME.");
 }
 
 #[test]
@@ -327,11 +337,31 @@ fn a_relay_is_complete_and_keeps_its_password_off_the_wire() {
     let smtp = "[relays.main]\ntransport = \"smtp\"\n";
     assert_eq!(refused("[relays.main]\nhost = \"x\"").0, "relays.main.transport");
     assert_eq!(refused(smtp).0, "relays.main.host");
-    for smtp_only in ["host = \"x\"", "sessions = 2", "mails_per_minute = 60"] {
+    for smtp_only in [
+        "host = \"x\"",
+        "port = 25",
+        "tls = \"none\"",
+        "user = \"u\"",
+        "password_file = \"secret\"",
+        "ca_file = \"secret\"",
+        "hello_name = \"x.example\"",
+        "sessions = 2",
+        "mails_per_minute = 60",
+        "messages_per_session = 1",
+        "end_seconds = 60",
+    ] {
         let (key, text, _) = refused(&format!("[relays.main]\ntransport = \"maildir\"\n{smtp_only}"));
         assert!(key == format!("relays.main.{}", smtp_only.split(' ').next().unwrap()), "{key}");
         assert!(text.contains("belongs to the smtp transport"), "{text}");
     }
+    for host in ["smtp://x", "relay.acme.example:587", "a b", "u@x", "x/", "[::1]:25", "ü..example"] {
+        assert_eq!(refused(&format!("{smtp}host = \"{host}\"")).0, "relays.main.host", "{host}");
+    }
+    let Relay::Smtp(relay) = file(&format!("{smtp}host = \"büro.example\""), &[]).unwrap().relays["main"].clone()
+    else {
+        panic!("not SMTP")
+    };
+    assert_eq!(relay.host, "xn--bro-hoa.example");
     let login = format!("{smtp}host = \"x\"\nuser = \"u\"\n");
     assert_eq!(refused(&login).0, "relays.main.user");
     assert_eq!(refused(&format!("{login}password_file = \"none\"")).0, "relays.main.password_file");
@@ -387,6 +417,8 @@ fn caps_are_read_and_domains_are_named_as_addresses_are_stored() {
         assert!(text.contains("0 is out of range"), "{key}: {text}");
         assert!(hint.starts_with("Give 1 to 1000") && hint.ends_with("leave it out for no cap."), "{key}: {hint}");
     }
+    let (key, text, _) = refused("[streams.incidents.domains]\n\"GMAIL.com\" = 200\n\"gmail.com\" = 100");
+    assert!(key == "streams.incidents.domains.gmail.com" && text.contains("named twice"), "{key}: {text}");
     let (key, text, _) = refused("[streams.incidents.domains]\nlocalhost = 5");
     assert_eq!(key, "streams.incidents.domains.localhost");
     assert!(text.contains("needs a dot"), "{text}");
