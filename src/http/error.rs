@@ -220,11 +220,8 @@ impl From<StoreError> for Problem {
         }
         if error.is_away() {
             let hint = "send the same request again a little later, with the same idempotency key";
-            let detail = match () {
-                () if error.is_turned_back() => "the database was busy with the same rows, and turned this back",
-                () if error.is_read_only() => "the database takes no writes at the moment",
-                () => "the database cannot be reached",
-            };
+            let read_only = error.is_read_only();
+            let detail = if read_only { "the database takes no writes" } else { "the database cannot be reached" };
             return Self::new(StatusCode::SERVICE_UNAVAILABLE, "database_away", detail, hint);
         }
         let hint = "this is a fault of the server; its log says more";

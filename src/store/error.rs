@@ -130,6 +130,7 @@ pub(super) fn hint_of(error: &sqlx::Error) -> Option<&'static str> {
         }
         ("3D000", _) => Some("create the database first (createdb), or name another one in database.url"),
         ("3F000" | "42501", _) => Some("let this user create tables: GRANT CREATE, USAGE ON SCHEMA public TO it"),
+        ("40001" | "40P01", _) => Some("others were changing the same at the same time: do it again"),
         ("25006", _) => Some(
             "let the server take writes (default_transaction_read_only = off), or point database.url at the primary",
         ),

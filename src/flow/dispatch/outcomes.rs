@@ -114,7 +114,11 @@ impl Shared {
         results: &[(Job, Record)],
         settled: &[Settled],
     ) -> Result<(), StoreError> {
-        let dead = results.iter().zip(settled).filter(|(_, s)| s.reason == Some(Reason::AddressDead));
+        // Operators are told of the next surge whatever became of the last mail: their address is ours to mend.
+        let ours = self.setting.operators.address.as_deref();
+        let dead = results.iter().zip(settled).filter(|((job, _), s)| {
+            s.reason == Some(Reason::AddressDead) && ours != Some(job.claimed.frozen.to.as_str())
+        });
         let dead: Vec<_> = dead
             .map(|((job, _), s)| {
                 let said = s.outcome.as_ref().map(|o| format!("{} {}", o.code.unwrap_or_default(), o.words));
