@@ -241,18 +241,14 @@ async fn alert_loop(shared: Shared, mut woken: watch::Receiver<()>, poll: Durati
 
 /// Tells the other nodes that there is work here; what comes meanwhile is told with the next.
 async fn tell_loop(store: Store, owner: String, mut saying: watch::Receiver<()>, stop: CancellationToken) {
-    loop {
-        tokio::select! {
-            said = saying.changed() => if said.is_err() { return },
-            () = stop.cancelled() => return,
-        }
-        tokio::select! {
-            told = store.tell(&owner) => if let Err(e) = told {
+    let telling = async {
+        while saying.changed().await.is_ok() {
+            if let Err(e) = store.tell(&owner).await {
                 tracing::debug!(error = %e, "the other nodes are not told: {e}");
-            },
-            () = stop::hanging_up(&stop) => return,
+            }
         }
-    }
+    };
+    tokio::select! { () = telling => {} () = stop.cancelled() => {} }
 }
 
 /// Wakes who plans and sweeps when another node has work.

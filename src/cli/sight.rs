@@ -238,6 +238,12 @@ pub(super) fn status(s: &Status) -> String {
     }
     let (came, taken, refused) = (s.in_per_minute, s.out_per_minute, s.refused_per_minute);
     let _ = writeln!(out, "a minute: {came:.1} in, {taken:.1} out, {refused:.1} refused; on the wire: {}", s.sending);
+    if taken + refused < 0.1 && s.oldest_due_seconds.is_some_and(|seconds| seconds > 60) {
+        let _ = writeln!(
+            out,
+            "nothing leaves: `allclear doctor` says whether the relays can be reached, the log of `serve` the rest"
+        );
+    }
     if let Some(words) = s.refusal.as_deref().filter(|_| s.is_mostly_refused()) {
         let _ = writeln!(out, "the relays refuse most mails: {}", printable(words));
     }

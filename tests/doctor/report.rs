@@ -7,6 +7,7 @@ use allclear::config::{Secret, Webhook};
 use allclear::flow::surge::{self, Asked};
 use allclear::mail::sink::{Act, Answer, Phase, Script, Sink};
 use allclear::store::Clock;
+use allclear::store::open::system_time;
 use sqlx::{Connection, PgConnection, SqliteConnection};
 
 on_both! {
@@ -15,6 +16,7 @@ on_both! {
     migrations_pending_changed_and_unknown_are_told_apart;
     what_is_held_on_purpose_is_named_and_is_not_late;
     operators_who_are_told_in_vain_are_named;
+    a_relay_that_refuses_most_mails_is_named_with_its_words;
 }
 
 /// A production-like configuration on a database and a relay.
@@ -96,6 +98,23 @@ async fn migrations_pending_changed_and_unknown_are_told_apart(on: On) {
     let done = doctor(&shell, &[]).await;
     done.found("fail", "a newer allclear has changed the schema (migration 9999)", "use that version");
     done.found("warn", "not applied yet: migration 1", "allclear migrate");
+}
+
+async fn a_relay_that_refuses_most_mails_is_named_with_its_words(on: On) {
+    let script = Script::default().always(Answer::reply(Phase::Rcpt, "550 Administrative prohibition"));
+    // The program looks back from today.
+    let mut w = World::with(on, &system_time().to_string(), script, |_| {}).await;
+    let keys: Vec<_> = (0..12).map(|n| format!("p{n}")).collect();
+    for key in &keys {
+        w.subscriber(key).await;
+    }
+    w.notice(serde_json::json!({"kind": "free", "subject": "News", "body": "Something.", "recipients": keys})).await;
+    w.settle().await;
+    doctor(&Shell::on_database(&w.url), &[]).await.found(
+        "fail",
+        "the relays refuse 2.4 mails a minute, and take 0.0: 550 Administrative prohibition",
+        "allclear resend --state failed",
+    );
 }
 
 async fn what_is_held_on_purpose_is_named_and_is_not_late(on: On) {
