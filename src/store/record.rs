@@ -78,6 +78,7 @@ statements! {
     // would have left an attempt. One of a thread is busy at a time: while another is, the repeat is left to its turn.
     CLAIM_AGAIN = over_rows!(
         "UPDATE delivery SET state = 'sending', token = j.token, owner = j.owner, lease_until = j.at, reason = NULL,
+            repeats = delivery.repeats - CASE WHEN delivery.quarantine_until IS NULL THEN 1 ELSE 0 END,
             quarantine_until = NULL, decided_at = NULL FROM",
         [id uuid, token bigint, owner text, at bigint],
         concat!("WHERE delivery.id = j.id AND delivery.token = j.token + 1
