@@ -140,7 +140,7 @@ async fn hold(
     let _stop = stop.drop_guard();
     let mut trouble = Trouble::default();
     loop {
-        let held = tokio::select! { held = node.hold(&store) => held, () = done.cancelled() => Ok(()) };
+        let held = tokio::select! { held = node.hold(&store) => held, () = done.cancelled() => return (node, None) };
         match held {
             Err(e @ StoreError::Unfit { .. }) => {
                 tracing::error!("stopping: {e}; {}", e.hint());

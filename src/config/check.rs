@@ -150,7 +150,7 @@ impl Check {
             Some(name) if !name.is_ascii() => match parse_address(&format!("x@{name}")) {
                 Ok(address) => Ok(Some(address.domain().to_owned())),
                 Err(fault) => {
-                    let hint = "Write a domain of yours, such as status.acme.example.";
+                    let hint = "Write the name of a host, such as relay.acme.example.";
                     Err(self.error(key, format!("`{name}`: {fault}"), hint))
                 }
             },

@@ -74,8 +74,10 @@ pub struct View {
     pub resolved: Option<bool>,
     /// Why it was made.
     pub rule: Option<Rule>,
-    /// Of an all-clear: something else that the subscriber follows is in trouble in this incident, or what it names is in another.
+    /// Of an all-clear: something else that the subscriber follows is in trouble in this incident.
     pub trouble: bool,
+    /// Of an all-clear: something told in its thread is in trouble in another.
+    pub troubled_elsewhere: bool,
     /// A newer update or end of the same thread, sent or to be sent.
     pub newer: Option<DeliveryId>,
     /// What it names.
@@ -353,11 +355,11 @@ fn all_clear(view: &View, limits: &Limits, now: Timestamp) -> Verdict {
     if view.ended && !view.resend {
         return Verdict::Cancel(Reason::EndedAlready);
     }
-    if any_down(view) {
+    if any_down(view) || view.trouble {
         // Back once more, the component makes a new one.
         return Verdict::Withdraw(Reason::ComponentOpenAgain);
     }
-    if view.trouble {
+    if view.troubled_elsewhere {
         // The end of another incident makes none.
         return Verdict::Wait(now + LOOK_RARELY, Reason::ComponentOpenAgain);
     }

@@ -269,13 +269,18 @@ async fn components(
     said: &IncidentIn,
 ) -> Result<Vec<ComponentNow>, IngestError> {
     let mut keys: Vec<&str> = said.components.iter().map(|c| c.key.as_str()).collect();
-    // A resolved incident also closes what it opened, so those are locked in the same order.
-    let opened = match known {
-        Some(i) if class_of(said.phase) == Class::IncidentEnd => incidents::opened_by(tx, i.id).await?,
-        _ => Vec::new(),
+    let ends = known.filter(|_| class_of(said.phase) == Class::IncidentEnd);
+    // An end also closes outages that are its own. Which these are is the truth only once nobody else can end and hand over.
+    let named = match ends {
+        Some(incident) => incidents::components(tx, incident.id).await?,
+        None => Vec::new(),
     };
-    keys.extend(opened.iter().map(String::as_str));
-    let found = db::components(tx, &keys, true).await?;
+    keys.extend(named.iter().map(|c| c.key.as_str()));
+    let mut found = db::components(tx, &keys, true).await?;
+    if let Some(incident) = ends {
+        let own = incidents::opened_by(tx, incident.id).await?;
+        found.retain(|f| said.components.iter().any(|c| c.key == f.key) || own.contains(&f.key));
+    }
     let errors: Vec<_> = said
         .components
         .iter()

@@ -98,6 +98,7 @@ fn gate_view<'a>(row: &Truth, items: impl Iterator<Item = &'a ItemTruth> + Clone
         // A mail of which nobody knows whether it left does not end the thread against itself.
         ended: row.ended_at.is_some() && !row.own_last,
         trouble: row.trouble == Some(true),
+        troubled_elsewhere: row.troubled_elsewhere == Some(true),
         resolved: row.has_incident.then(|| row.resolved_at.is_some()),
         rule: row.rule,
         newer: row.newer,

@@ -145,6 +145,7 @@ mod tests {
             rule: None,
             newer: None,
             trouble: false,
+            troubled_elsewhere: false,
             items: vec![],
         }
     }

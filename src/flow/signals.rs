@@ -76,7 +76,8 @@ pub(super) async fn action_required(
         return Err(errors.into());
     }
     let new = answers.iter().find(|answer| matches!(answer.outcome, Became::Planned | Became::Waiting));
-    let outcome = new.or(answers.first()).map_or(Became::Recorded, |answer| answer.outcome);
+    let known = || answers.iter().find(|answer| answer.outcome == Became::Repeated);
+    let outcome = new.or_else(known).or(answers.first()).map_or(Became::Recorded, |answer| answer.outcome);
     let payload = serde_json::to_string(said).unwrap_or_default();
     let row = NoticeRow {
         id,

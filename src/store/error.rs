@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// A server that takes connections and answers nothing is away after so long, like one that has no connection left.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// A commit that is not waited for may have been made all the same, and nobody would know what it claimed.
+const COMMITTING: Duration = Duration::from_secs(60);
 
 /// A database operation failed.
 #[derive(Debug, thiserror::Error)]
@@ -57,8 +59,24 @@ impl StoreError {
     /// # Errors
     /// As the work, or when it is not done in time ([`StoreError::is_away`]).
     pub async fn in_time<T>(doing: &'static str, work: impl Future<Output = Result<T, Self>>) -> Result<T, Self> {
+        Self::within(PATIENCE, doing, work).await
+    }
+
+    /// Waits for a commit, and longer.
+    ///
+    /// # Errors
+    /// As the commit, or when it is not done in time: then it may be made all the same.
+    pub async fn committed<T>(commit: impl Future<Output = Result<T, Self>>) -> Result<T, Self> {
+        Self::within(COMMITTING, "commit", commit).await
+    }
+
+    async fn within<T>(
+        patience: Duration,
+        doing: &'static str,
+        work: impl Future<Output = Result<T, Self>>,
+    ) -> Result<T, Self> {
         let silent = |_| Err(Self::failed(doing, sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())));
-        tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(silent)
+        tokio::time::timeout(patience, work).await.unwrap_or_else(silent)
     }
 
     /// Whether a unique index refused a row: another was first.
@@ -89,8 +107,10 @@ impl StoreError {
         match self {
             Self::Failed { source: sqlx::Error::Database(e), .. } => {
                 let code = e.code().unwrap_or_default();
-                // PostgreSQL: connection, resources, shutdown, serialization, read-only. SQLite: busy, locked, I/O, full, cannot open.
-                ["08", "53", "57", "40", "25006"].iter().any(|class| code.len() == 5 && code.starts_with(class))
+                // PostgreSQL: connection, resources, shutdown, serialization, read-only, idle too long in a transaction. SQLite: busy, locked, I/O, full, cannot open.
+                ["08", "53", "57", "40", "25006", "25P03", "25P04"]
+                    .iter()
+                    .any(|class| code.len() == 5 && code.starts_with(class))
                     || code
                         .parse::<u32>()
                         .is_ok_and(|code| code < 10_000 && matches!(code & 0xff, 5 | 6 | 10 | 13 | 14))

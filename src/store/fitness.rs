@@ -93,16 +93,15 @@ impl Server {
             "PostgreSQL runs with synchronous_commit = off: a crash may forget what it has committed".to_owned(),
             "set synchronous_commit = on; local and the remote levels will do as well",
         );
-        refuse(
-            self.standby,
-            "PostgreSQL is a standby here: it takes no writes, and may be behind".to_owned(),
-            "point database.url at the primary",
-        );
-        refuse(
-            !self.standby && self.read_only != "off",
-            format!("PostgreSQL takes no writes here: default_transaction_read_only = {}", self.read_only),
-            "set it off for this role and database, or point database.url elsewhere",
-        );
+        // That may be so for a while: of a server that is set up anew, or before another takes over.
+        let mut waits = |what: String, hint: &str| refused.push(StoreError::Away { what, hint: hint.to_owned() });
+        if self.standby {
+            let what = "PostgreSQL is a standby here: it takes no writes, and may be behind".to_owned();
+            waits(what, "point database.url at the primary");
+        } else if self.read_only != "off" {
+            let what = format!("PostgreSQL takes no writes here: default_transaction_read_only = {}", self.read_only);
+            waits(what, "set it off for this role and database, or point database.url elsewhere");
+        }
         refused
     }
 }

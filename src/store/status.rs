@@ -39,11 +39,14 @@ statements! {
         "SELECT COUNT(*) AS rows, MIN(created_at) AS since FROM (SELECT created_at FROM delivery WHERE lower(class) = $1 AND created_at > $2
             ORDER BY created_at DESC LIMIT $3) AS r",
     );
-    // What the relays took or refused for good has left the queue; what they put off has not.
+    // What the relays took has left the queue, and what they refused as such; what is put off has not, and an address that is
+    // dead says nothing of the relay.
     HANDED_OVER_LATELY = Sql::same(
         "SELECT COUNT(*) AS rows, MIN(ended_at) AS since, COUNT(CASE WHEN outcome = 'accepted' THEN 1 END) AS accepted,
-            MAX(CASE WHEN outcome = 'refused' THEN CAST(code AS TEXT) || ' ' || reply END) AS refusal
-         FROM (SELECT ended_at, outcome, code, reply FROM attempt WHERE ended_at > $1
+            COUNT(CASE WHEN outcome = 'refused' AND kind IN ('message_at_fault', 'unknown') THEN 1 END) AS refused,
+            MAX(CASE WHEN outcome = 'refused' AND kind IN ('message_at_fault', 'unknown') THEN CAST(code AS TEXT) || ' ' || reply END)
+                AS refusal
+         FROM (SELECT ended_at, outcome, kind, code, reply FROM attempt WHERE ended_at > $1
             AND outcome IN ('accepted', 'refused') ORDER BY ended_at DESC LIMIT $2) AS r",
     );
 }
@@ -135,14 +138,14 @@ pub async fn rates(tx: &mut Tx) -> Result<Rates, StoreError> {
     let handed_over = on_db!(
         tx,
         HANDED_OVER_LATELY,
-        query_as::<(i64, Option<Timestamp>, i64, Option<String>)>,
+        query_as::<(i64, Option<Timestamp>, i64, i64, Option<String>)>,
         fetch_one,
         now - WINDOW,
         MOST_ROWS
     )?;
-    let (rows, since, accepted, refusal) = handed_over;
+    let (rows, since, accepted, refused, refusal) = handed_over;
     let of = |count| per_minute(count, rows, since, now);
-    Ok(Rates { planned, accepted: of(accepted), refused: of(rows - accepted), refusal })
+    Ok(Rates { planned, accepted: of(accepted), refused: of(refused), refusal })
 }
 
 /// Where there are more rows than were counted, the time of the counted ones is shorter.

@@ -21,7 +21,7 @@ statements! {
     OTHER_INCIDENTS = over_rows!(
         "SELECT DISTINCT i.id FROM", [id uuid, incident_id uuid],
         "JOIN incident_component ic ON ic.component_id = j.id AND ic.status <> 'operational' AND ic.incident_id <> j.incident_id
-         JOIN incident i ON i.id = ic.incident_id AND i.resolved_at IS NULL"
+         JOIN incident i ON i.id = ic.incident_id AND i.resolved_at IS NULL AND i.phase <> 'scheduled'"
     );
     ELSEWHERE = over_rows!(
         "SELECT t.subscriber_id, i.component_id, i.status, COALESCE(d.claimed_at, d.created_at) AS at, d.id AS delivery_id FROM",

@@ -41,9 +41,9 @@ macro_rules! truth {
                         OR EXISTS (SELECT 1 FROM subscription u WHERE u.subscriber_id = d.subscriber_id AND u.ended_at IS NULL
                             AND u.events <> 'none' AND (u.component_id = x.component_id
                                 OR (u.component_id IS NULL AND u.group_key IS NULL)
-                                OR u.group_key = (SELECT k.group_key FROM component k WHERE k.id = x.component_id)))))
-                    OR EXISTS (SELECT 1 FROM delivery_item w WHERE w.delivery_id = d.id AND w.dropped IS NULL
-                        AND EXISTS (SELECT 1 FROM ", elsewhere!("w.component_id", "i.id", "d.subscriber_id"), ")) END AS trouble,
+                                OR u.group_key = (SELECT k.group_key FROM component k WHERE k.id = x.component_id))))) END AS trouble,
+                CASE WHEN d.class = 'all_clear' THEN EXISTS (SELECT 1 FROM thread_component w WHERE w.thread_id = t.id
+                        AND EXISTS (SELECT 1 FROM ", elsewhere!("w.component_id", "i.id", "d.subscriber_id"), ")) END AS troubled_elsewhere,
                 COALESCE(t.last_message_id = d.message_id, FALSE) AS own_last, i.id IS NOT NULL AS has_incident, i.resolved_at,
                 EXISTS (SELECT 1 FROM suppression x WHERE x.address = s.address AND x.class = d.class) AS suppressed")
     };
@@ -173,9 +173,10 @@ pub struct Truth {
     pub rule: Option<Rule>,
     /// A newer update or end of its incident in the same thread, sent or to be sent.
     pub newer: Option<DeliveryId>,
-    /// Of an all-clear: the incident says that something this subscriber follows, or was told of, is in trouble; or another
-    /// one says so of what it names.
+    /// Of an all-clear: the incident says that something this subscriber follows, or was told of, is in trouble.
     pub trouble: Option<bool>,
+    /// Of an all-clear: another incident that this subscriber is told of says so of something told in this thread.
+    pub troubled_elsewhere: Option<bool>,
     /// The thread's last mail is this one: it left, or may have left.
     pub own_last: bool,
     /// When the incident was resolved.

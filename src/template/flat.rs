@@ -60,7 +60,7 @@ pub(super) fn misread(source: &str) -> Option<((usize, usize), &'static str)> {
             _ if (closes || block.is_some() || tag.starts_with('>')) && inside.contains('~') => {
                 Some("`~` at a partial")
             }
-            _ if closes && inside != tag => Some("a blank in the tag that ends a partial"),
+            _ if closes && inside.contains(char::is_whitespace) => Some("a blank in the tag that ends a partial"),
             _ => None,
         };
         if let Some(what) = what {

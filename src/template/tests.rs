@@ -76,7 +76,8 @@ fn every_sample_renders_small_and_complete() {
         for remote in ["<img", "<link", "@import", "url(", "src="] {
             assert!(!html.contains(remote), "{remote}");
         }
-        assert!(text.lines().all(|l| l.chars().count() <= 76 || !l.trim().contains(' ')), "{text}");
+        let whole = |line: &str| !line.trim().contains(' ') || line.starts_with("allclear ");
+        assert!(text.lines().all(|l| l.chars().count() <= 76 || whole(l)), "{text}");
         assert!(text.contains("\n-- \nExample\n") && text.contains("You get this because "), "{text}");
     }
 }

@@ -19,6 +19,8 @@ on_both! {
     what_a_maintenance_is_done_with_stays_so_when_a_text_names_nothing;
     nobody_hears_of_trouble_in_an_incident_that_is_none_of_his;
     an_all_clear_waits_for_the_end_of_trouble_elsewhere;
+    an_all_clear_names_all_that_its_thread_told_of;
+    what_is_announced_is_no_outage_yet;
     what_is_said_without_a_time_is_never_late;
     an_update_tells_its_own_phase_whatever_was_said_before_it_was_planned;
 }
@@ -244,6 +246,38 @@ async fn an_all_clear_waits_for_the_end_of_trouble_elsewhere(on: On) {
         w.pass(30).await;
         assert_eq!(all_clears(&w), 1, "{begins}");
     }
+}
+
+/// What another incident still reports is not over for those who were told of both, whatever the first says of it.
+async fn an_all_clear_names_all_that_its_thread_told_of(on: On) {
+    let mut w = world(on).await;
+    w.notice(said("i", "investigating", &["a=major_outage"])).await;
+    w.pass(10).await;
+    w.notice(said("i", "identified", &["a=operational"])).await;
+    w.pass(1).await;
+    w.notice(said("i", "identified", &["b=major_outage"])).await;
+    w.notice(said("other", "investigating", &["b=major_outage"])).await;
+    w.pass(1).await;
+    w.notice(said("i", "monitoring", &["b=operational"])).await;
+    w.pass(60).await;
+    let all_clears = |w: &World| leads(w).into_iter().filter(|lead| lead == "All clear").count();
+    assert_eq!(all_clears(&w), 0);
+    w.notice(said("other", "resolved", &["b=operational"])).await;
+    w.pass(60).await;
+    assert_eq!(all_clears(&w), 1, "{:?}", leads(&w));
+}
+
+async fn what_is_announced_is_no_outage_yet(on: On) {
+    let mut w = world(on).await;
+    w.notice(with(said("m", "scheduled", &["a=major_outage"]), json!({"impact": "maintenance"}))).await;
+    w.pass(1).await;
+    assert!(down(&w).await.is_empty());
+    w.notice(said("i", "investigating", &["a=major_outage"])).await;
+    w.pass(60).await;
+    assert!(leads(&w).iter().any(|lead| lead.starts_with("Investigating")), "{:?}", leads(&w));
+    w.notice(said("i", "resolved", &[])).await;
+    w.pass(60).await;
+    assert!(down(&w).await.is_empty());
 }
 
 /// Whoever waits for another's transaction on PostgreSQL has begun before it.

@@ -185,6 +185,7 @@ impl Thread {
             resolved: Some(self.resolved),
             rule: Some(m.rule),
             trouble: false,
+            troubled_elsewhere: false,
             newer: newer
                 .filter(|_| m.class == Class::IncidentUpdate)
                 .map(|n| DeliveryId(Uuid::from_u128(n.revision.into()))),

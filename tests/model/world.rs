@@ -296,6 +296,7 @@ impl World {
             resolved: None,
             rule: None,
             trouble: false,
+            troubled_elsewhere: false,
             newer: None,
             items: m.items().map(|(_, i)| item(i)).collect(),
         }

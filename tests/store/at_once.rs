@@ -15,6 +15,28 @@ async fn two_wait(w: &World) {
 }
 
 #[tokio::test]
+async fn two_incidents_that_end_at_once_leave_nothing_down() {
+    let w = World::new(On::Postgres, "2025-06-02T08:00:00Z").await;
+    w.component("a", "a").await;
+    let said = |incident: &str, phase: &str, components: serde_json::Value| {
+        w.notice(json!({"kind": "incident", "incident": incident, "title": "Trouble", "phase": phase, "body": phase,
+            "components": components}))
+    };
+    for incident in ["i", "j"] {
+        said(incident, "investigating", json!([{"key": "a", "status": "major_outage"}])).await;
+    }
+    let mut conn = PgConnection::connect(&w.url).await.unwrap();
+    let mut held = conn.begin().await.unwrap();
+    sqlx::query("SELECT 1 FROM component FOR UPDATE").execute(&mut *held).await.unwrap();
+    let let_go = async {
+        two_wait(&w).await;
+        held.commit().await.unwrap();
+    };
+    tokio::join!(said("j", "resolved", json!([])), said("i", "resolved", json!([])), let_go);
+    assert!(w.query("SELECT key FROM component WHERE down_since IS NOT NULL").await.is_empty());
+}
+
+#[tokio::test]
 async fn the_first_two_updates_of_an_incident_are_of_one_incident() {
     for [first, second] in [["a", "b"], ["ab", "bc"]] {
         let w = World::new(On::Postgres, "2025-06-02T08:00:00Z").await;

@@ -35,11 +35,11 @@ pub(super) const fn is_lost(record: &Record) -> bool {
     matches!(record, Record::Attempt(Outcome { hand_over: HandOver::NotHandedOver, .. }))
 }
 
-/// What the relay said of a mail that failed by it at once.
+/// What the relay said of a mail that failed by it at once, unless it was the address.
 pub(super) fn refused_for_good((_, record): &(Job, Record)) -> Option<&Outcome> {
     let Record::Attempt(outcome) = record else { return None };
     let then = after(outcome, 0, Timestamp(0), Span::ZERO, Span::ZERO);
-    matches!(then, After::Failed(_)).then_some(outcome)
+    matches!(then, After::Failed(why) if why != Reason::AddressDead).then_some(outcome)
 }
 
 impl Shared {

@@ -19,7 +19,7 @@ impl Dispatcher {
         if results.is_empty() && !taking {
             return Ok(Vec::new());
         }
-        let claimed = match StoreError::in_time("record", self.record_and_claim(&results, taking)).await {
+        let claimed = match self.record_and_claim(&results, taking).await {
             Ok(claimed) => claimed,
             Err(e) => {
                 self.unrecorded = self.record_one_by_one(results, may_help_alone(&e)).await;
@@ -42,10 +42,14 @@ impl Dispatcher {
     }
 
     async fn record_and_claim(&mut self, results: &[(Job, Record)], taking: bool) -> Result<Vec<Claimed>, StoreError> {
-        let mut tx = self.shared.store.begin().await?;
-        let noted = if results.is_empty() { None } else { self.shared.copies.note(&mut tx).await? };
-        let turned = self.shared.record(&mut tx, &self.stream, results).await?;
-        let claimed = if taking && !turned { self.claim(&mut tx).await? } else { Vec::new() };
+        let (tx, noted, turned, claimed) = StoreError::in_time("record", async {
+            let mut tx = self.shared.store.begin().await?;
+            let noted = if results.is_empty() { None } else { self.shared.copies.note(&mut tx).await? };
+            let turned = self.shared.record(&mut tx, &self.stream, results).await?;
+            let claimed = if taking && !turned { self.claim(&mut tx).await? } else { Vec::new() };
+            Ok((tx, noted, turned, claimed))
+        })
+        .await?;
         if !results.is_empty() {
             failpoint::pass("recording");
         }
@@ -53,7 +57,7 @@ impl Dispatcher {
             failpoint::pass("arming");
         }
         let now = tx.now();
-        tx.commit().await?;
+        StoreError::committed(tx.commit()).await?;
         if !results.is_empty() {
             failpoint::pass("recorded");
         }

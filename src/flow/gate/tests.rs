@@ -31,6 +31,7 @@ fn view(class: Class, items: Vec<Item>) -> View {
         rule: None,
         newer: None,
         trouble: false,
+        troubled_elsewhere: false,
         items,
     }
 }
@@ -232,13 +233,13 @@ fn what_was_ended_is_ended_again_only_for_a_person_who_asks() {
 }
 
 #[test]
-fn an_all_clear_is_withdrawn_with_what_it_names_and_waits_for_all_else_that_the_reader_follows() {
+fn an_all_clear_is_withdrawn_by_any_trouble_that_the_reader_follows_and_waits_for_other_incidents() {
     let item = |down| Item::Component { down, up_since: Some(NOW - Span::hours(1)), back: false };
-    for trouble in [false, true] {
-        let v = View { trouble, ..view(Class::AllClear, vec![item(true)]) };
+    for (down, trouble) in [(true, false), (false, true)] {
+        let v = View { trouble, troubled_elsewhere: true, ..view(Class::AllClear, vec![item(down)]) };
         assert_eq!(decide(&v), Verdict::Withdraw(Reason::ComponentOpenAgain));
     }
-    let v = View { trouble: true, ..view(Class::AllClear, vec![item(false)]) };
+    let v = View { troubled_elsewhere: true, ..view(Class::AllClear, vec![item(false)]) };
     assert_eq!(decide(&v), Verdict::Wait(NOW + LOOK_RARELY, Reason::ComponentOpenAgain));
     assert!(sends(&decide(&view(Class::AllClear, vec![item(false)]))));
 }

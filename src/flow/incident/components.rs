@@ -50,7 +50,9 @@ pub(super) async fn move_components(
         }
         let named = said.components.iter().find(|c| c.key == component.key);
         let reported = named.and_then(|c| c.status);
-        let status = reported.unwrap_or_else(|| implied(said.phase, known));
+        // What comes late of a component that no newer update names is as the newest phase has it.
+        let phase = if standing == Standing::Late { incident.phase } else { said.phase };
+        let status = reported.unwrap_or_else(|| implied(phase, known));
         incidents::save_component(tx, incident, component.id, status).await?;
         // What is to come, and what is long over, says nothing of the present unless it does so expressly.
         if reported.is_none() && matches!(said.phase, Phase::Scheduled | Phase::Postmortem) {
@@ -63,8 +65,8 @@ pub(super) async fn move_components(
                 incidents::hand_over(tx, component.id, incident.id).await?;
                 continue;
             }
-            // Over, though not well: that is said in the end, and is no new outage.
-            _ if status.is_down() && over => continue,
+            // Over, though not well: that is said in the end, and is no new outage. What is to come is none yet.
+            _ if status.is_down() && (over || said.phase == Phase::Scheduled) => continue,
             _ if status.is_down() => What::Failed,
             ComponentStatus::Operational => What::Recovered,
             _ => continue,
@@ -105,6 +107,8 @@ async fn hear(
     let mut state = component.domain();
     // The first report tells since when; what was down before it was known belongs to the outage.
     let started = said.started_at.filter(|at| state.down_since.is_none() && state.up_since.is_none_or(|up| *at > up));
+    // What is said without a time is said after what it had to wait for.
+    let observed_at = if said.observed_at.is_none() { state.said_now(observed_at) } else { observed_at };
     let at = started.filter(|_| what == What::Failed).map_or(observed_at, |since| since.min(observed_at));
     let heard =
         Said { what, observed_at: at, covers: false, since: None, newest_in_sequence: false, out_of_sequence: false };

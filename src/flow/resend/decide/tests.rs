@@ -44,6 +44,7 @@ fn asked(class: Class) -> Asked {
         rule: Some(Rule::Resend),
         newer: None,
         trouble: false,
+        troubled_elsewhere: false,
         items,
     };
     let copies = Copies { resends: 0, left_at: Some(NOW - Span::hours(1)), on_its_way: false };
