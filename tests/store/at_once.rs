@@ -14,6 +14,19 @@ async fn two_wait(w: &World) {
     }
 }
 
+/// Both, begun before either can go on: all components are locked until both wait.
+async fn at_once<T>(w: &World, one: impl Future<Output = T>, two: impl Future<Output = T>) -> (T, T) {
+    let mut conn = PgConnection::connect(&w.url).await.unwrap();
+    let mut held = conn.begin().await.unwrap();
+    sqlx::query("SELECT 1 FROM component FOR UPDATE").execute(&mut *held).await.unwrap();
+    let let_go = async {
+        two_wait(w).await;
+        held.commit().await.unwrap();
+    };
+    let (one, two, ()) = tokio::join!(one, two, let_go);
+    (one, two)
+}
+
 #[tokio::test]
 async fn two_incidents_that_end_at_once_leave_nothing_down() {
     let w = World::new(On::Postgres, "2025-06-02T08:00:00Z").await;
@@ -25,14 +38,7 @@ async fn two_incidents_that_end_at_once_leave_nothing_down() {
     for incident in ["i", "j"] {
         said(incident, "investigating", json!([{"key": "a", "status": "major_outage"}])).await;
     }
-    let mut conn = PgConnection::connect(&w.url).await.unwrap();
-    let mut held = conn.begin().await.unwrap();
-    sqlx::query("SELECT 1 FROM component FOR UPDATE").execute(&mut *held).await.unwrap();
-    let let_go = async {
-        two_wait(&w).await;
-        held.commit().await.unwrap();
-    };
-    tokio::join!(said("j", "resolved", json!([])), said("i", "resolved", json!([])), let_go);
+    at_once(&w, said("j", "resolved", json!([])), said("i", "resolved", json!([]))).await;
     assert!(w.query("SELECT key FROM component WHERE down_since IS NOT NULL").await.is_empty());
 }
 
@@ -49,14 +55,7 @@ async fn the_first_two_updates_of_an_incident_are_of_one_incident() {
             w.notice(json!({"kind": "incident", "incident": "i", "title": "Trouble", "phase": "investigating",
                 "body": format!("Now {keys}."), "components": components}))
         };
-        let mut conn = PgConnection::connect(&w.url).await.unwrap();
-        let mut held = conn.begin().await.unwrap();
-        sqlx::query("SELECT 1 FROM component FOR UPDATE").execute(&mut *held).await.unwrap();
-        let let_go = async {
-            two_wait(&w).await;
-            held.commit().await.unwrap();
-        };
-        let (one, two, ()) = tokio::join!(said(first), said(second), let_go);
+        let (one, two) = at_once(&w, said(first), said(second)).await;
         assert_eq!((one.outcome.as_str(), two.outcome.as_str()), ("planned", "planned"));
         assert_eq!(one.incident_id, two.incident_id);
         let named = w.query("SELECT DISTINCT CAST(component_id AS TEXT) FROM incident_component").await;
