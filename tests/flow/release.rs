@@ -257,11 +257,11 @@ async fn customers_who_reconnect_stop_nothing_though_their_source_cannot_tell(on
 }
 
 async fn so_do_those_who_have_several_connections(on: On) {
-    let mut w = world(on, 200).await;
-    for n in 0..20 {
+    let mut w = world(on, 400).await;
+    for n in 0..40 {
         w.connection(&format!("m{n}"), "outlook", &format!("k{n}")).await;
     }
-    fail(&w, "m", 0..20).await;
+    fail(&w, "m", 0..40).await;
     fail(&w, "k", 0..40).await;
     until(&mut w, "2025-06-02T08:27:00Z").await;
     let first = asked(&w);
