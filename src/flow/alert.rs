@@ -82,6 +82,11 @@ pub async fn post(shared: &Shared) -> Result<bool, StoreError> {
             tracing::error!(alert = %alert.id, "the operators' webhook is given up after three days: {e}");
             alerts::end(&mut tx, alert.id, &format!("given up: {e}")).await?;
         }
+        // Each tells all of its surge, so that the newer one tells what this one would have.
+        Err(e) if e.for_content() && alerts::is_followed(&mut tx, alert.id).await? => {
+            tracing::warn!(alert = %alert.id, "the operators' webhook refuses a post, and is told the next of its surge: {e}");
+            alerts::end(&mut tx, alert.id, &format!("given up for the next: {e}")).await?;
+        }
         Err(e) => {
             tracing::warn!(alert = %alert.id, "the operators' webhook does not take a post, which is tried again: {e}");
             let until = now + retry::interval(shared.setting.retry, alert.tries + 1);

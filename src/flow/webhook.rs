@@ -22,12 +22,25 @@ const HEAD: u64 = 16 * 1024;
 
 /// A post was not taken.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct NotTaken(String);
+pub enum NotTaken {
+    /// It may be another time.
+    #[error("{0}")]
+    Yet(String),
+    /// It was answered with this status.
+    #[error("it answered {0}")]
+    Answered(u16),
+}
 
 impl NotTaken {
     fn at(what: &str, e: impl std::fmt::Display) -> Self {
-        Self(format!("{what}: {e}"))
+        Self::Yet(format!("{what}: {e}"))
+    }
+
+    /// What was said is refused, and not who said it or when: the same bytes will hardly be taken later (RFC 9110 15.5.1,
+    /// 15.5.14, 15.5.16, 15.5.21).
+    #[must_use]
+    pub const fn for_content(&self) -> bool {
+        matches!(self, Self::Answered(400 | 413 | 415 | 422))
     }
 }
 
@@ -47,16 +60,16 @@ pub async fn post(url: &str, id: &str, signature: &str, body: &str) -> Result<()
     let exchange = exchange(url, id, signature, body);
     match tokio::time::timeout(LONGEST, exchange).await {
         Ok(done) => done,
-        Err(_) => Err(NotTaken(format!("no reply within {} s", LONGEST.as_secs()))),
+        Err(_) => Err(NotTaken::Yet(format!("no reply within {} s", LONGEST.as_secs()))),
     }
 }
 
 async fn exchange(url: &str, id: &str, signature: &str, body: &str) -> Result<(), NotTaken> {
-    let target = Target::of(url).ok_or_else(|| NotTaken("its URL cannot be used".to_owned()))?;
+    let target = Target::of(url).ok_or_else(|| NotTaken::Yet("its URL cannot be used".to_owned()))?;
     let found = tokio::net::lookup_host((target.host, target.port)).await;
     let addresses: Vec<SocketAddr> = found.map_err(|e| NotTaken::at("its host is not found", e))?.collect();
     if !target.tls && addresses.iter().any(|at| !at.ip().to_canonical().is_loopback()) {
-        return Err(NotTaken("without TLS it may only be on this machine".to_owned()));
+        return Err(NotTaken::Yet("without TLS it may only be on this machine".to_owned()));
     }
     let tcp = TcpStream::connect(&addresses[..]).await.map_err(|e| NotTaken::at("it cannot be reached", e))?;
     let Target { authority, path, .. } = target;
@@ -88,11 +101,11 @@ async fn say(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &str) -> 
     let mut limited = stream.take(HEAD);
     loop {
         if let Some(code) = status(&head) {
-            return if (200..300).contains(&code) { Ok(()) } else { Err(NotTaken(format!("it answered {code}"))) };
+            return if (200..300).contains(&code) { Ok(()) } else { Err(NotTaken::Answered(code)) };
         }
         let read = limited.read_buf(&mut head).await.map_err(|e| NotTaken::at("its reply broke off", e))?;
         if read == 0 {
-            return Err(NotTaken("its reply is not HTTP".to_owned()));
+            return Err(NotTaken::Yet("its reply is not HTTP".to_owned()));
         }
     }
 }

@@ -16,6 +16,10 @@ statements! {
     );
     TRY_ALERT = super::Sql::same("UPDATE alert SET due_at = $2, tries = tries + 1 WHERE id = $1");
     PUT_ALERT_OFF = super::Sql::same("UPDATE alert SET due_at = $2, said = $3 WHERE id = $1 AND done_at IS NULL");
+    // It is the oldest of its surge that waits.
+    NEXT_OF_SURGE = super::Sql::same(
+        "SELECT id FROM alert WHERE surge_id = (SELECT surge_id FROM alert WHERE id = $1) AND done_at IS NULL AND id <> $1 LIMIT 1"
+    );
     REFUSED_ALERT = super::Sql::same(
         "SELECT created_at, tries, said FROM alert WHERE done_at IS NULL AND said IS NOT NULL ORDER BY due_at LIMIT 1"
     );
@@ -74,6 +78,14 @@ pub async fn take(tx: &mut Tx, until: Timestamp) -> Result<Option<Alert>, StoreE
 /// When the database fails.
 pub async fn put_off(tx: &mut Tx, id: AlertId, until: Timestamp, said: &str) -> Result<(), StoreError> {
     exec!(tx, PUT_ALERT_OFF, id, until, said).map(drop)
+}
+
+/// Whether something newer of the same surge waits behind it.
+///
+/// # Errors
+/// When the database fails.
+pub async fn is_followed(tx: &mut Tx, id: AlertId) -> Result<bool, StoreError> {
+    Ok(first!(tx, (AlertId,), NEXT_OF_SURGE, id)?.is_some())
 }
 
 /// What was not taken and is tried next.

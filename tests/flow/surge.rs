@@ -59,6 +59,7 @@ on_both! {
     who_releases_is_told_what_else_keeps_the_mails;
     the_operators_system_follows_a_surge_to_its_end;
     what_the_operators_system_did_not_take_at_first_comes_before_what_follows;
+    what_the_operators_system_refuses_does_not_keep_back_what_follows;
     patience_with_what_was_to_heal_by_itself_ends;
     without_the_detector_everybody_is_asked;
     the_operators_system_is_told_once_signed_and_until_it_takes_it;
@@ -880,6 +881,29 @@ async fn what_the_operators_system_did_not_take_at_first_comes_before_what_follo
     act(&w, &open(&w).await, Act::Hold(None)).await.unwrap();
     w.pass(1).await;
     assert_eq!(steps(&mut got), ["holding opened", "canary by_hand", "holding by_hand"]);
+}
+
+async fn what_the_operators_system_refuses_does_not_keep_back_what_follows(on: On) {
+    use allclear::config::{Secret, Webhook};
+    let (url, mut got) = listener(&["422 No", "422 No", "204 No Content", "415 No", "204 No Content"]).await;
+    let mut w = World::with(on, START, Script::default(), |s| {
+        s.surge = Some(Rules::default());
+        s.operators.webhook = Some(Webhook { url, secret: Secret::new("s3cret") });
+    })
+    .await;
+    fill(&w, "outlook", "k", 100).await;
+    flood(&mut w).await;
+    w.pass(1).await;
+    act(&w, &open(&w).await, Act::Release).await.unwrap();
+    w.pass(1).await;
+    assert_eq!(steps(&mut got), ["holding opened", "holding opened", "canary by_hand"]);
+    // What nothing newer follows is tried again.
+    act(&w, &open(&w).await, Act::Hold(None)).await.unwrap();
+    w.pass(2).await;
+    assert_eq!(steps(&mut got), ["holding by_hand", "holding by_hand"]);
+    let left = w.query("SELECT said FROM alert ORDER BY created_at, id").await;
+    let left: Vec<_> = left.into_iter().map(|row| row[0].clone().unwrap()).collect();
+    assert_eq!(left, ["given up for the next: it answered 422", "taken", "taken"]);
 }
 
 async fn patience_with_what_was_to_heal_by_itself_ends(on: On) {
