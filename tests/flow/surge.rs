@@ -4,6 +4,7 @@
 use super::table::until;
 use crate::on_both;
 use crate::support::{On, World, t};
+use allclear::config::{Secret, Webhook};
 use allclear::domain::class::Class;
 use allclear::domain::hold::{HoldCause, HoldScope};
 use allclear::domain::surge::Rules;
@@ -832,15 +833,7 @@ async fn who_releases_is_told_what_else_keeps_the_mails(on: On) {
 }
 
 async fn the_operators_system_follows_a_surge_to_its_end(on: On) {
-    use allclear::config::{Secret, Webhook};
-    let (url, mut got) = listener(&["204 No Content"; 5]).await;
-    let mut w = World::with(on, START, Script::default(), |s| {
-        s.surge = Some(Rules::default());
-        s.operators.webhook = Some(Webhook { url, secret: Secret::new("s3cret") });
-    })
-    .await;
-    fill(&w, "outlook", "k", 100).await;
-    flood(&mut w).await;
+    let (mut w, mut got) = watched(on, &["204 No Content"; 5]).await;
     until(&mut w, "2025-06-02T08:03:00Z").await;
     act(&w, &open(&w).await, Act::Release).await.unwrap();
     w.pass(1).await;
@@ -852,8 +845,11 @@ async fn the_operators_system_follows_a_surge_to_its_end(on: On) {
     assert_eq!(steps(&mut got), all);
 }
 
+/// The requests that came.
+type Posts = tokio::sync::mpsc::UnboundedReceiver<String>;
+
 /// Stage and reason of each post that came.
-fn steps(got: &mut tokio::sync::mpsc::UnboundedReceiver<String>) -> Vec<String> {
+fn steps(got: &mut Posts) -> Vec<String> {
     let mut steps = Vec::new();
     while let Ok(request) = got.try_recv() {
         let said: serde_json::Value = serde_json::from_str(request.split_once("\r\n\r\n").unwrap().1).unwrap();
@@ -863,15 +859,7 @@ fn steps(got: &mut tokio::sync::mpsc::UnboundedReceiver<String>) -> Vec<String> 
 }
 
 async fn what_the_operators_system_did_not_take_at_first_comes_before_what_follows(on: On) {
-    use allclear::config::{Secret, Webhook};
-    let (url, mut got) = listener(&["503 Busy", "204 No Content", "204 No Content", "204 No Content"]).await;
-    let mut w = World::with(on, START, Script::default(), |s| {
-        s.surge = Some(Rules::default());
-        s.operators.webhook = Some(Webhook { url, secret: Secret::new("s3cret") });
-    })
-    .await;
-    fill(&w, "outlook", "k", 100).await;
-    flood(&mut w).await;
+    let (mut w, mut got) = watched(on, &["503 Busy", "204 No Content", "204 No Content", "204 No Content"]).await;
     w.pass(1).await;
     // Due at once, and the first post in half a minute.
     act(&w, &open(&w).await, Act::Release).await.unwrap();
@@ -884,15 +872,7 @@ async fn what_the_operators_system_did_not_take_at_first_comes_before_what_follo
 }
 
 async fn what_the_operators_system_refuses_does_not_keep_back_what_follows(on: On) {
-    use allclear::config::{Secret, Webhook};
-    let (url, mut got) = listener(&["422 No", "422 No", "204 No Content", "415 No", "204 No Content"]).await;
-    let mut w = World::with(on, START, Script::default(), |s| {
-        s.surge = Some(Rules::default());
-        s.operators.webhook = Some(Webhook { url, secret: Secret::new("s3cret") });
-    })
-    .await;
-    fill(&w, "outlook", "k", 100).await;
-    flood(&mut w).await;
+    let (mut w, mut got) = watched(on, &["422 No", "422 No", "204 No Content", "415 No", "204 No Content"]).await;
     w.pass(1).await;
     act(&w, &open(&w).await, Act::Release).await.unwrap();
     w.pass(1).await;
@@ -935,8 +915,21 @@ async fn without_the_detector_everybody_is_asked(on: On) {
     assert_eq!((asked(&w).len(), surges(&w).await.len()), (25, 0));
 }
 
+/// A flood in a world whose operators have a system of their own, which answers so.
+async fn watched(on: On, answers: &'static [&'static str]) -> (World, Posts) {
+    let (url, got) = listener(answers).await;
+    let mut w = World::with(on, START, Script::default(), |s| {
+        s.surge = Some(Rules::default());
+        s.operators.webhook = Some(Webhook { url, secret: Secret::new("s3cret") });
+    })
+    .await;
+    fill(&w, "outlook", "k", 100).await;
+    flood(&mut w).await;
+    (w, got)
+}
+
 /// Listens on this machine; answers each request with the next of these statuses and hands it over.
-async fn listener(answers: &'static [&'static str]) -> (String, tokio::sync::mpsc::UnboundedReceiver<String>) {
+async fn listener(answers: &'static [&'static str]) -> (String, Posts) {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/hook?from=allclear", socket.local_addr().unwrap());
@@ -959,15 +952,8 @@ async fn listener(answers: &'static [&'static str]) -> (String, tokio::sync::mps
 }
 
 async fn the_operators_system_is_told_once_signed_and_until_it_takes_it(on: On) {
-    use allclear::config::{Secret, Webhook};
-    let (url, mut got) = listener(&["302 Found\r\nLocation: http://192.0.2.1/", "503 Busy", "204 No Content"]).await;
-    let mut w = World::with(on, START, Script::default(), |s| {
-        s.surge = Some(Rules::default());
-        s.operators.webhook = Some(Webhook { url, secret: Secret::new("s3cret") });
-    })
-    .await;
-    fill(&w, "outlook", "k", 40).await;
-    flood(&mut w).await;
+    let (mut w, mut got) =
+        watched(on, &["302 Found\r\nLocation: http://192.0.2.1/", "503 Busy", "204 No Content"]).await;
     w.pass(15).await;
     let mut ids = Vec::new();
     for _ in 0..3 {
