@@ -3,6 +3,7 @@
 mod stop;
 mod wakes;
 
+use crate::cli::Failure;
 use crate::config::Config;
 use crate::flow::archive::Archive;
 use crate::flow::copies::Copies;
@@ -69,6 +70,16 @@ impl AppError {
             Self::Template(e) => format!("{}; `allclear templates check` lists all there is", e.hint()),
             Self::Listen { .. } => "choose another `http.listen`, or stop what listens there".to_owned(),
             Self::Signals(_) => "look for what limits this process, such as its number of open files".to_owned(),
+        }
+    }
+}
+
+impl From<AppError> for Failure {
+    fn from(error: AppError) -> Self {
+        let hint = error.hint();
+        match error {
+            AppError::Store(error) => error.into(),
+            error => Self::new(crate::cli::FAILURE, error.to_string(), hint),
         }
     }
 }

@@ -28,6 +28,7 @@ fn setting(slots: usize, surge: Option<Rules>) -> Setting {
             name: "all".to_owned(),
             from: "Example <account@example.com>".to_owned(),
             reply_to: None,
+            relay: "main".to_owned(),
             slots,
             classes: Class::ALL.to_vec(),
         }],

@@ -139,6 +139,7 @@ pub(super) fn setting(from: &str) -> Setting {
             name: "all".to_owned(),
             from: from.to_owned(),
             reply_to: None,
+            relay: "main".to_owned(),
             caps: Caps::default(),
             slots: 8,
             classes: Class::ALL.to_vec(),

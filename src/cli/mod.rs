@@ -28,7 +28,7 @@ mod suppressions;
 mod surge;
 mod templates;
 
-pub use failure::Failure;
+pub use failure::{FAILURE, Failure};
 
 use crate::config::Config;
 
@@ -198,8 +198,8 @@ fn input(path: &Path, most: usize) -> Result<Vec<u8>, Failure> {
     Ok(body)
 }
 
-/// What `serve` runs: the application lies above this layer, so it is passed in. A failure comes with its hint.
-pub type Serve = fn(Config) -> Pin<Box<dyn Future<Output = Result<(), (String, String)>>>>;
+/// What `serve` runs: the application lies above this layer, so it is passed in.
+pub type Serve = fn(Config) -> Pin<Box<dyn Future<Output = Result<(), Failure>>>>;
 
 /// Runs the program.
 #[must_use]
@@ -253,10 +253,7 @@ async fn run(command: Command, config: Option<&Path>, json: bool, serve: Serve) 
     }
     let context = Context { config: config?, json };
     match command {
-        Command::Serve => match serve(context.config).await {
-            Ok(()) => Ok(0),
-            Err((what, hint)) => Err(Failure::new(failure::FAILURE, what, hint)),
-        },
+        Command::Serve => serve(context.config).await.map(|()| 0),
         Command::Enqueue(args) => enqueue::run(&context, &args).await,
         Command::Signal(args) => signal::run(&context, args).await,
         Command::Put(args) => put::run(&context, args).await,

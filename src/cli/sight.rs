@@ -281,6 +281,10 @@ pub(super) fn status(s: &Status) -> String {
         let words = printable(&pause.words);
         let _ = writeln!(out, "stream {} is paused since {} ({}): {words}", pause.stream, pause.since, pause.kind);
     }
+    for away in &s.unreached {
+        let (relay, node, words) = (printable(&away.relay), printable(&away.node), printable(&away.words));
+        let _ = writeln!(out, "relay {relay} cannot be reached since {} (from node {node}): {words}", away.since);
+    }
     let mut table = Table::new(&["waiting", "due", "class", "component", "reason", "first due", "because"]);
     for l in &s.depth {
         let (component, reason) = (or_dash(l.component.as_deref()), or_dash(l.reason));

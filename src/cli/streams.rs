@@ -5,6 +5,7 @@ use super::hold::reason;
 use super::output::{Table, or_dash, printable};
 use super::{Context, who};
 use crate::flow::relation::hint;
+use crate::store::relays::{self, Unreached};
 use crate::store::streams::{self, Pause};
 use serde::Serialize;
 
@@ -38,6 +39,7 @@ struct Listed<'a> {
     classes: Vec<&'static str>,
     paused: Option<&'a Pause>,
     what_to_do: Option<&'static str>,
+    unreached: Vec<&'a Unreached>,
 }
 
 pub(super) async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
@@ -59,7 +61,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
         return Ok(0);
     }
     let mut tx = store.read().await?;
-    let pauses = streams::pauses(&mut tx).await?;
+    let (pauses, unreached) = (streams::pauses(&mut tx).await?, relays::unreached(&mut tx).await?);
     let listed: Vec<_> = context
         .config
         .streams
@@ -75,6 +77,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
                 classes: stream.classes.iter().map(|class| class.as_str()).collect(),
                 paused,
                 what_to_do: paused.map(|pause| hint(pause.kind)),
+                unreached: unreached.iter().filter(|away| away.relay == stream.relay).collect(),
             }
         })
         .collect();
@@ -87,7 +90,12 @@ fn text(listed: &[Listed<'_>]) -> String {
     for s in listed {
         table.row([
             s.name.to_owned(),
-            if s.paused.is_some() { "paused" } else { "sending" }.to_owned(),
+            match (s.paused, s.unreached.is_empty()) {
+                (Some(_), _) => "paused",
+                (None, true) => "sending",
+                (None, false) => "relay away",
+            }
+            .to_owned(),
             s.from.clone(),
             s.relay.to_owned(),
             s.slots.to_string(),
@@ -105,6 +113,15 @@ fn text(listed: &[Listed<'_>]) -> String {
             printable(&pause.words),
             pause.probe_at,
             pause.probes
+        );
+    }
+    for (name, away) in listed.iter().flat_map(|s| s.unreached.iter().map(|away| (s.name, away))) {
+        out += &format!(
+            "\n{name} cannot reach its relay since {} (from node {}):\n  {}\n  It is tried again every half minute, and \
+             nothing is lost; `allclear doctor` looks closer.\n",
+            away.since,
+            printable(&away.node),
+            printable(&away.words)
         );
     }
     out

@@ -67,6 +67,8 @@ names!(
         DailyCap = "daily_cap",
         /// Its stream is paused: the relay refuses us, not this mail.
         StreamPaused = "stream_paused",
+        /// Its relay cannot be reached.
+        RelayAway = "relay_away",
         /// The connection recovered.
         Recovered = "recovered",
         /// A recovery of the component covers this connection.

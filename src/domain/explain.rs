@@ -51,6 +51,7 @@ impl Reason {
                  there is room, or something newer takes its place"
             }
             Self::StreamPaused => "the mail server refuses all our mail of this kind at present",
+            Self::RelayAway => "the mail server cannot be reached at present; we try again",
             Self::Recovered => "the connection works again",
             Self::CoveredByRecovery => "the component's recovery brought the connection back",
             Self::IncidentResolved => "the incident was resolved first",

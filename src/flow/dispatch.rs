@@ -302,8 +302,8 @@ impl Dispatcher {
             }
             Ok(Ended::Opening(Ok(seated))) => {
                 self.opening -= 1;
-                self.sessions.reached();
                 self.idle.push(seated);
+                self.opened().await;
             }
             Ok(Ended::Opening(Err(e))) => {
                 self.opening -= 1;

@@ -6,7 +6,7 @@ use crate::domain::reply::ReplyKind;
 use crate::domain::time::Span;
 use crate::mail::{OpenError, OpenPhase, classify};
 use crate::store::streams::{self, Refusal};
-use crate::store::{Store, StoreError, Tx};
+use crate::store::{Store, StoreError, Tx, relays};
 
 /// Between two mails that find out whether a pause is over.
 pub const PROBE_PAUSED: Span = Span::minutes(15);
@@ -65,18 +65,32 @@ pub async fn pause(
     Ok(())
 }
 
-/// A session could not be opened because the relay does not know us: asking again and again would lock the account.
+/// A session could not be opened. Where the relay does not know us, asking again and again would lock the account.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn not_let_in(store: &Store, stream: &Stream, e: &OpenError, who: &str) -> Result<(), StoreError> {
-    let Some(reply) = e.reply.as_ref().filter(|reply| reply.code >= 500) else { return Ok(()) };
-    let kind = match (e.phase, classify(reply)) {
-        (OpenPhase::Login, _) => ReplyKind::Credentials,
-        (_, kind @ (ReplyKind::OurAuthentication | ReplyKind::OurReputation | ReplyKind::Credentials)) => kind,
-        _ => return Ok(()),
-    };
     let mut tx = store.begin().await?;
-    pause(&mut tx, stream, kind, &reply.to_string(), None, who).await?;
+    let refused = e.reply.as_ref().filter(|reply| reply.code >= 500).map(|reply| (reply, classify(reply)));
+    match (refused, e.phase) {
+        (Some((reply, _)), OpenPhase::Login) => {
+            pause(&mut tx, stream, ReplyKind::Credentials, &reply.to_string(), None, who).await?;
+        }
+        (
+            Some((reply, kind @ (ReplyKind::OurAuthentication | ReplyKind::OurReputation | ReplyKind::Credentials))),
+            _,
+        ) => pause(&mut tx, stream, kind, &reply.to_string(), None, who).await?,
+        _ => relays::not_reached(&mut tx, &stream.relay, who, &e.to_string()).await?,
+    }
+    tx.commit().await
+}
+
+/// A relay that could not be reached, or did not know us, has opened a session.
+///
+/// # Errors
+/// When the database fails.
+pub async fn let_in(store: &Store, stream: &Stream, who: &str) -> Result<(), StoreError> {
+    let mut tx = store.begin().await?;
+    relays::reached(&mut tx, &stream.relay, who).await?;
     tx.commit().await
 }

@@ -76,9 +76,9 @@ impl Sessions {
         self.taken().probe_at = Some(now + PROBE);
     }
 
-    /// A session is open.
-    pub fn reached(&self) {
-        self.taken().probe_at = None;
+    /// A session is open; whether the relay could not be reached before.
+    pub fn reached(&self) -> bool {
+        self.taken().probe_at.take().is_some()
     }
 
     /// Whether a dispatcher without a session must let the relay be for now.
@@ -146,7 +146,7 @@ mod tests {
         relay.unreachable(at(0));
         assert!(relay.let_be(at(29)) && !relay.may_try(at(29)));
         assert!(!relay.let_be(at(30)) && relay.may_try(at(30)) && !relay.may_try(at(30)));
-        relay.reached();
+        assert!(relay.reached() && !relay.reached());
         assert!(relay.may_try(at(31)) && relay.may_try(at(31)));
     }
 

@@ -7,6 +7,7 @@ use crate::domain::class::{Class, Limits};
 use crate::domain::surge::Rules;
 use crate::domain::time::Span;
 use crate::mail::{Login, PhaseTimeouts, Relay, Secret, Tls, Transport};
+use crate::store::relays::Unreached;
 use std::collections::BTreeMap;
 
 /// A stream: the From of some classes and the sessions that carry them.
@@ -18,7 +19,9 @@ pub struct Stream {
     pub from: String,
     /// Where answers go.
     pub reply_to: Option<String>,
-    /// How many sessions it keeps with its relay.
+    /// The name of the relay that takes them.
+    pub relay: String,
+    /// How many sessions it keeps with it.
     pub slots: usize,
     /// How many mails may leave in a minute.
     pub caps: Caps,
@@ -69,6 +72,7 @@ impl Setting {
             name: name.clone(),
             from: stream.from.to_string(),
             reply_to: stream.reply_to.as_ref().map(ToString::to_string),
+            relay: stream.relay.clone(),
             slots: usize::try_from(stream.slots).unwrap_or(1),
             caps: caps(config, stream),
             classes: stream.classes.clone(),
@@ -90,6 +94,12 @@ impl Setting {
             patience: config.recovery.patience,
             gate: true,
         }
+    }
+
+    /// Whether the relay that takes the mails of a class is one of these.
+    #[must_use]
+    pub fn is_unreached(&self, class: Class, of: &[Unreached]) -> bool {
+        self.stream(class).is_some_and(|stream| of.iter().any(|away| away.relay == stream.relay))
     }
 
     /// The limits of a class.

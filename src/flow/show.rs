@@ -23,7 +23,7 @@ use crate::store::subjects::{
 };
 use crate::store::suppressions::{self, Suppression};
 use crate::store::surge::{self, Surge};
-use crate::store::{StoreError, Tx};
+use crate::store::{StoreError, Tx, relays};
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -343,11 +343,12 @@ pub async fn told(
     let mut rows = browse::deliveries(tx, of).await?;
     let waiting: Vec<_> = rows.iter().filter(|d| d.state == State::Queued).map(|d| d.id).collect();
     if !waiting.is_empty() {
-        let reasons = look::why_waiting(tx, setting, &waiting).await?;
+        let (reasons, away) = (look::why_waiting(tx, setting, &waiting).await?, relays::unreached(tx).await?);
         for row in &mut rows {
             // Its dwell may be over, and its turn not come.
             let own = row.reason.filter(|reason| *reason != Reason::Dwell || row.due_at > now);
-            row.reason = reasons.get(&row.id).copied().or(own);
+            let away = row.due_at <= now && setting.is_unreached(row.class, &away);
+            row.reason = reasons.get(&row.id).copied().or(own).or(away.then_some(Reason::RelayAway));
         }
     }
     let (first, last) =

@@ -6,6 +6,7 @@ use crate::domain::delivery::{Reason, State};
 use crate::domain::hold::HoldCause;
 use crate::domain::time::Timestamp;
 use crate::store::holds::{self, HoldRow};
+use crate::store::relays::{self, Unreached};
 use crate::store::status::{self as db, Aside, Depth};
 use crate::store::streams::{self, Pause};
 use crate::store::surge::{self, Surge};
@@ -51,6 +52,8 @@ pub struct Status {
     pub holds: Vec<HoldRow>,
     /// The paused streams.
     pub pauses: Vec<Pause>,
+    /// The relays that cannot be reached.
+    pub unreached: Vec<Unreached>,
     /// The open surges.
     pub surges: Vec<Surge>,
 }
@@ -94,7 +97,9 @@ pub async fn status(tx: &mut Tx, setting: &Setting) -> Result<Status, StoreError
     let (sending, quarantined) = db::on_the_way(tx).await?;
     let rates = db::rates(tx).await?;
     let paused = |class| setting.stream(class).is_some_and(|s| pauses.iter().any(|p| p.stream == s.name));
-    let depth = lines(db::depth(tx).await?, &holds, paused);
+    let unreached = relays::unreached(tx).await?;
+    let away = |class| setting.is_unreached(class, &unreached);
+    let depth = lines(db::depth(tx).await?, &holds, paused, away);
     let free = || depth.iter().filter(|line| !keeps_back(line.reason));
     let (due, now) = (free().map(|line| line.due).sum(), tx.now());
     let oldest_due_at = free().map(|line| line.oldest_due_at).filter(|at| *at <= now).min();
@@ -117,6 +122,7 @@ pub async fn status(tx: &mut Tx, setting: &Setting) -> Result<Status, StoreError
         unknown: db::aside(tx, State::Unknown).await?,
         holds,
         pauses,
+        unreached,
         surges: surge::open(tx).await?,
     })
 }
@@ -126,7 +132,12 @@ const fn keeps_back(reason: Option<Reason>) -> bool {
 }
 
 /// Workers skip a lane that is held without touching its mails: the reason is found here.
-fn lines(depth: Vec<Depth>, holds: &[HoldRow], paused: impl Fn(Class) -> bool) -> Vec<Line> {
+fn lines(
+    depth: Vec<Depth>,
+    holds: &[HoldRow],
+    paused: impl Fn(Class) -> bool,
+    away: impl Fn(Class) -> bool,
+) -> Vec<Line> {
     let mut lines: Vec<Line> = Vec::new();
     for d in depth {
         let stopped = holds.iter().any(|hold| hold.cause == HoldCause::Stop);
@@ -144,6 +155,7 @@ fn lines(depth: Vec<Depth>, holds: &[HoldRow], paused: impl Fn(Class) -> bool) -
             _ if held => Some(Reason::Held),
             Class::ActionRequired if d.down_since.is_some() => Some(Reason::ComponentDown),
             class if paused(class) => Some(Reason::StreamPaused),
+            class if d.reason.is_none() && away(class) => Some(Reason::RelayAway),
             _ => d.reason,
         };
         let same = |line: &&mut Line| (line.class, line.reason, &line.component) == (d.class, reason, &d.component);

@@ -94,11 +94,13 @@ impl StoreError {
         matches!(e.code().as_deref(), Some("40001" | "40P01"))
     }
 
-    /// Whether PostgreSQL takes no writes for now: it was set so, or follows another server.
+    /// Whether the database takes no writes for now: PostgreSQL was set so, or follows another server; or this user may not
+    /// write SQLite's file.
     #[must_use]
     pub fn is_read_only(&self) -> bool {
         let Self::Failed { source: sqlx::Error::Database(e), .. } = self else { return false };
-        e.code().as_deref() == Some("25006")
+        let code = e.code().unwrap_or_default();
+        code == "25006" || (code.len() < 5 && code.parse::<u32>().is_ok_and(|code| code & 0xff == 8))
     }
 
     /// Whether the database is away or busy, so that the same may work a little later.
@@ -107,13 +109,13 @@ impl StoreError {
         match self {
             Self::Failed { source: sqlx::Error::Database(e), .. } => {
                 let code = e.code().unwrap_or_default();
-                // PostgreSQL: connection, resources, shutdown, serialization, read-only, idle too long in a transaction. SQLite: busy, locked, I/O, full, cannot open.
+                // PostgreSQL: connection, resources, shutdown, serialization, read-only, idle too long in a transaction. SQLite: busy, locked, read-only, I/O, full, cannot open.
                 ["08", "53", "57", "40", "25006", "25P03", "25P04"]
                     .iter()
                     .any(|class| code.len() == 5 && code.starts_with(class))
                     || code
                         .parse::<u32>()
-                        .is_ok_and(|code| code < 10_000 && matches!(code & 0xff, 5 | 6 | 10 | 13 | 14))
+                        .is_ok_and(|code| code < 10_000 && matches!(code & 0xff, 5 | 6 | 8 | 10 | 13 | 14))
             }
             Self::Failed { source, .. } => matches!(
                 source,
@@ -161,5 +163,21 @@ pub(super) fn hint_of(error: &sqlx::Error) -> Option<&'static str> {
         (_, Ok(11 | 26)) => Some("the file is damaged, or no SQLite database: restore it, or name another one"),
         (_, Ok(13)) => Some("the disk is full: free some space"),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sqlx::{Connection, Executor, SqliteConnection};
+
+    #[tokio::test]
+    async fn a_file_that_may_not_be_written_takes_no_writes_for_now() {
+        let mut file = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        file.execute("CREATE TABLE t (n)").await.unwrap();
+        file.execute("PRAGMA query_only = ON").await.unwrap();
+        let told = StoreError::failed("write", file.execute("INSERT INTO t VALUES (1)").await.unwrap_err());
+        assert!(told.is_read_only() && told.is_away(), "{told}");
+        assert!(told.hint().contains("write the database file"), "{}", told.hint());
     }
 }

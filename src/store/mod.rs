@@ -48,6 +48,7 @@ pub mod plan;
 pub mod queue;
 pub mod record;
 pub mod recover;
+pub mod relays;
 pub mod resend;
 pub mod search;
 pub mod setup;
@@ -104,6 +105,7 @@ pub fn statements() -> Vec<Sql> {
         queue::ALL,
         record::ALL,
         recover::ALL,
+        relays::ALL,
         resend::ALL,
         search::ALL,
         setup::ALL,

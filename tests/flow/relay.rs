@@ -3,8 +3,11 @@
 use super::table::{plain, what};
 use crate::on_both;
 use crate::support::{Got, On, World};
+use allclear::domain::delivery::{Reason, State};
 use allclear::domain::time::Span;
+use allclear::flow::{show, status};
 use allclear::mail::sink::{Act, Answer, Phase, Script};
+use allclear::store::search::{self, Cursor, Filter};
 use serde_json::json;
 
 on_both! {
@@ -72,11 +75,25 @@ async fn a_relay_that_is_down_for_an_hour_loses_nothing(on: On) {
     );
     assert!(w.pass(54).await.is_empty());
     assert_eq!(texts(&w, WAITING).await, waiting, "nothing is claimed while nothing could take it");
+    let (since, why) = away(&w).await;
+    let expected = (vec!["2025-06-02T08:00:30Z".to_owned()], vec![Some(Reason::RelayAway); 4]);
+    assert_eq!((since, why), expected);
     w.sink.set_down(false);
     assert_eq!(w.pass(1).await.len(), 4, "{:?}", w.deliveries().await);
+    assert_eq!(away(&w).await.0, [""; 0]);
     assert_eq!(w.deliveries().await.iter().filter(|d| d.ends_with(" accepted")).count(), 5);
     let taken = texts(&w, "SELECT outcome FROM attempt WHERE outcome <> 'not_handed_over'").await;
     assert_eq!(taken, ["accepted"; 5]);
+}
+
+/// Since when relays cannot be reached, and why mails that have not left wait, as people are told.
+async fn away(w: &World) -> (Vec<String>, Vec<Option<Reason>>) {
+    let mut tx = w.store.read().await.unwrap();
+    let status = status::status(&mut tx, &w.shared.setting).await.unwrap();
+    let filter = Filter { state: Some(State::Queued), ..Filter::default() };
+    let found = search::deliveries(&mut tx, &filter, Cursor::NEWEST, 9).await.unwrap().ids;
+    let told = show::told(&mut tx, &w.shared.setting, &found, false).await.unwrap();
+    (status.unreached.iter().map(|away| away.since.to_string()).collect(), told.iter().map(|t| t.row.reason).collect())
 }
 
 async fn later(on: On, at: Phase) {

@@ -584,6 +584,8 @@ const READ_ALL: &[(&str, &[&str])] = &[
             "OPEN_SURGES",
             "SUSPECTS",
             "SUSPECT_SPANS",
+            "UNREACHED_RELAYS",
+            "FORGET_REACHED",
             "DOWN",
             "BACK",
             "HAS_MIGRATIONS",

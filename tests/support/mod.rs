@@ -119,6 +119,7 @@ pub fn setting(change: impl FnOnce(&mut Setting)) -> Setting {
         name: name.to_owned(),
         from: from.to_owned(),
         reply_to: None,
+        relay: "main".to_owned(),
         caps: allclear::flow::pace::Caps::default(),
         slots: 4,
         classes: classes.to_vec(),

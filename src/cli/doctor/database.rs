@@ -10,6 +10,7 @@ use crate::flow::status::{Status, status};
 use crate::store::doctor::{self, Indexes, Migrations};
 use crate::store::fitness::Server;
 use crate::store::holds::HoldRow;
+use crate::store::relays::Unreached;
 use crate::store::streams::Pause;
 use crate::store::{Store, StoreError};
 
@@ -71,6 +72,7 @@ async fn examine(store: &Store, config: &Config, found: &mut Vec<Finding>) -> Re
         found.extend(refused(&status));
         found.extend(status.holds.iter().map(held));
         found.extend(status.pauses.iter().map(paused));
+        found.extend(status.unreached.iter().map(unreached));
     }
     if let Some((most, free)) = doctor::seats(store).await? {
         found.push(seats(most, free, i64::from(config.database.connections)));
@@ -111,6 +113,11 @@ fn paused(pause: &Pause) -> Finding {
     );
     let then = format!("{}; then `allclear streams resume {} --reason ...`", hint(pause.kind), pause.stream);
     fail(what, then)
+}
+
+fn unreached(away: &Unreached) -> Finding {
+    let what = format!("node {} cannot reach relay {} since {}: {}", away.node, away.relay, away.since, away.words);
+    fail(what, "look at the relay, and at the network between it and that node; mails wait, and nothing is lost")
 }
 
 fn durable(server: &Server) -> Vec<Finding> {

@@ -46,6 +46,16 @@ impl Dispatcher {
         self.lanes.open.clear();
     }
 
+    pub(super) async fn opened(&mut self) {
+        if self.sessions.reached() {
+            let told = relation::let_in(&self.shared.store, &self.stream, &self.shared.owner);
+            // What is not taken back is not believed for long.
+            if let Err(e) = StoreError::in_time("tell of the relay", told).await {
+                tracing::warn!(stream = self.stream.name, "the relay is reached again, which could not be noted: {e}");
+            }
+        }
+    }
+
     /// Nothing to do: what others wait for, or nobody has needed for a while, is given back.
     pub(super) async fn rest(&mut self) {
         if self.lanes.open.is_empty() {
