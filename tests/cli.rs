@@ -115,6 +115,7 @@ fn templates_are_checked_exported_and_previewed() {
         );
     }
     assert!(!shell.0.path().join("out2").exists());
+    assert_eq!(shell.run("migrate").code, 0);
     assert_eq!(shell.run("templates export x --set 00").code, 3);
 }
 
@@ -224,13 +225,52 @@ fn what_is_wrong_is_named_with_what_to_do() {
 fn a_database_that_cannot_be_opened_is_named() {
     let shell = Shell::new();
     std::fs::write(shell.0.path().join("allclear.toml"), "[database]\nurl = \"sqlite:nowhere/at/all.db\"\n").unwrap();
-    let done = shell.with_database(None, "audit", "");
+    let done = shell.with_database(None, "migrate", "");
     assert_eq!(done.code, 1, "{}", done.err);
     assert!(
         done.err.starts_with("error: the SQLite file ") && done.err.contains("\nhint: check that its folder"),
         "{}",
         done.err
     );
+}
+
+#[test]
+fn what_looks_or_operates_makes_no_database() {
+    let shell = Shell::new();
+    let file = shell.0.path().join("cli.db");
+    for line in [
+        "stop --reason alarm",
+        "resume --reason over",
+        "hold",
+        "hold --everything --reason x",
+        "release --everything --reason x",
+        "surge",
+        "status",
+        "show jo",
+        "search --state failed",
+        "audit",
+        "journal",
+        "streams",
+        "suppressions",
+        "resend --state failed",
+        "key list",
+        "key revoke statuspage",
+        "templates export x --set 00",
+    ] {
+        let done = shell.run(line);
+        assert_eq!((done.code, done.out.as_str()), (1, ""), "{line}: {}", done.err);
+        let named = format!("error: there is no database at {}\nhint: run this in the folder", file.display());
+        assert!(done.err.starts_with(&named), "{line}: {}", done.err);
+        assert!(!file.exists(), "{line}");
+    }
+    // A path from here is named in whole.
+    let done = shell.with_database(Some("sqlite:other.db"), "stop --reason alarm", "");
+    let whole = shell.0.path().canonicalize().unwrap().join("other.db");
+    assert!(done.err.contains(&format!("there is no database at {}\n", whole.display())), "{}", done.err);
+    let done = shell.with_database(Some("sqlite::memory:"), "audit", "");
+    assert!(done.code == 1 && done.err.contains("cannot keep a write-ahead log"), "{}", done.err);
+    assert_eq!(shell.run("migrate").code, 0);
+    assert_eq!(shell.run("stop --reason alarm").code, 0);
 }
 
 #[test]

@@ -22,7 +22,7 @@ pub(super) struct Args {
 pub(super) async fn run(context: &Context, args: &Args) -> Result<u8, Failure> {
     let body = input(&args.file, context.config.http.max_body_bytes)?;
     let said = reading::notice(&body)?;
-    let store = context.store().await?;
+    let store = context.store_or_new().await?;
     let keyed = Keyed { key: args.idempotency_key.as_deref(), body: &body };
     let answer = ingest::notice(&store, &context.settings(), &caller(), &said, keyed).await?;
     tell(&store).await;

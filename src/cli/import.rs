@@ -75,7 +75,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
     let formats = args.files.iter().map(|file| format(file, &args)).collect::<Result<Vec<_>, _>>()?;
     // Before the first is taken: a name that is wrong must not leave a part done, nor the refused lines an input.
     let inputs = args.files.iter().map(|file| open(file)).collect::<Result<Vec<_>, _>>()?;
-    let store = context.store().await?;
+    let store = context.store_or_new().await?;
     let mut told = Told::new(&args)?;
     let stop = CancellationToken::new();
     let pressed = stop.clone();

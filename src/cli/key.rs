@@ -27,7 +27,8 @@ pub(super) enum Args {
 }
 
 pub(super) async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
-    let store = context.store().await?;
+    let creates = matches!(args, Args::Create { .. });
+    let store = if creates { context.store_or_new().await? } else { context.store().await? };
     let mut tx = if matches!(args, Args::List) { store.read().await? } else { store.begin().await? };
     match args {
         Args::Create { name, scopes } => {

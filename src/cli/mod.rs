@@ -148,7 +148,22 @@ struct Context {
 }
 
 impl Context {
+    /// The database, for what is of no use on a new one: somebody in another folder would take that for the one meant.
     async fn store(&self) -> Result<Store, Failure> {
+        let url = self.config.database.url.expose();
+        // One in memory is no file either, and refused in other words.
+        if let Some(file) = Store::file_of(url).filter(|file| matches!(file.try_exists(), Ok(false)))
+            && Store::look(url).await?.is_none()
+        {
+            let what = format!("there is no database at {}", std::path::absolute(&file).unwrap_or(file).display());
+            let hint =
+                "run this in the folder where `serve` runs, with the same --config; `allclear migrate` makes a new one";
+            return Err(Failure::new(FAILURE, what, hint));
+        }
+        self.store_or_new().await
+    }
+
+    async fn store_or_new(&self) -> Result<Store, Failure> {
         let database = &self.config.database;
         let connections = Connections { sqlite_readers: database.readers, postgres: database.connections };
         Ok(Store::open(database.url.expose(), connections, Clock::Database).await?)

@@ -97,7 +97,7 @@ fn attribute(text: &str) -> Result<(String, String), String> {
 }
 
 pub(super) async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
-    let store = context.store().await?;
+    let store = context.store_or_new().await?;
     let put = match args {
         Args::Component { key, name, group, depends_on } => {
             let said = [("name", Some(name.into())), ("group", text(group)), ("depends_on", list(depends_on))];

@@ -82,7 +82,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
     };
     let body = serde_json::to_vec(&said).unwrap_or_default();
     let keyed = Keyed { key: args.idempotency_key.as_deref(), body: &body };
-    let store = context.store().await?;
+    let store = context.store_or_new().await?;
     let mut answer = ingest::signal(&store, &context.settings(), &caller(), &said, keyed).await?;
     tell(&store).await;
     ingest::drain_state(&store, &mut answer).await?;
@@ -156,7 +156,7 @@ async fn many(context: &Context, file: &Path) -> Result<u8, Failure> {
         Some("-") => File::from_std(std::fs::File::from(standard_input().map_err(unreadable)?)),
         _ => File::open(file).await.map_err(unreadable)?,
     };
-    let store = context.store().await?;
+    let store = context.store_or_new().await?;
     let mut told = Told { json: context.json, lines: 0, wrong: 0, failed: None };
     let input = BufReader::new(input);
     let done = bulk::run(&store, &context.settings(), &caller(), input, |line| told.line(&line)).await;
