@@ -201,6 +201,7 @@ fn what_is_wrong_is_named_with_what_to_do() {
         ("show nowhere", "", 3, "nothing is known by `nowhere`"),
         ("hold --component nowhere --reason x", "", 3, "no component has the key `nowhere`"),
         ("hold --everything", "", 2, "--reason is missing"),
+        ("hold --class correction --reason x", "", 2, "--class correction: corrections are never held"),
         ("release --everything --reason x", "", 3, "no such hold is in force"),
         ("resume --reason x", "", 4, "nothing is stopped"),
         ("key revoke nobody", "", 3, "no key `nobody` is in use"),

@@ -28,6 +28,10 @@ struct On {
 impl On {
     async fn scope(&self, tx: &mut Tx) -> Result<Option<HoldScope>, Failure> {
         Ok(match (self.class, &self.component) {
+            (Some(Class::Correction), _) => {
+                let hint = "`allclear stop` stops them with all other mail";
+                return Err(Failure::new(USAGE, "--class correction: corrections are never held", hint));
+            }
             (Some(class), _) => Some(HoldScope::Class(class)),
             (None, Some(key)) => {
                 let id = setup::component_id(tx, key).await?;
