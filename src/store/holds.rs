@@ -58,12 +58,14 @@ impl HoldRow {
         }
     }
 
+    /// As the journal names it.
     fn subject(&self) -> String {
-        match (&self.class, &self.component) {
-            (Some(class), _) => class.to_string(),
-            (None, Some(component)) => component.clone(),
-            (None, None) => "everything".to_owned(),
-        }
+        let on = match (&self.class, &self.component) {
+            (Some(class), _) => class.as_str(),
+            (None, Some(component)) => component,
+            (None, None) => "everything",
+        };
+        format!("{} ({on})", self.id)
     }
 }
 
@@ -92,7 +94,10 @@ pub async fn put(
     let now = tx.now();
     exec!(tx, ADD_HOLD, id, scope.as_str(), scope.class(), scope.component(), cause, reason, now, until, who)?;
     let action = if cause == HoldCause::Stop { "stop" } else { "hold" };
-    journal::append(tx, who, action, &id.to_string(), reason).await?;
+    let held = in_force(tx).await?.into_iter().find(|hold| hold.id == id);
+    let subject = held.map_or_else(|| id.to_string(), |hold| hold.subject());
+    let until = until.map(|until| format!("until {until}: ")).unwrap_or_default();
+    journal::append(tx, who, action, &subject, &(until + reason)).await?;
     Ok(id)
 }
 
@@ -114,7 +119,7 @@ pub async fn release(
             continue;
         }
         let action = if hold.cause == HoldCause::Stop { "resume" } else { "release" };
-        journal::append(tx, who, action, &format!("{} ({})", hold.id, hold.subject()), reason).await?;
+        journal::append(tx, who, action, &hold.subject(), reason).await?;
         released.push(hold);
     }
     Ok(released)
@@ -147,8 +152,15 @@ mod tests {
         let released = release(&mut tx, |h| h.cause == HoldCause::Stop, "over", "jo").await.unwrap();
         assert_eq!(released.len(), 1);
         assert!(in_force(&mut tx).await.unwrap().is_empty());
-        let actions: Vec<_> = journal::lines(&mut tx, 0).await.unwrap().into_iter().map(|l| l.action).collect();
-        assert_eq!(actions, ["hold", "stop", "resume"]);
+        let lines = journal::lines(&mut tx, 0).await.unwrap();
+        let on = |subject: &str| subject.split_once(' ').unwrap().1.to_owned();
+        let said: Vec<_> = lines.iter().map(|l| (l.action.as_str(), on(&l.subject), l.detail.clone())).collect();
+        let (free, all) = ("(free)".to_owned(), "(everything)".to_owned());
+        let until = format!("until {}: checking", Timestamp(now.0 + 10));
+        assert_eq!(
+            said,
+            [("hold", free, until), ("stop", all.clone(), "alarm".to_owned()), ("resume", all, "over".to_owned())]
+        );
         assert_eq!(journal::broken(&mut tx).await.unwrap(), None);
         testing::sql(&mut tx, "UPDATE journal SET detail = 'nothing' WHERE n = 2").await;
         assert_eq!(journal::broken(&mut tx).await.unwrap(), Some(2));

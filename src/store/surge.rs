@@ -154,6 +154,12 @@ impl Surge {
         self.occasion == Occasion::NotBack || (self.reported && why != Why::ByHand)
     }
 
+    /// As the journal names it.
+    #[must_use]
+    pub fn subject(&self) -> String {
+        format!("{} ({})", self.id, self.component.as_deref().unwrap_or("everything"))
+    }
+
     /// The numbers when it was seen.
     #[must_use]
     pub fn evidence(&self) -> Evidence {

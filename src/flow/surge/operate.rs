@@ -136,7 +136,7 @@ pub async fn act(store: &Store, setting: &Setting, id: SurgeId, act: Act, asked:
             db::save(&mut tx, &surge).await?;
             let until = surge.until.filter(|until| *until < Timestamp::END).map(|until| format!("until {until}: "));
             let reason = until.unwrap_or_default() + asked.reason;
-            journal::append(&mut tx, asked.who, "surge hold", &surge.id.to_string(), &reason).await?;
+            journal::append(&mut tx, asked.who, "surge hold", &surge.subject(), &reason).await?;
             alert::post_later(&mut tx, setting, &surge, surge.why).await?;
         }
     }

@@ -128,7 +128,7 @@ pub(super) async fn carry_out(
         return Ok(());
     }
     let action = format!("surge {stage}");
-    journal::append(tx, who, &action, &surge.id.to_string(), &format!("{why}: {reason}")).await?;
+    journal::append(tx, who, &action, &surge.subject(), &format!("{why}: {reason}")).await?;
     // Of what the rules do about asking customers, operators are sent a mail; of what they do themselves they know. Their
     // system follows all of it.
     let is_news = match next {
@@ -153,7 +153,7 @@ pub(super) async fn give_way(tx: &mut Tx, setting: &Setting, mut surge: Surge) -
     }
     (surge.stage, surge.stage_at, surge.why, surge.ended_at) = (Stage::Over, now, why, Some(now));
     db::save(tx, &surge).await?;
-    journal::append(tx, WHO, "surge over", &surge.id.to_string(), why.explained()).await?;
+    journal::append(tx, WHO, "surge over", &surge.subject(), why.explained()).await?;
     alert::post_later(tx, setting, &surge, why).await
 }
 
