@@ -521,3 +521,17 @@ fn a_surge_is_held_and_released_and_shown() {
     assert!(shell.run(&format!("show {word}")).out.contains("releasing"));
     assert!(shell.run("journal").out.contains("surge canary"));
 }
+
+#[test]
+fn drills_write_one_json_document_and_none_over_another() {
+    let shell = Shell::new();
+    assert!(shell.run("demo --inboxes 100 --keep kept --json").json().is_object());
+    let again = shell.run("demo --inboxes 100 --keep kept");
+    assert!(again.code == 4 && again.err.contains("already has a demo in it"), "{}", again.err);
+    let told = json!({"page": "acme", "id": "i1", "name": "Odd errors", "impact": "minor",
+        "updates": [{"at": "2025-04-02T10:00:00Z", "status": "Update", "body": "Errors seen."}]});
+    std::fs::write(shell.0.path().join("one.jsonl"), told.to_string()).unwrap();
+    assert!(shell.run("replay one.jsonl --json").json().is_object());
+    let both = shell.run("replay one.jsonl --report json").out;
+    assert!(both.lines().count() > 1 && both.lines().last().unwrap().starts_with('{'), "{both}");
+}

@@ -8,7 +8,7 @@ mod report;
 mod world;
 
 use super::drill::{DrillError, failed};
-use super::failure::{FAILURE, FOUND_PROBLEMS, Failure, USAGE};
+use super::failure::{FOUND_PROBLEMS, Failure, USAGE};
 use crate::mail::sink::Received;
 use crate::store::audit;
 use course::Course;
@@ -23,7 +23,7 @@ use world::World;
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// How many inboxes break
-    #[arg(long, default_value_t = DemoOptions::default().inboxes)]
+    #[arg(long, default_value_t = 3_000)]
     inboxes: usize,
     /// Ends standard output with one JSON object
     #[arg(long, value_name = "FORM", value_parser = ["json"])]
@@ -39,29 +39,7 @@ pub(super) async fn command(args: &Args, json: bool) -> Result<u8, Failure> {
         let what = format!("--inboxes: {} cannot be shown", args.inboxes);
         return Err(Failure::new(USAGE, what, "take 100 to 50000, or leave it out: 3000 take a few seconds"));
     }
-    let options = DemoOptions { inboxes: args.inboxes, json: json || args.report.is_some(), keep: args.keep.clone() };
-    match run(options).await {
-        Ok(true) => Ok(0),
-        Ok(false) => Ok(FOUND_PROBLEMS),
-        Err(e) => Err(Failure::new(FAILURE, e.to_string(), e.hint())),
-    }
-}
-
-/// What the demo is asked for.
-#[derive(Clone, Debug)]
-pub struct DemoOptions {
-    /// How many inboxes break.
-    pub inboxes: usize,
-    /// Ends standard output with one JSON object.
-    pub json: bool,
-    /// Where the database and the mails are kept; a new temporary folder unless given.
-    pub keep: Option<PathBuf>,
-}
-
-impl Default for DemoOptions {
-    fn default() -> Self {
-        Self { inboxes: 3_000, json: false, keep: None }
-    }
+    Ok(if run(args, json).await? { 0 } else { FOUND_PROBLEMS })
 }
 
 /// Replays the incident twice, tells progress on standard error and the result on standard output. `true` when all
@@ -69,11 +47,11 @@ impl Default for DemoOptions {
 ///
 /// # Errors
 /// When a folder, the database or a port cannot be had.
-pub async fn run(options: DemoOptions) -> Result<bool, DrillError> {
+async fn run(args: &Args, json: bool) -> Result<bool, DrillError> {
     let began = Instant::now();
-    let folder = folder(options.keep)?;
+    let folder = folder(args.keep.clone())?;
     let without = folder.join("gate-off");
-    let course = Course::of(options.inboxes)?;
+    let course = Course::of(args.inboxes)?;
     progress::introduce(course.inboxes.len());
     // The worlds are made side by side: SQLite costs the same whoever waits for it.
     let (mut world_off, mut world_on) =
@@ -96,8 +74,10 @@ pub async fn run(options: DemoOptions) -> Result<bool, DrillError> {
         kept,
         took: began.elapsed(),
     };
-    println!("{}", report.text());
-    if options.json {
+    if !json {
+        println!("{}", report.text());
+    }
+    if json || args.report.is_some() {
         println!("{}", report.json());
     }
     Ok(report.holds())

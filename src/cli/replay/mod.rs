@@ -59,6 +59,7 @@ impl From<DrillError> for Failure {
     fn from(error: DrillError) -> Self {
         match error {
             DrillError::Store(error) => error.into(),
+            DrillError::Taken(_) => Self::new(CONFLICT, error.to_string(), error.hint()),
             other => Self::new(FAILURE, other.to_string(), other.hint()),
         }
     }
@@ -72,7 +73,9 @@ pub(super) async fn command(args: &Args, json: bool) -> Result<u8, Failure> {
     }
     let options = Options { mode: args.mode, database: args.database.clone(), out: args.out.clone() };
     let report = run(&histories, &options).await?;
-    super::output::text(&report.text())?;
+    if !json {
+        super::output::text(&report.text())?;
+    }
     if json || args.report.is_some() {
         super::output::text(&(report.json() + "\n"))?;
     }
