@@ -165,6 +165,11 @@ fn what_a_person_follows_is_shown() {
         ("put subscription --subscriber jo --group us", 2),
         ("put subscription --subscriber jo --group eu --component imap", 2),
         ("put subscription --subscriber jo --events some", 2),
+        ("put subscription --subscriber jo --end", 3),
+        ("put subscription --subscriber jo --component smtp --end", 3),
+        ("put subscription --subscriber jo --group us --end", 3),
+        ("put subscription --subscriber jo", 0),
+        ("put subscription --subscriber jo --end", 0),
         ("put subscription --subscriber jo --end", 0),
     ] {
         let done = shell.run(line);

@@ -132,6 +132,11 @@ async fn lines_are_imported_and_the_refused_ones_answered() {
     let lines = "{\"subscriber\":\"k1\",\"component\":\"imap\"}\n";
     let done = face.raw(import("/v1/import/subscriptions", "application/x-ndjson", &face.token, lines.into())).await;
     assert_eq!((done.status, &done.body["inserted"]), (StatusCode::OK, &json!(1)), "{}", done.body);
+    // An end is answered with what ended, or without content.
+    for (who, status) in [("k1", StatusCode::OK), ("k2", StatusCode::NO_CONTENT)] {
+        let end = json!({"subscriber": who, "component": "imap", "active": false}).to_string();
+        assert_eq!(face.send("PUT", "/v1/subscriptions", &end, &[]).await.status, status, "{who}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,7 +1,8 @@
 //! `allclear put`
 
 use super::Context;
-use super::failure::Failure;
+use super::failure::{Failure, NOT_FOUND};
+use super::output::printable;
 use crate::domain::incident::Impact;
 use crate::domain::subscription::Events;
 use crate::flow::import;
@@ -124,7 +125,10 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
         }
         Args::Subscription { subscriber, component, group, events, least_impact, end } => {
             let said = SubscriptionIn { subscriber, component, group, events, least_impact, active: !end };
-            subscription::put(&store, &said).await?
+            subscription::put(&store, &said).await?.ok_or_else(|| {
+                let hint = format!("`allclear show {}` says what they follow", printable(&said.subscriber));
+                Failure::new(NOT_FOUND, "there is no such subscription to end", hint)
+            })?
         }
     };
     context.answer(&put, || format!("put {} {}\n", put.id, put.key.as_deref().unwrap_or_default()))?;

@@ -43,12 +43,12 @@ const fn any() -> Impact {
     Impact::None
 }
 
-/// Puts or ends a subscription.
+/// Puts or ends a subscription; nothing when there is none to end.
 ///
 /// # Errors
 /// When a field is wrong, the subscriber, component or group is unknown, or the database fails; nothing is written
 /// then.
-pub async fn put(store: &Store, said: &SubscriptionIn) -> Result<Put, IngestError> {
+pub async fn put(store: &Store, said: &SubscriptionIn) -> Result<Option<Put>, IngestError> {
     check(said)?;
     anew!(IngestError, async {
         let mut tx = store.begin().await?;
@@ -72,7 +72,7 @@ pub async fn put(store: &Store, said: &SubscriptionIn) -> Result<Put, IngestErro
         };
         let id = setup::put_subscription(&mut tx, &row).await?;
         tx.commit().await?;
-        Ok(Put { id: id.to_string(), key: None })
+        Ok(id.map(|id| Put { id: id.to_string(), key: None }))
     })
 }
 

@@ -134,10 +134,10 @@ pub(super) async fn subscriber(
     Ok(put(register::subscriber(&api.store, &key, &said).await?))
 }
 
-/// `PUT /v1/subscriptions`
+/// `PUT /v1/subscriptions`; without content when there is none to end.
 pub(super) async fn subscription(State(api): State<Api>, _: Bare, headers: HeaderMap, body: Body) -> Answered {
     let (_, said) = managed(&api, &headers, Scope::Manage, body).await?;
-    Ok(put(subscribing::put(&api.store, &said).await?))
+    Ok(subscribing::put(&api.store, &said).await?.map_or_else(|| StatusCode::NO_CONTENT.into_response(), put))
 }
 
 /// How long a caller waits for a recovery.

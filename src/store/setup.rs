@@ -49,8 +49,8 @@ statements! {
             AND group_key IS NOT DISTINCT FROM $3",
     );
     ADD_SUBSCRIPTION = super::Sql::same(
-        "INSERT INTO subscription (id, subscriber_id, component_id, group_key, events, least_impact, created_at, ended_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        "INSERT INTO subscription (id, subscriber_id, component_id, group_key, events, least_impact, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
     );
     // One that was not in force, or asked for nothing, counts as subscribed anew.
     CHANGE_SUBSCRIPTION = super::Sql::same(
@@ -203,20 +203,22 @@ pub async fn put_subscriber(tx: &mut Tx, row: &SubscriberRow) -> Result<Subscrib
     Ok(id)
 }
 
-/// Puts or ends a subscription.
+/// Puts or ends a subscription; nothing when there is none to end.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn put_subscription(tx: &mut Tx, row: &SubscriptionRow) -> Result<SubscriptionId, StoreError> {
+pub async fn put_subscription(tx: &mut Tx, row: &SubscriptionRow) -> Result<Option<SubscriptionId>, StoreError> {
     let now = tx.now();
     let ended = (!row.active).then_some(now);
     let group = row.group.as_deref();
     let Some((id,)) = first!(tx, (SubscriptionId,), SUBSCRIPTION, row.subscriber, row.component, group)? else {
+        if !row.active {
+            return Ok(None);
+        }
         let id = SubscriptionId::new();
-        let (of, to) = (row.subscriber, row.component);
-        exec!(tx, ADD_SUBSCRIPTION, id, of, to, group, row.events, row.least_impact, now, ended)?;
-        return Ok(id);
+        exec!(tx, ADD_SUBSCRIPTION, id, row.subscriber, row.component, group, row.events, row.least_impact, now)?;
+        return Ok(Some(id));
     };
     exec!(tx, CHANGE_SUBSCRIPTION, id, row.events, row.least_impact, ended, now)?;
-    Ok(id)
+    Ok(Some(id))
 }

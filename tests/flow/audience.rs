@@ -155,6 +155,7 @@ async fn followers_of_components_groups_and_everything_are_reached(on: On) {
         ("cem", json!({})),
         ("dan", json!({"component": "c"})),
         ("eve", json!({"group": "eu", "events": "none"})),
+        ("fay", json!({"component": "a"})),
         ("fay", json!({"component": "a", "active": false})),
     ] {
         person(&w, who, json!({})).await;
@@ -338,7 +339,10 @@ async fn a_put_replaces_and_a_new_beginning_is_one(on: On) {
     assert_eq!(subscriptions(&w).await, "eu begin_and_end none 4 -", "asking for nothing is as not being subscribed");
     w.subscription(json!({"subscriber": "ann", "component": "a"})).await;
     w.subscription(json!({"subscriber": "ann"})).await;
-    assert_eq!(subscriptions(&w).await, "a all none 4 - eu begin_and_end none 4 - everything all none 4 -");
+    let all = "a all none 4 - eu begin_and_end none 4 - everything all none 4 -";
+    assert_eq!(subscriptions(&w).await, all);
+    w.subscription(json!({"subscriber": "ann", "component": "b", "active": false})).await;
+    assert_eq!(subscriptions(&w).await, all, "what there is not is not ended");
 }
 
 async fn what_is_empty_or_unknown_is_an_error_with_its_field(on: On) {

@@ -154,6 +154,7 @@ impl Book {
             None => current.map(|current| *current == *row),
         };
         let effect = match same {
+            None if row.only_ends() => Effect::Nothing,
             None => Effect::Inserts,
             Some(false) => Effect::Updates,
             Some(true) => Effect::Nothing,

@@ -54,6 +54,11 @@ pub(super) trait Row: Clone + PartialEq + Hash + Send + Sync + 'static {
     /// What is the same in two lines about the same thing.
     fn identity(&self) -> Cow<'_, str>;
 
+    /// It only ends what there is: where there is nothing, it does nothing.
+    fn only_ends(&self) -> bool {
+        false
+    }
+
     /// The component that the line itself makes known.
     fn component(&self) -> Option<&str> {
         None
@@ -231,6 +236,10 @@ impl Row for Subscription {
         // No key has control characters.
         let (component, group) = (self.component.as_deref(), self.group.as_deref());
         format!("{}\n{}\n{}", self.subscriber, component.unwrap_or_default(), group.unwrap_or_default()).into()
+    }
+
+    fn only_ends(&self) -> bool {
+        !self.active
     }
 
     fn components(&self) -> Vec<(String, &str)> {
