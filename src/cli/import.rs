@@ -50,7 +50,8 @@ CSV has the column names in its first line; JSON lines have the fields of the HT
 What is there keeps the columns and fields that are left out (but a subscription's are as by default); an empty cell
 empties its field: without a key in `subscribers` nobody is told about the connection.
 Several values in a cell are parted by |. Of two lines with the same key the later wins.
-Wrong lines are refused and told, the others are kept. The same import again changes nothing.";
+Wrong lines are refused and told, the others are kept. The same import again changes nothing; but where a key stands in
+it twice with different rows, the earlier is set once more, and then the later.";
 
 fn delimiter(text: &str) -> Result<u8, String> {
     match text.as_bytes() {
