@@ -85,7 +85,7 @@ pub(super) fn operators(check: &Check, raw: raw::Operators) -> Result<Operators,
             return Err(check.error("operators.webhook_url", "cannot be posted to", hint));
         }
         (Some(url), Some(_)) if Target::of(&url).is_some_and(|to| is_elsewhere(&to)) => {
-            let hint = "Write https; http is for a system on this machine.";
+            let hint = "Write https; http is for localhost and addresses like 127.0.0.1.";
             return Err(check.error("operators.webhook_url", "would be posted to without TLS", hint));
         }
         (Some(url), Some(file)) => Some(Webhook { url, secret: check.secret("operators.webhook_secret_file", &file)? }),
@@ -101,8 +101,8 @@ pub(super) fn operators(check: &Check, raw: raw::Operators) -> Result<Operators,
     Ok(Operators { address: address.map(stored).transpose()?, webhook })
 }
 
-/// Whether a post would go unprotected to an address that is surely not this machine's; a name is looked up when it is
-/// posted to.
+/// Whether a post would go unprotected to a host that is not surely this machine.
 fn is_elsewhere(to: &Target<'_>) -> bool {
-    !to.tls && to.host.parse::<IpAddr>().is_ok_and(|ip| !ip.to_canonical().is_loopback())
+    let is_here = to.host.parse::<IpAddr>().map_or(to.host == "localhost", |ip| ip.to_canonical().is_loopback());
+    !to.tls && !is_here
 }

@@ -471,6 +471,8 @@ fn operators_have_an_address_and_a_webhook_that_is_signed_and_not_in_the_clear()
         ("http://[::1]:9", true),
         ("http://localhost", true),
         ("http://192.0.2.1/x", false),
+        ("http://ops.acme.example/hook", false),
+        ("http://localhost.acme.example", false),
     ] {
         let set = file(&format!("[operators]\nwebhook_url = \"{url}\"\n{signed}"), &[]);
         assert_eq!(
