@@ -35,7 +35,8 @@ pub(super) struct Args {
     /// Its Message-ID, with or without < >
     #[arg(long, value_name = "ID")]
     message_id: Option<String>,
-    /// What the relay said: up to four whole words, a code (550, 5.1.1), or the relay's own id of the mail
+    /// What the relay said: up to four whole words, a code (550, 5.1.1), or the relay's own id of the mail; of mails that
+    /// it took only that id is found
     #[arg(long, value_name = "WORDS")]
     reply: Option<String>,
     /// Where it stands: parked, failed, queued, accepted …
