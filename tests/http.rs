@@ -680,6 +680,9 @@ async fn a_surge_is_opened_held_and_released_by_hand() {
     let extended = json!({"reason": "they say 20:00", "until": "2026-04-30T20:00:00Z"});
     let held = face.post(&format!("{path}/hold"), &extended).await;
     assert_eq!((held.status, &held.body["until"]), (StatusCode::OK, &json!("2026-04-30T20:00:00Z")));
+    let held = face.post(&format!("{path}/hold"), &json!({"reason": "until I say so"})).await;
+    let said = (held.status, &held.body["until"], &held.body["why"]);
+    assert_eq!(said, (StatusCode::OK, &Value::Null, &json!("held_until")));
     for (wrong, field) in
         [(json!({"reason": " "}), "reason"), (json!({"reason": "x", "until": "2026-04-30T17:00:00Z"}), "until")]
     {

@@ -111,7 +111,8 @@ pub struct Surge {
     pub stage_at: Timestamp,
     /// Why it came there, or stays there.
     pub why: Why,
-    /// An operator wants it held until then.
+    /// An operator wants it held until then; [`Timestamp::END`], said as none: until it is released.
+    #[serde(serialize_with = "said_until")]
     pub until: Option<Timestamp>,
     /// Connections failed in floods when the release began.
     #[serde(skip)]
@@ -123,6 +124,10 @@ pub struct Surge {
     pub reported: bool,
     /// When it was over.
     pub ended_at: Option<Timestamp>,
+}
+
+fn said_until<S: serde::Serializer>(until: &Option<Timestamp>, s: S) -> Result<S::Ok, S::Error> {
+    until.filter(|until| *until < Timestamp::END).serialize(s)
 }
 
 impl Surge {
