@@ -510,6 +510,11 @@ fn a_surge_is_held_and_released_and_shown() {
     let again = shell.run("surge hold --component imap --reason x");
     assert_eq!(again.code, 4, "{}", again.err);
     assert_eq!(shell.run("surge hold --component nowhere --reason x").code, 3);
+    let neither = shell.run("surge hold --reason x");
+    assert!(neither.code == 2 && neither.err.contains("--component"), "{}", neither.err);
+    let since = shell.run(&format!("surge hold {word} --since 2020-01-01T00:00:00Z --reason x"));
+    assert!(since.code == 2 && since.err.contains("--since"), "{}", since.err);
+    assert_eq!(shell.run(&format!("surge hold {word} --component imap --reason x")).code, 2);
     let past = shell.run(&format!("surge hold {word} --until 2020-01-01T00:00:00Z --reason x"));
     assert!(past.code == 2 && past.err.contains("in the past"), "{}", past.err);
     // Its hold is not let go by the way.

@@ -43,15 +43,15 @@ enum Command {
         reason: String,
     },
     /// Ask nobody, whatever the rules say; of a release that runs, nobody else
+    #[command(group = clap::ArgGroup::new("which").required(true).args(["id", "component"]))]
     Hold {
         /// The surge, by id
-        #[arg(required_unless_present = "component", conflicts_with = "component")]
         id: Option<SurgeId>,
         /// Open one, of this component; the rules release it like any other, unless it is held by its id
         #[arg(long, value_name = "KEY")]
         component: Option<String>,
         /// Of a new one: since when its connections fail
-        #[arg(long, value_name = "TIME", value_parser = Timestamp::parse, requires = "component")]
+        #[arg(long, value_name = "TIME", value_parser = Timestamp::parse, conflicts_with = "id")]
         since: Option<Timestamp>,
         /// At least until then; else until it is released
         #[arg(long, value_name = "TIME", value_parser = Timestamp::parse, conflicts_with = "component")]
