@@ -395,8 +395,8 @@ impl SignalIn {
         {
             return bad("fault", "a failed connection needs `recoverable` or `permanent`");
         }
-        if self.fault.is_some() && self.what != What::Failed {
-            return bad("fault", "only a failure has a fault");
+        if self.fault.is_some() && !(of_connection && self.what == What::Failed) {
+            return bad("fault", "only a connection's failure has a fault");
         }
         if self.by.is_some() && self.what != What::Recovered {
             return bad("by", "only a recovery has a `by`");
@@ -451,6 +451,8 @@ mod tests {
             (r#"{"what":"recovered"}"#, "connection"),
             (r#"{"connection":"a","what":"exploded"}"#, "what"),
             (r#"{"connection":"a","what":"recovered","by":3}"#, "by"),
+            (r#"{"connection":"a","what":"recovered","fault":"permanent"}"#, "fault"),
+            (r#"{"component":"a","what":"failed","fault":"permanent"}"#, "fault"),
             (r#"{"connection":"a","what":"recovered","connections":"all"}"#, "connections"),
             (r#"{"component":"a","what":"recovered","connections":"all","confirm_within":"soon"}"#, "confirm_within"),
             (r#"{"component":"a","what":"failed","observed_at":"9999-01-01T00:00:00Z"}"#, "observed_at"),
