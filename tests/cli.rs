@@ -201,6 +201,8 @@ fn what_is_wrong_is_named_with_what_to_do() {
         ("enqueue", "{\"kind\": \"free\", \"colour\": 1}", 2, "colour: unknown field"),
         ("enqueue", "\u{feff}{\"kind\": \"free\", \"colour\": 1}", 2, "colour: unknown field"),
         ("enqueue --file nowhere.json", "", 2, "nowhere.json cannot be read"),
+        ("enqueue --file .", "", 2, ". cannot be read"),
+        ("signal --file .", "", 2, ". cannot be read"),
         ("signal --connection inbox-1 --what failed", "", 2, "fault: a failed connection needs"),
         ("signal --connection nowhere --what recovered", "", 2, "connection: no connection has the key `nowhere`"),
         ("show nowhere", "", 3, "nothing is known by `nowhere`"),
@@ -330,6 +332,7 @@ fn a_file_is_imported_and_the_refused_lines_are_told() {
     for (line, input, error) in [
         ("import people people.csv", "", "`people` is none of components, connections, subscribers"),
         ("import subscribers nowhere.csv", "", "nowhere.csv cannot be read"),
+        ("import subscribers nowhere", "", "nowhere cannot be read"),
         ("import subscribers -", "", "the name - does not say what it holds"),
         ("import subscribers - --format csv", "a,b\n", "standard input: the first line names the unknown column `a`"),
         ("import subscribers people.csv --errors no/where", "", "no/where cannot be written"),
@@ -542,6 +545,12 @@ fn drills_write_one_json_document_and_none_over_another() {
         "updates": [{"at": "2025-04-02T10:00:00Z", "status": "Update", "body": "Errors seen."}]});
     std::fs::write(shell.0.path().join("one.jsonl"), told.to_string()).unwrap();
     assert!(shell.run("replay one.jsonl --json").json().is_object());
+    for drill in ["replay one.jsonl", "simulate"] {
+        let plain = shell.run(&format!("{drill} --database drill.db"));
+        assert!(plain.code == 2 && plain.err.contains("--database"), "{}", plain.err);
+        let taken = shell.run(&format!("{drill} --database sqlite:one.jsonl"));
+        assert!(taken.code == 4 && taken.err.contains("a drill needs a database of its own"), "{}", taken.err);
+    }
     let both = shell.run("replay one.jsonl --report json").out;
     assert!(both.lines().count() > 1 && both.lines().last().unwrap().starts_with('{'), "{both}");
 }

@@ -73,9 +73,9 @@ struct Summary {
 }
 
 pub(super) async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
-    let formats = args.files.iter().map(|file| format(file, &args)).collect::<Result<Vec<_>, _>>()?;
     // Before the first is taken: a name that is wrong must not leave a part done, nor the refused lines an input.
     let inputs = args.files.iter().map(|file| open(file)).collect::<Result<Vec<_>, _>>()?;
+    let formats = args.files.iter().map(|file| format(file, &args)).collect::<Result<Vec<_>, _>>()?;
     let store = context.store_or_new().await?;
     let mut told = Told::new(&args)?;
     let stop = CancellationToken::new();
@@ -148,10 +148,7 @@ fn open(file: &Path) -> Result<(Box<dyn Read + Send>, Option<u64>), Failure> {
     if file.as_os_str() == "-" {
         return Ok((Box::new(std::io::stdin()), None));
     }
-    let opened = File::open(file).and_then(|opened| match opened.metadata()? {
-        about if about.is_dir() => Err(std::io::ErrorKind::IsADirectory.into()),
-        about => Ok((about, opened)),
-    });
+    let opened = super::open(file).and_then(|opened| Ok((opened.metadata()?, opened)));
     let (about, opened) = opened.map_err(|e| {
         Failure::new(USAGE, format!("{} cannot be read: {e}", file.display()), "name a file this program may read")
     })?;

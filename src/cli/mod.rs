@@ -194,6 +194,12 @@ fn who() -> String {
     format!("cli:{}", output::printable(&user.unwrap_or_else(|| "unknown".to_owned())))
 }
 
+/// A file that can be read; a folder can be opened, too.
+fn open(path: &Path) -> std::io::Result<std::fs::File> {
+    let file = std::fs::File::open(path)?;
+    if file.metadata()?.is_dir() { Err(std::io::ErrorKind::IsADirectory.into()) } else { Ok(file) }
+}
+
 /// The content of a file, or of standard input for `-`; at most the largest body and one byte more.
 fn input(path: &Path, most: usize) -> Result<Vec<u8>, Failure> {
     let unreadable = |e: std::io::Error| {

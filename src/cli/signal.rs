@@ -153,12 +153,12 @@ async fn many(context: &Context, file: &Path) -> Result<u8, Failure> {
         Failure::new(USAGE, what, "name a file this program may read, or - for standard input")
     };
     let input = match file.to_str() {
-        Some("-") => File::from_std(std::fs::File::from(standard_input().map_err(unreadable)?)),
-        _ => File::open(file).await.map_err(unreadable)?,
+        Some("-") => standard_input().map(std::fs::File::from),
+        _ => super::open(file),
     };
-    let store = context.store_or_new().await?;
     let mut told = Told { json: context.json, lines: 0, wrong: 0, failed: None };
-    let input = BufReader::new(input);
+    let input = BufReader::new(File::from_std(input.map_err(unreadable)?));
+    let store = context.store_or_new().await?;
     let done = bulk::run(&store, &context.settings(), &caller(), input, |line| told.line(&line)).await;
     tell(&store).await;
     if let Some(failure) = told.failed.take() {

@@ -34,7 +34,7 @@ pub struct Args {
     mode: Mode,
     /// An SQLite file that is not there yet, or a PostgreSQL database, in which each history gets a schema of its own
     /// [default: a temporary SQLite file]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = place::url)]
     database: Option<String>,
     /// Keeps every mail there as .eml, in a folder for each subscriber
     #[arg(long, value_name = "DIR")]

@@ -10,6 +10,12 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
+/// The value of `--database`.
+pub(in crate::cli) fn url(text: &str) -> Result<String, String> {
+    let fits = Store::file_of(text).is_some() || ["postgres://", "postgresql://"].iter().any(|s| text.starts_with(s));
+    if fits { Ok(text.to_owned()) } else { Err("write sqlite://new.db or postgres://user@host/database".to_owned()) }
+}
+
 /// The databases of a replay, one for each history.
 pub(in crate::cli) struct Place {
     folder: PathBuf,
@@ -27,7 +33,7 @@ impl Place {
         for number in 0..histories {
             if let Some(file) = place.file(number).filter(|file| file.exists()) {
                 let what = format!("the database {} is there already", file.display());
-                return Err(refused(what, "a replay needs a database of its own: name a new file"));
+                return Err(refused(what, "a drill needs a database of its own: name a new file"));
             }
         }
         std::fs::create_dir_all(&place.folder).map_err(failed(format!("{} cannot be made", place.folder.display())))?;

@@ -8,7 +8,7 @@ mod report;
 mod run;
 
 use super::failure::{FOUND_PROBLEMS, Failure, USAGE};
-use super::replay::place::Place;
+use super::replay::place::{self, Place};
 use clap::ValueEnum;
 pub use report::Report;
 use run::Run;
@@ -28,7 +28,7 @@ pub struct Args {
     course: Vec<Course>,
     /// An SQLite file that is not there yet, or a PostgreSQL database, in which each course gets a schema of its own
     /// [default: a temporary SQLite file]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = place::url)]
     database: Option<String>,
 }
 
