@@ -9,6 +9,7 @@ use allclear::domain::delivery::{HandOver, Outcome, State};
 use allclear::domain::id::DeliveryId;
 use allclear::domain::time::Span;
 use allclear::flow::copies::{self, Copies, ExactMail, MailError};
+use allclear::flow::spill::Spill;
 use allclear::flow::worker;
 use allclear::mail::sink::{Act, Answer, Phase, Received, Script};
 use allclear::store::record::Settled;
@@ -23,6 +24,7 @@ on_both! {
     a_relay_that_speaks_again_before_the_mail_has_none_of_it;
     the_accepted_bytes_stay;
     a_copy_waits_in_the_spill_file_with_its_outcome;
+    all_that_can_be_read_of_both_spill_files_is_merged_and_the_rest_is_kept;
     what_was_spilled_is_recorded_before_a_lease_that_ran_out_is_looked_after;
     copies_go_by_age_and_what_they_were_made_of_with_them;
     what_was_never_copied_is_forgotten_with_its_age_too;
@@ -209,6 +211,34 @@ async fn a_copy_waits_in_the_spill_file_with_its_outcome(on: On) {
     w.shared.spill.append(&[late(&w, id, &mail, HandOver::Unknown)]).unwrap();
     assert_eq!(w.shared.spill.merge(&w.store, "late").await.unwrap(), 1);
     assert_eq!(copy(&w, id).await.unwrap().bytes, mail);
+}
+
+async fn all_that_can_be_read_of_both_spill_files_is_merged_and_the_rest_is_kept(on: On) {
+    let mut w = world(on, Script::default()).await;
+    w.sink.set_down(true);
+    free(&w, &["ann", "zoe"]).await;
+    w.settle().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.spill");
+    let spill = Spill::new(path.clone());
+    let (ids, piece) = (ids(&w).await, b"{\"id\":\"\xff\n".as_slice());
+    // One that was being merged when the process died, and what came after it; each begins with a line cut short.
+    for (id, left) in ids.iter().zip([path.with_extension("merging"), path.clone()]) {
+        spill.append(&[late(&w, *id, b"x", HandOver::Unknown)]).unwrap();
+        let damaged = [piece, &std::fs::read(&path).unwrap()].concat();
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(left, damaged).unwrap();
+    }
+    assert_eq!(spill.merge(&w.store, "late").await.unwrap(), 2);
+    for id in ids {
+        assert_eq!(copy(&w, id).await.unwrap().bytes, b"x");
+    }
+    let kept: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().path()).collect();
+    assert_eq!(kept.len(), 2);
+    for file in kept {
+        assert!(file != path && std::fs::read(file).unwrap().starts_with(piece));
+    }
+    assert_eq!(spill.merge(&w.store, "late").await.unwrap(), 0);
 }
 
 /// While a dispatcher is busy for hours nothing else merges what it spilled.
