@@ -22,6 +22,7 @@ use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::Response;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use stop::{Name, Signals};
 use tokio::sync::watch;
@@ -55,6 +56,17 @@ pub enum AppError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// Where outcomes go that cannot be recorded.
+    #[error("the spill file {path} cannot be written: {source}")]
+    Spill {
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It ended with outcomes that only it knew.
+    #[error("what became of {0} mails could neither be recorded nor spilled")]
+    Unrecorded(usize),
     /// Listening for the signals that end it.
     #[error("cannot listen for signals: {0}")]
     Signals(std::io::Error),
@@ -69,6 +81,11 @@ impl AppError {
             Self::Relay(e) => e.hint().to_owned(),
             Self::Template(e) => format!("{}; `allclear templates check` lists all there is", e.hint()),
             Self::Listen { .. } => "choose another `http.listen`, or stop what listens there".to_owned(),
+            Self::Spill { .. } => "make its folder and let this user write it, or set `dispatch.spill_file`".to_owned(),
+            Self::Unrecorded(_) => {
+                "look after the database and the disk of `dispatch.spill_file`; some of these mails may come twice"
+                    .to_owned()
+            }
             Self::Signals(_) => "look for what limits this process, such as its number of open files".to_owned(),
         }
     }
@@ -116,6 +133,8 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
         watch: Default::default(),
         archive: Arc::new(Archive::new(config.retention.archive_after)),
     };
+    let unfit = |source| AppError::Spill { path: config.dispatch.spill_file.display().to_string(), source };
+    shared.spill.append(&[]).map_err(unfit)?;
     // Outcomes that could not be recorded go first: what they decide must not be taken for lost.
     shared.spill.merge(&store, &node.owner).await?;
     while sweep::reap_left_behind(&store, &shared.setting, &node.owner).await? {}
@@ -135,7 +154,7 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     bells.dedup_by(|a, b| Arc::ptr_eq(a, b));
     let wakes = Wakes { send: bells, ..Wakes::default() };
     let poll = config.dispatch.poll.to_std();
-    let mut loops = tokio::task::JoinSet::new();
+    let (mut loops, unrecorded) = (tokio::task::JoinSet::new(), Arc::new(AtomicUsize::new(0)));
     let waking = wakes.clone();
     let plan = move |shared: Shared, mut sure: bool| {
         let wakes = waking.clone();
@@ -161,7 +180,7 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     loops.spawn(stage_loop("the sweep", recover, shared.clone(), wakes.sweep.subscribe(), poll, stop.clone()));
     loops.spawn(alert_loop(shared.clone(), wakes.post.subscribe(), poll, stop.clone()));
     for dispatcher in dispatchers {
-        loops.spawn(dispatch_loop(dispatcher, poll, stop.clone()));
+        loops.spawn(dispatch_loop(dispatcher, poll, stop.clone(), Arc::clone(&unrecorded)));
     }
     // The other nodes are told that there is work, and theirs wakes this one.
     loops.spawn(tell_loop(store.clone(), shared.owner.clone(), wakes.tell.subscribe(), stop.clone()));
@@ -174,6 +193,10 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     tokio::spawn(signals.watch(stop.clone()));
     stop::served(http.into_future(), stop).await;
     name.until_ended(loops, &store).await?;
+    let left = unrecorded.load(Ordering::SeqCst);
+    if left > 0 {
+        return Err(AppError::Unrecorded(left));
+    }
     tracing::info!("stopped; nothing is on the wire");
     Ok(())
 }
@@ -281,12 +304,23 @@ async fn listen_loop(store: Store, owner: String, wakes: Wakes, stop: Cancellati
     tokio::select! { () = hearing => {} () = stop.cancelled() => {} }
 }
 
-async fn dispatch_loop(mut dispatcher: Dispatcher, poll: Duration, stop: CancellationToken) {
+/// Dispatches until it is told to stop; adds how many outcomes it could then keep nowhere.
+async fn dispatch_loop(
+    mut dispatcher: Dispatcher,
+    poll: Duration,
+    stop: CancellationToken,
+    unrecorded: Arc<AtomicUsize>,
+) {
     let (bell, mut trouble) = (Arc::clone(dispatcher.bell()), Trouble::default());
     while !stop.is_cancelled() {
         let drained = round("dispatching", &mut trouble, dispatcher.drain(|| stop.is_cancelled())).await;
         let poll = if dispatcher.is_paced() { poll.min(REST) } else { poll };
         rest(bell.notified(), drained, poll, &stop).await;
+    }
+    let left: Vec<_> = dispatcher.unrecorded().collect();
+    if !left.is_empty() {
+        tracing::error!("stopped though what became of these could neither be recorded nor spilled: {left:?}");
+        unrecorded.fetch_add(left.len(), Ordering::SeqCst);
     }
 }
 

@@ -201,6 +201,19 @@ fn an_unreachable_database_is_named_at_start() {
     }
 }
 
+#[test]
+fn a_spill_file_that_cannot_be_made_is_refused_at_start() {
+    let folder = configured();
+    let done = command(folder.path())
+        .arg("serve")
+        .env("ALLCLEAR_DISPATCH__SPILL_FILE", folder.path().join("nowhere/x.spill"))
+        .output()
+        .unwrap();
+    assert_eq!(done.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&done.stderr);
+    assert!(told.contains("nowhere/x.spill cannot be written") && told.contains("hint:"), "{told}");
+}
+
 #[cfg(unix)]
 #[test]
 fn one_signal_ends_it_cleanly() {

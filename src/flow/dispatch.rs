@@ -271,6 +271,11 @@ impl Dispatcher {
         self.sessions.waits(self.number)
     }
 
+    /// Whose outcomes could neither be recorded nor spilled, as of the last drain.
+    pub fn unrecorded(&self) -> impl Iterator<Item = DeliveryId> {
+        self.unrecorded.iter().map(|(job, _)| job.claimed.id)
+    }
+
     /// Waits for what ends, and a little longer for more of it: a round costs much the same for one as for fifty.
     async fn gather(&mut self, busy: &mut JoinSet<Ended>, results: &mut Vec<(Job, Record)>) {
         // One slow reply must not keep the other slots from new work: now and then the round is made without.

@@ -8,6 +8,7 @@ use allclear::domain::class::Class;
 use allclear::domain::time::Span;
 use allclear::flow::pace::Rate;
 use allclear::flow::setting::Setting;
+use allclear::flow::spill::Spill;
 use allclear::flow::worker;
 use allclear::mail::sink::{Answer, Phase, Script};
 use allclear::store::StoreError;
@@ -147,5 +148,29 @@ async fn what_the_relay_took_is_on_disk_soon_though_the_database_hangs() {
     hangs.rollback().await.unwrap();
     assert_eq!(w.shared.spill.merge(&w.store, "test").await.unwrap(), 1);
     w.pass(60).await;
+    assert_eq!((w.sink.count(), w.deliveries().await), (1, vec!["free accepted".to_owned()]));
+}
+
+#[tokio::test]
+async fn what_can_neither_be_recorded_nor_spilled_is_known_to_who_stops_and_recorded_when_it_can() {
+    let mut w = World::new(On::Sqlite, START).await;
+    let folder = tempfile::tempdir().unwrap();
+    w.shared.spill = Spill::new(folder.path().join("nowhere").join("spill"));
+    w.subscriber("ann").await;
+    w.notice(json!({"kind": "free", "subject": "News", "body": "Something.", "recipients": ["ann"]})).await;
+    worker::plan_all(&w.shared).await.unwrap();
+    w.execute("CREATE TRIGGER full BEFORE INSERT ON attempt BEGIN SELECT RAISE(ABORT, 'full'); END").await;
+    let mut all = worker::dispatchers(&w.shared, &w.transports, 1);
+    let mut failed = 0;
+    for one in &mut all {
+        failed += usize::from(one.drain(|| false).await.is_err());
+    }
+    assert_eq!((failed, w.sink.count()), (1, 1));
+    assert_eq!(all.iter().map(|one| one.unrecorded().count()).sum::<usize>(), 1);
+    w.execute("DROP TRIGGER full").await;
+    for one in &mut all {
+        one.drain(|| true).await.unwrap();
+        assert_eq!(one.unrecorded().count(), 0);
+    }
     assert_eq!((w.sink.count(), w.deliveries().await), (1, vec!["free accepted".to_owned()]));
 }
