@@ -76,25 +76,26 @@ impl AsyncTokioStream for Lines {
 
 /// A stream whose replies lettre can read, whatever the relay sends: lines are cut at [`LONGEST`] bytes and
 /// replies at [`MOST`] lines, so that endless ones cost neither memory nor time; bytes that are not UTF-8 are replaced, so that a reply in Latin-1
-/// is still a reply; a lone LF and a code without text are completed. One line a read, so that lettre never
-/// holds a reply that was not asked for.
+/// is still a reply; a lone LF and a code without text are completed; lines with other codes than the refusal they belong to get
+/// its code. One reply a read, so that lettre never holds one that was not asked for.
 #[derive(Debug)]
 pub(super) struct Replies<S> {
     inner: S,
     raw: Vec<u8>,
-    line: Vec<u8>,
-    lines: usize,
+    /// The lines of a reply before its last.
+    held: Vec<String>,
+    reply: Vec<u8>,
     wrote_mail: bool,
 }
 
 impl<S> Replies<S> {
     pub(super) fn new(inner: S) -> Self {
-        Self { inner, raw: Vec::new(), line: Vec::new(), lines: 0, wrote_mail: false }
+        Self { inner, raw: Vec::new(), held: Vec::new(), reply: Vec::new(), wrote_mail: false }
     }
 
     /// For a relay that has greeted already, before STARTTLS: lettre waits for a greeting on every stream.
     pub(super) fn greeted(inner: S) -> Self {
-        Self { line: b"220 \r\n".to_vec(), ..Self::new(inner) }
+        Self { reply: b"220 \r\n".to_vec(), ..Self::new(inner) }
     }
 
     /// Takes the next whole line from the raw bytes, and puts up what is handed out of it, if anything.
@@ -107,12 +108,19 @@ impl<S> Replies<S> {
         self.raw.drain(..=end);
         let text = text.trim_end();
         let short = (0..=LONGEST.min(text.len())).rev().find_map(|end| text.get(..end)).unwrap_or_default();
-        let more = short.as_bytes().get(3) == Some(&b'-');
-        self.lines = if more { self.lines + 1 } else { 0 };
-        if self.lines <= MOST {
-            let space = if short.len() == 3 { " " } else { "" };
-            self.line = format!("{}{space}\r\n", known(short)).into_bytes();
+        let short = known(short);
+        if short.as_bytes().get(3) == Some(&b'-') {
+            self.held.extend((self.held.len() < MOST).then(|| short.into_owned()));
+            return true;
         }
+        // RFC 5321 4.2.1: whoever says several codes in one reply means the last. A "taken" has to be said in each line.
+        let refusal = short.get(..3).filter(|code| code.starts_with(['4', '5']));
+        for line in self.held.drain(..) {
+            let (own, text) = line.split_at(3);
+            self.reply.extend_from_slice(format!("{}{text}\r\n", refusal.unwrap_or(own)).as_bytes());
+        }
+        let space = if short.len() == 3 { " " } else { "" };
+        self.reply.extend_from_slice(format!("{short}{space}\r\n").as_bytes());
         true
     }
 }
@@ -138,7 +146,7 @@ fn known(line: &str) -> Cow<'_, str> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for Replies<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        while self.line.is_empty() {
+        while self.reply.is_empty() {
             if self.take_line() {
                 continue;
             }
@@ -150,9 +158,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Replies<S> {
             }
             self.raw.extend_from_slice(more.filled());
         }
-        let part = self.line.len().min(buf.remaining());
-        buf.put_slice(&self.line[..part]);
-        self.line.drain(..part);
+        let part = self.reply.len().min(buf.remaining());
+        buf.put_slice(&self.reply[..part]);
+        self.reply.drain(..part);
         Poll::Ready(Ok(()))
     }
 }

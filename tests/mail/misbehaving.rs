@@ -130,12 +130,18 @@ async fn replies_are_read_however_they_are_written() {
     let whole = "550-5.7.26 This mail has been blocked because the sender\r\n550 5.7.26 is unauthenticated.\r\n";
     let Outcome::Refused(reply) = &expect(Phase::Dot, &[say(whole)], 550, true).await[0] else { panic!() };
     assert!(reply.text.contains("blocked because the sender is unauthenticated"), "{reply:?}");
+    // Of several codes in one reply the last counts, if it says no.
+    for phase in [Phase::Rcpt, Phase::Dot] {
+        let both = [say("250-2.1.5 well\r\n450-4.0.0 or so\r\n550 5.1.1 no such user\r\n")];
+        let Outcome::Refused(reply) = &expect(phase, &both, 550, true).await[0] else { panic!() };
+        assert_eq!(reply.text, "2.1.5 well 4.0.0 or so 5.1.1 no such user");
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_no_reply_is_not_taken_for_one() {
     for nonsense in
-        ["250-ok\r\n550 no\r\n", "hello\r\n", "\r\n", "2500 ok\r\n", "25 ok\r\n", "999 ok\r\n", "150 ok\r\n"]
+        ["550-no\r\n250 ok\r\n", "hello\r\n", "\r\n", "2500 ok\r\n", "25 ok\r\n", "999 ok\r\n", "150 ok\r\n"]
     {
         expect(Phase::Rcpt, &[say(nonsense)], 1, false).await;
         expect(Phase::Dot, &[say(nonsense)], 2, false).await;
