@@ -5,11 +5,12 @@ use allclear::config::Config;
 use allclear::domain::key::Scope;
 use allclear::domain::time::{Span, Timestamp};
 use allclear::flow::setting::Setting;
-use allclear::http::{Api, router};
-use allclear::store::{Clock, Store, keys};
+use allclear::http::{Api, Problem, router};
+use allclear::store::{Clock, Store, StoreError, keys};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
+use axum::response::IntoResponse;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tower::ServiceExt;
@@ -427,6 +428,18 @@ async fn what_is_too_large_or_not_json_is_refused_and_the_face_stays_up() {
     }
     let reply = face.raw(Request::get("/readyz?verbose").body(Body::empty()).unwrap()).await;
     assert_eq!(reply.body["database"], json!({"kind": "SQLite", "ok": true}));
+}
+
+#[tokio::test]
+async fn a_disk_that_is_full_is_called_so() {
+    use sqlx::{Connection, Executor};
+    let mut file = sqlx::SqliteConnection::connect("sqlite::memory:").await.unwrap();
+    file.execute("CREATE TABLE t (n); PRAGMA max_page_count = 2").await.unwrap();
+    let source = file.execute("INSERT INTO t VALUES (zeroblob(100000))").await.unwrap_err();
+    let response = Problem::from(StoreError::Failed { doing: "write", source }).into_response();
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let body: Value = serde_json::from_slice(&to_bytes(response.into_body(), 1 << 20).await.unwrap()).unwrap();
+    assert_eq!(body["detail"], "the disk of the database is full");
 }
 
 #[tokio::test]

@@ -220,8 +220,11 @@ impl From<StoreError> for Problem {
         }
         if error.is_away() {
             let hint = "send the same request again a little later, with the same idempotency key";
-            let read_only = error.is_read_only();
-            let detail = if read_only { "the database takes no writes" } else { "the database cannot be reached" };
+            let detail = match (error.is_full(), error.is_read_only()) {
+                (true, _) => "the disk of the database is full",
+                (_, true) => "the database takes no writes",
+                _ => "the database cannot be reached",
+            };
             return Self::new(StatusCode::SERVICE_UNAVAILABLE, "database_away", detail, hint);
         }
         let hint = "this is a fault of the server; its log says more";

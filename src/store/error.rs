@@ -103,6 +103,13 @@ impl StoreError {
         code == "25006" || (code.len() < 5 && code.parse::<u32>().is_ok_and(|code| code & 0xff == 8))
     }
 
+    /// Whether the database's disk is full.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let Self::Failed { source: sqlx::Error::Database(e), .. } = self else { return false };
+        matches!(e.code().as_deref(), Some("13" | "53100"))
+    }
+
     /// Whether the database is away or busy, so that the same may work a little later.
     #[must_use]
     pub fn is_away(&self) -> bool {
