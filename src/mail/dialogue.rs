@@ -9,11 +9,16 @@ use lettre::transport::smtp::Error as SmtpError;
 use lettre::transport::smtp::client::AsyncSmtpConnection;
 use lettre::transport::smtp::response::Response;
 use std::fmt::{self, Display};
+use std::pin::pin;
 use std::time::Duration;
+use tokio::time::{error::Elapsed, timeout};
 
 /// The longest wait for RSET, NOOP and QUIT: the mail's fate is known, or not yet begun, so a relay
 /// that dawdles here costs less as a lost session than as a kept worker.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How much longer a reply is looked for when its time is over.
+const LAST_LOOK: Duration = Duration::from_millis(200);
 
 /// The longest wait for the relay to hang up after its 221.
 const GOOD_BYE: Duration = Duration::from_secs(1);
@@ -135,7 +140,7 @@ impl Dialogue {
     async fn body(&mut self, mail: &str) -> End {
         failpoint::pass("asked_for_data");
         // A reply to nothing we said: the next one read would not be the mail's own, and could say "taken".
-        let early = tokio::time::timeout(Duration::ZERO, self.wire.read_response()).await;
+        let early = timeout(Duration::ZERO, self.wire.read_response()).await;
         if early.is_ok() {
             let why = read("the mail", Duration::ZERO, early)
                 .map_or_else(|lost| lost, |reply| format!("the relay answered before it had the mail: {reply}"));
@@ -174,7 +179,7 @@ impl Dialogue {
     pub(super) async fn quit(&mut self) {
         let limit = self.timeouts.command.min(PATIENCE);
         if self.exchange("QUIT", "QUIT\r\n", limit).await.is_ok() {
-            let _ = tokio::time::timeout(GOOD_BYE, self.wire.read_response()).await;
+            let _ = timeout(GOOD_BYE, self.wire.read_response()).await;
         }
     }
 
@@ -185,7 +190,7 @@ impl Dialogue {
 
     /// The reply to a command already written.
     async fn hear(&mut self, name: &str, limit: Duration, wanted: &[u16]) -> Result<Option<Outcome>, End> {
-        let heard = tokio::time::timeout(limit, self.wire.read_response()).await;
+        let heard = in_time(limit, self.wire.read_response()).await;
         Self::step(name, read(name, limit, heard), wanted)
     }
 
@@ -199,12 +204,25 @@ impl Dialogue {
     }
 
     async fn exchange(&mut self, name: &str, text: impl Display + Send, limit: Duration) -> Result<Reply, String> {
-        let heard = tokio::time::timeout(limit, self.wire.command(text)).await;
+        let heard = in_time(limit, self.wire.command(text)).await;
         read(name, limit, heard)
     }
 }
 
-type Heard = Result<Result<Response, SmtpError>, tokio::time::error::Elapsed>;
+type Heard = Result<Result<Response, SmtpError>, Elapsed>;
+
+/// Waits for a reply so long, and looks once more: a process that was stopped, or whose machine slept, finds the time over
+/// before it finds what has come.
+///
+/// # Errors
+/// When there is none.
+pub(crate) async fn in_time<T>(limit: Duration, reply: impl Future<Output = T>) -> Result<T, Elapsed> {
+    let mut reply = pin!(reply);
+    match timeout(limit, reply.as_mut()).await {
+        Err(_) => timeout(LAST_LOOK, reply).await,
+        heard => heard,
+    }
+}
 
 /// Any reply read whole is a reply; lettre reports the negative ones as errors.
 fn read(name: &str, limit: Duration, heard: Heard) -> Result<Reply, String> {
@@ -252,6 +270,14 @@ mod tests {
             ("a.b\r\n", "a.b\r\n.\r\n"),
         ] {
             assert_eq!(Stuffed(mail).to_string(), wire, "{mail:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn when_its_time_is_over_a_reply_is_looked_for_once_more() {
+        for (comes, is_seen) in [(900, true), (1_100, true), (1_300, false)] {
+            let reply = tokio::time::sleep(Duration::from_millis(comes));
+            assert_eq!(in_time(Duration::from_secs(1), reply).await.is_ok(), is_seen, "{comes}");
         }
     }
 

@@ -20,6 +20,7 @@ mod wire;
 pub use about::About;
 pub use classify::{Rule, classify, classify_between, ruling};
 pub use connect::{OpenError, OpenPhase, check_plaintext};
+pub(crate) use dialogue::in_time;
 pub use message::{BuildError, Letter, build};
 pub use relay::{Login, PhaseTimeouts, Relay, Secret, Tls, Transport};
 pub use reply::{Outcome, Reply};

@@ -43,6 +43,8 @@ async fn a_slow_relay_is_waited_for_up_to_the_limit_of_its_phase() {
         expect(Phase::Dot, &late(wait, "250 2.0.0 taken\r\n"), 250, true).await;
         expect(Phase::Dot, &late(wait, "554 5.7.1 no\r\n"), 554, true).await;
     }
+    let just = Do::Wait(seconds(780) + Duration::from_millis(100));
+    expect(Phase::Dot, &[just, say("250 2.0.0 taken\r\n")], 250, true).await;
     // Too late is never a reply, even when it comes: nobody may read it as the next one's.
     expect(Phase::Mail, &late(301, "250 ok\r\n"), 1, false).await;
     expect(Phase::Rcpt, &late(301, "250 ok\r\n"), 1, false).await;

@@ -204,7 +204,8 @@ async fn hand_over(shared: Shared, mut seated: Seated, mut job: Job) -> Finished
             }
         }
     }
-    let outcome = match tokio::time::timeout_at(end, session.data(&job.bytes)).await {
+    let left = end.saturating_duration_since(tokio::time::Instant::now());
+    let outcome = match mail::in_time(left, session.data(&job.bytes)).await {
         Ok(outcome) => outcome,
         Err(_) => mail::Outcome::Unknown { why: "the dialogue took longer than allowed".to_owned() },
     };
