@@ -201,6 +201,18 @@ fn an_unreachable_database_is_named_at_start() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn a_database_that_is_moved_away_ends_it() {
+    let mut served = serve();
+    let file = served.folder.path().join("allclear.db");
+    std::fs::rename(&file, file.with_extension("moved")).unwrap();
+    assert_eq!(served.child.wait().unwrap().code(), Some(1));
+    let mut rest = String::new();
+    served.log.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("allclear.db was moved") && rest.contains("hint:"), "{rest}");
+}
+
 #[test]
 fn a_spill_file_that_cannot_be_made_is_refused_at_start() {
     let folder = configured();

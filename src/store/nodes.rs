@@ -5,6 +5,7 @@ use super::open::unfit;
 use super::{Store, StoreError};
 use sqlx::Connection;
 use std::fs::{File, TryLockError};
+use std::path::Path;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
@@ -41,20 +42,23 @@ pub struct Node {
     pub owner: String,
     name: String,
     incarnation: Uuid,
-    _file: Option<File>,
+    _lock: Option<File>,
+    /// Which file was SQLite's when the name was taken.
+    file: Option<(u64, u64)>,
     session: Option<sqlx::PgConnection>,
     /// Since when the server answers on new sessions, and not on this one.
     silent_since: Option<Instant>,
 }
 
 impl Node {
-    /// Sees to it that the name is still this process's: a server that was restarted has forgotten its locks.
+    /// Sees to it that the name is still this process's: a server that was restarted has forgotten its locks, and SQLite's file
+    /// may be gone.
     ///
     /// # Errors
-    /// When another process has taken the name meanwhile, or this one's connections lead nowhere ([`StoreError::Unfit`]); or
-    /// when the database fails.
+    /// When another process has taken the name meanwhile, or this one's connections lead nowhere, or to a file that was moved
+    /// ([`StoreError::Unfit`]); or when the database fails.
     pub async fn hold(&mut self, store: &Store) -> Result<(), StoreError> {
-        let Some(session) = &mut self.session else { return Ok(()) };
+        let Some(session) = &mut self.session else { return self.look_after_file(store) };
         let answered = tokio::time::timeout(SILENT, session.ping()).await;
         if matches!(answered, Ok(Ok(()))) {
             self.silent_since = None;
@@ -79,6 +83,16 @@ impl Node {
             (self.session, self.silent_since) = (session, None);
         }
         Ok(())
+    }
+
+    fn look_after_file(&self, store: &Store) -> Result<(), StoreError> {
+        match store.file() {
+            Some(file) if number(file) != self.file => Err(unfit(
+                format!("the SQLite file {} was moved, removed or replaced while it was in use", file.display()),
+                "put it back with its -wal file, if it is to be had, and start this again; or restore it",
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// A new session, if it has the name's lock, and the name's newest incarnation.
@@ -150,7 +164,7 @@ const MOST_ON_A_HOST: u32 = 1_000;
 /// # Errors
 /// When another process has the name given, or the database fails.
 pub async fn take(store: &Store, given: Option<&str>, host: &str) -> Result<Node, StoreError> {
-    let file = store.file().map(lock_file).transpose()?;
+    let lock = store.file().map(lock_file).transpose()?;
     let mut session = store.session().await?;
     let name = match &mut session {
         Some(session) => free_name(session, given, host).await?,
@@ -166,7 +180,8 @@ pub async fn take(store: &Store, given: Option<&str>, host: &str) -> Result<Node
         owner: format!("{name}/{}", incarnation.simple()),
         name: name.to_owned(),
         incarnation,
-        _file: file,
+        _lock: lock,
+        file: store.file().and_then(number),
         session,
         silent_since: None,
     })
@@ -185,7 +200,19 @@ async fn free_name(session: &mut sqlx::PgConnection, given: Option<&str>, host: 
     if claim(session, given).await? { Ok(given.to_owned()) } else { Err(taken(given)) }
 }
 
-fn lock_file(database: &std::path::Path) -> Result<File, StoreError> {
+/// What tells the file at a path from any other, if there is one.
+#[cfg(unix)]
+fn number(file: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(file).ok().map(|found| (found.dev(), found.ino()))
+}
+
+#[cfg(not(unix))]
+fn number(_: &Path) -> Option<(u64, u64)> {
+    None
+}
+
+fn lock_file(database: &Path) -> Result<File, StoreError> {
     // Whatever it is called here, it is one file.
     let mut path = std::fs::canonicalize(database).unwrap_or_else(|_| database.to_owned()).into_os_string();
     path.push(".dispatch.lock");
