@@ -33,9 +33,11 @@ statements! {
         "SELECT a.delivery_id, a.ended_at, a.outcome, a.code, a.enhanced, a.kind, a.reply FROM", [id uuid],
         "JOIN attempt a ON a.delivery_id = j.id ORDER BY a.id"
     );
+    // An outage is planned once more when its connection gets others: the last time counts.
     SIGNALS_OF_CONNECTION = super::Sql::same(
         "SELECT s.id, s.what, s.fault, s.recovered_by, s.source, s.sequence, s.observed_at, s.received_at, s.outcome,
-                (SELECT p.outcome FROM plan p WHERE p.connection_id = s.connection_id AND p.signal_id = s.id) AS planned
+                (SELECT p.outcome FROM plan p WHERE p.connection_id = s.connection_id AND p.signal_id = s.id
+                    ORDER BY p.created_at DESC LIMIT 1) AS planned
          FROM signal s WHERE s.connection_id = $1 ORDER BY s.id DESC LIMIT $2",
     );
 }

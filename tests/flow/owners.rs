@@ -4,11 +4,14 @@
 use crate::on_both;
 use crate::support::{On, World};
 use allclear::flow::register;
+use allclear::flow::show::{self, Asked, Sight};
 use allclear::mail::sink::{Answer, Phase, Script};
+use allclear::store::search::Cursor;
 use serde_json::json;
 
 on_both! {
     whose_connection_it_is_no_longer_is_not_asked_and_whose_it_is_now_is;
+    what_was_planned_again_is_shown_once;
     what_failed_before_anybody_had_it_is_told_whoever_gets_it;
     putting_the_same_again_asks_nobody_twice;
     a_mail_about_others_too_leaves_without_what_was_given_away;
@@ -59,6 +62,27 @@ async fn whose_connection_it_is_no_longer_is_not_asked_and_whose_it_is_now_is(on
     let mut corrected = to(&w).split_off(2);
     corrected.sort_unstable();
     assert_eq!(corrected, ["ann", "bob"]);
+}
+
+async fn what_was_planned_again_is_shown_once(on: On) {
+    let mut w = world(on).await;
+    give(&w, "s1", &[]).await;
+    w.broken("s1").await;
+    w.pass(10).await;
+    let signals = async |w: &World| {
+        let mut tx = w.store.read().await.unwrap();
+        let asked = Asked { setting: &w.shared.setting, after: Cursor::NEWEST, limit: 50 };
+        let Some(Sight::Connection { timeline, .. }) = show::connection(&mut tx, asked, "s1").await.unwrap() else {
+            panic!("s1 is not known");
+        };
+        timeline.into_iter().filter(|step| step.step == "signal").map(|step| step.text).collect::<Vec<_>>()
+    };
+    let before = signals(&w).await;
+    assert!(before.len() == 1 && before[0].ends_with("concerns nobody"), "{before:?}");
+    give(&w, "s1", &["bob"]).await;
+    w.pass(10).await;
+    let after = signals(&w).await;
+    assert!(after.len() == 1 && !after[0].contains("concerns nobody"), "{after:?}");
 }
 
 async fn what_failed_before_anybody_had_it_is_told_whoever_gets_it(on: On) {
