@@ -105,6 +105,8 @@ names!(
         TemplateFault = "template_fault",
         /// Its items moved to another delivery.
         ItemsMoved = "items_moved",
+        /// The connection it asks about was given to others.
+        NotTheirs = "not_theirs",
         /// It changes nothing for this subscriber: it waits for news, or for the longest silence to end.
         NothingNew = "nothing_new",
         /// Another source told this subscriber the same of the same components a moment ago.

@@ -72,6 +72,7 @@ impl Reason {
             }
             Self::TemplateFault => "the mail could not be put together: its template has a fault",
             Self::ItemsMoved => "what it names moved to another mail",
+            Self::NotTheirs => "the connection no longer belongs to this recipient",
             Self::NothingNew => "it changes nothing for this recipient; it goes into the next mail that does",
             Self::ToldElsewhere => "another source told the recipient the same a moment ago",
             Self::UnderCause => "what it names depends on a component the recipient was told of already",

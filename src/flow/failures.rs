@@ -41,7 +41,8 @@ pub async fn failures(
     deliveries::add(&mut tx, &planned.deliveries, |class| setting.stream_name(class)).await?;
     parting::drop_items(&mut tx, &planned.moved).await?;
     deliveries::add_items(&mut tx, &planned.items, &planned.deliveries).await?;
-    failures::withdraw_emptied(&mut tx, &planned.moved.iter().map(|(key, _)| key.delivery).collect::<Vec<_>>()).await?;
+    let moved: Vec<_> = planned.moved.iter().map(|(key, _)| key.delivery).collect();
+    failures::withdraw_emptied(&mut tx, &moved, Reason::ItemsMoved).await?;
     failures::join(&mut tx, &planned.joins.into_iter().collect::<Vec<_>>()).await?;
     failures::give_words(&mut tx, &planned.words).await?;
     failures::hasten(&mut tx, &planned.hastened, known.own_fault_lane).await?;

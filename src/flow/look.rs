@@ -6,6 +6,7 @@ use crate::domain::class::Class;
 use crate::domain::delivery::{Reason, State};
 use crate::domain::id::DeliveryId;
 use crate::domain::incident::ComponentStatus;
+use crate::store::parting::ItemKey;
 use crate::store::queue::Hold;
 use crate::store::view::{DeliveryView, ItemTruth, ItemView, Truth};
 use crate::store::{StoreError, Tx, streams, view};
@@ -72,13 +73,18 @@ pub struct Looked {
     pub gate: View,
 }
 
-/// Reads only what the gate asks for, in a statement whose snapshot begins now.
+/// Reads only what the gate asks for, in a statement whose snapshot begins now; without the connections in `but`.
 ///
 /// # Errors
 /// When the database fails: then nobody knows, and nothing may leave.
-pub async fn look(tx: &mut Tx, of: &[DeliveryId]) -> Result<HashMap<DeliveryId, Looked>, StoreError> {
+pub async fn look(tx: &mut Tx, of: &[DeliveryId], but: &[ItemKey]) -> Result<HashMap<DeliveryId, Looked>, StoreError> {
     let found = view::look(tx, of).await?;
-    let seen = found.deliveries.into_iter().map(|(row, items)| {
+    let is_in = |item: &ItemTruth| {
+        let subject = item.connection_id.map(|id| id.0);
+        but.iter().any(|k| (k.delivery, Some(k.subject), k.episode) == (item.delivery_id, subject, item.episode))
+    };
+    let seen = found.deliveries.into_iter().map(|(row, mut items)| {
+        items.retain(|item| !is_in(item));
         let gate = gate_view(&row, items.iter(), &found.holds);
         (row.id, Looked { token: row.token, state: row.state, maybe_mailed: row.maybe_mailed, gate })
     });

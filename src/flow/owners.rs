@@ -34,8 +34,8 @@ pub async fn changed_on_the_wire(tx: &mut Tx, mails: &[DeliveryId]) -> Result<Ve
 
 async fn let_go(tx: &mut Tx, lost: Vec<ItemKey>) -> Result<Vec<DeliveryId>, StoreError> {
     let mails: Vec<DeliveryId> = lost.iter().map(|key| key.delivery).collect();
-    let lost: Vec<_> = lost.into_iter().map(|key| (key, Reason::ItemsMoved)).collect();
+    let lost: Vec<_> = lost.into_iter().map(|key| (key, Reason::NotTheirs)).collect();
     parting::drop_items(tx, &lost).await?;
-    failures::withdraw_emptied(tx, &mails).await?;
+    failures::withdraw_emptied(tx, &mails, Reason::NotTheirs).await?;
     Ok(mails)
 }

@@ -86,7 +86,8 @@ statements! {
     );
     // What fails next must not leave with what is left of a mail: it would have no time to heal.
     WITHDRAW_EMPTIED = over_rows!(
-        "UPDATE delivery SET state = 'withdrawn', reason = 'items_moved', decided_at = j.at FROM", [delivery_id uuid, at bigint],
+        "UPDATE delivery SET state = 'withdrawn', reason = j.reason, decided_at = j.at FROM",
+        [delivery_id uuid, reason text, at bigint],
         concat!("WHERE delivery.id = j.delivery_id AND ", waits!("delivery"), "
             AND NOT EXISTS (SELECT 1 FROM delivery_item i WHERE i.delivery_id = delivery.id AND i.dropped IS NULL)")
     );
@@ -222,13 +223,13 @@ pub async fn named_by_waiting(
     rows!(tx, (DeliveryId, ConnectionId), NAMED_BY_WAITING, json(of.iter().map(row)))
 }
 
-/// Withdraws mails that have nothing left to say.
+/// Withdraws mails that have nothing left to say, and says why.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn withdraw_emptied(tx: &mut Tx, of: &[DeliveryId]) -> Result<(), StoreError> {
+pub async fn withdraw_emptied(tx: &mut Tx, of: &[DeliveryId], why: Reason) -> Result<(), StoreError> {
     let at = tx.now().0;
-    let list: Vec<_> = of.iter().map(|id| columns! { delivery_id: id.0, at }).collect();
+    let list: Vec<_> = of.iter().map(|id| columns! { delivery_id: id.0, reason: why.as_str(), at }).collect();
     if list.is_empty() { Ok(()) } else { exec!(tx, WITHDRAW_EMPTIED, json(list)).map(drop) }
 }
 

@@ -93,7 +93,8 @@ statements! {
         [id uuid, resend_of uuid, class text, stream text, lane_id uuid, cause_id uuid, notice_id uuid, resend_no bigint, at bigint],
         "JOIN delivery d ON d.id = j.resend_of"
     );
-    // A mail is taken back once; a copy of the correction says so again, under a number of its own.
+    // Nobody is asked again about a connection that is another's now. A mail is taken back once; a copy of the correction says
+    // so again, under a number of its own.
     COPY_ITEMS = over_rows!(
         "INSERT INTO delivery_item (delivery_id, subject_id, component_id, connection_id, episode, component_episode, failed_at,
             status, corrects_id, resend_no)
@@ -104,7 +105,9 @@ statements! {
         [id uuid, resend_of uuid, as_now bigint],
         "JOIN delivery_item i ON i.delivery_id = j.resend_of AND i.dropped IS NULL
          JOIN delivery d ON d.id = j.resend_of JOIN thread t ON t.id = d.thread_id
-         LEFT JOIN incident_component c ON c.incident_id = t.matter_id AND c.component_id = i.component_id"
+         LEFT JOIN incident_component c ON c.incident_id = t.matter_id AND c.component_id = i.component_id
+         WHERE i.connection_id IS NULL OR i.corrects_id IS NOT NULL OR EXISTS (SELECT 1 FROM connection_subscriber s
+            WHERE s.connection_id = i.connection_id AND s.subscriber_id = d.subscriber_id)"
     );
     // Of a mail and its copies only the newest, and nothing that another mail was sent for.
     NEWEST_OF_ALL = super::Sql::same("SELECT id FROM delivery ORDER BY id DESC LIMIT 1");

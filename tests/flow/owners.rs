@@ -53,6 +53,7 @@ async fn whose_connection_it_is_no_longer_is_not_asked_and_whose_it_is_now_is(on
     give(&w, "s1", &["bob"]).await;
     w.pass(10).await;
     assert_eq!(to(&w), ["bob"]);
+    assert!(w.deliveries().await.contains(&"action_required withdrawn not_theirs".to_owned()));
     // After its mail has left, who had it is told when it is back, and who has it now is asked.
     give(&w, "s1", &["ann"]).await;
     w.pass(10).await;
@@ -143,7 +144,7 @@ async fn what_was_given_away_while_its_mail_was_on_the_wire_is_not_asked_about_l
     // As if it had been on the wire just then: nothing is taken out of it.
     w.execute("DELETE FROM connection_subscriber").await;
     w.pass(60).await;
-    assert_eq!(w.deliveries().await, ["action_required withdrawn items_moved"]);
+    assert_eq!(w.deliveries().await, ["action_required withdrawn not_theirs"]);
 }
 
 async fn whoever_was_told_in_vain_is_not_told_again_because_others_are(on: On) {

@@ -9,6 +9,7 @@ use allclear::domain::delivery::State;
 use allclear::domain::hold::{HoldCause, HoldScope};
 use allclear::domain::id::DeliveryId;
 use allclear::flow::ingest::Keyed;
+use allclear::flow::register;
 use allclear::flow::resend::ask::{Answer, Answered, FilterIn, ResendsIn, ask};
 use allclear::mail::sink::{Act, Answer as Says, Phase, Script};
 use allclear::store::browse::{self, Delivery};
@@ -22,6 +23,7 @@ on_both! {
     a_stale_mail_is_never_sent_and_force_sends_what_is_true;
     force_offers_the_correction_to_whom_none_was_sent;
     a_resend_that_becomes_stale_on_its_way_is_withdrawn;
+    nobody_is_asked_again_about_what_is_anothers_now;
     neither_suppression_nor_stop_is_overridden;
     what_is_too_old_needs_force_and_a_parked_mail_leaves_as_a_new_one;
     a_mail_of_an_incident_is_replaced_by_its_newest_update;
@@ -229,6 +231,34 @@ async fn a_resend_that_becomes_stale_on_its_way_is_withdrawn(on: On) {
         w.deliveries().await,
         ["action_required accepted", "action_required withdrawn recovered", "correction accepted"]
     );
+}
+
+async fn give(w: &World, key: &str, to: &[&str]) {
+    let said = json!({"component": "outlook", "name": format!("Inbox {key}"), "subscribers": to});
+    register::connection(&w.store, key, &serde_json::from_value(said).unwrap()).await.unwrap();
+}
+
+async fn nobody_is_asked_again_about_what_is_anothers_now(on: On) {
+    let script = Script::default().answering(|at, of, nth| {
+        (at == Phase::Rcpt && nth == 1 && of.to.contains("ann")).then(|| Says::reply(at, "554 5.7.1 not wanted here"))
+    });
+    let mut w = world(on, script).await;
+    w.subscriber("bob").await;
+    w.broken("a1").await;
+    w.broken("a2").await;
+    until(&mut w, "2025-06-02T08:10:00Z").await;
+    let first = mails(&w, "ann").await.remove(0);
+    assert_eq!((first.state, first.names.len()), (State::Failed, 2));
+    give(&w, "a1", &["bob"]).await;
+    until(&mut w, "2025-06-02T08:30:00Z").await;
+    assert_eq!(resend(&w, first.id, false).await, "as_it_was", "without what is another's");
+    w.settle().await;
+    let text = w.all().last().unwrap().text();
+    assert!(text.contains("Inbox a2") && !text.contains("Inbox a1"), "{text}");
+    give(&w, "a2", &[]).await;
+    until(&mut w, "2025-06-02T08:50:00Z").await;
+    assert_eq!(resend(&w, first.id, false).await, "no: not_theirs, nothing else");
+    assert_eq!(resend(&w, first.id, true).await, "no: not_theirs, nothing else");
 }
 
 async fn neither_suppression_nor_stop_is_overridden(on: On) {

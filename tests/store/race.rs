@@ -138,7 +138,7 @@ async fn armed(w: &World, id: DeliveryId) -> Tx {
 async fn may_leave(w: &World, id: DeliveryId) -> bool {
     let mut tx = w.store.read().await.unwrap();
     let now = tx.now();
-    let seen = look::look(&mut tx, &[id]).await.unwrap();
+    let seen = look::look(&mut tx, &[id], &[]).await.unwrap();
     let ours = seen.get(&id).filter(|seen| seen.token == 1 && seen.state.as_str() == "sending");
     match ours.map(|seen| gate(&seen.gate, &Limits::of(Class::ActionRequired), now)) {
         Some(Verdict::Send(_)) => true,

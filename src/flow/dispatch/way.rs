@@ -72,7 +72,7 @@ impl Shared {
         let looked = Instant::now();
         let seen = async {
             let mut tx = self.store.read().await?;
-            Ok::<_, StoreError>((look(&mut tx, &ids).await?, tx.now()))
+            Ok::<_, StoreError>((look(&mut tx, &ids, &[]).await?, tx.now()))
         };
         let seen = StoreError::in_time("look", seen).await;
         for (job, command) in jobs.iter_mut().filter(|(_, c)| *c == Command::Look) {

@@ -127,7 +127,7 @@ pub struct Asked {
     pub state: State,
     /// When what it says was accepted.
     pub said_at: Timestamp,
-    /// Why it was not mailed, or waits.
+    /// Why it was not mailed, or waits; [`Reason::NotTheirs`] where its recipient has lost what it asks about since.
     pub reason: Option<Reason>,
     /// A newer mail of its thread says what is owed since.
     pub newer: bool,
@@ -154,7 +154,11 @@ pub fn stale(asked: &Asked, limits: &Limits, now: Timestamp) -> Option<Reason> {
     // What was folded under another incident's mail has not been said by a newer one.
     let elsewhere = matches!(asked.reason, Some(Reason::ToldElsewhere | Reason::UnderCause));
     let replaced = asked.newer || (asked.state == State::Folded && !elsewhere);
-    untrue(&asked.view, limits, now).or(replaced.then_some(Reason::ReplacedByNewer))
+    match untrue(&asked.view, limits, now) {
+        // Nothing is left that it could name.
+        Some(Reason::ItemsMoved) if asked.reason == Some(Reason::NotTheirs) => asked.reason,
+        other => other.or(replaced.then_some(Reason::ReplacedByNewer)),
+    }
 }
 
 /// The end of what is broken again would wait in the queue for its time; to a person it is untrue.

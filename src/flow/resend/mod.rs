@@ -17,7 +17,7 @@ use crate::store::deliveries::NewItem;
 use crate::store::lanes::Fence;
 use crate::store::recover::{self, Touched};
 use crate::store::resend::{self as db, Copies, Key, Known, NewResend, Newest, Present};
-use crate::store::{StoreError, Tx, archive, deliveries, journal, lanes};
+use crate::store::{StoreError, Tx, archive, deliveries, journal, lanes, owners};
 use decide::{Asked, Decision, Instead, Refusal, What, decide};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -142,7 +142,8 @@ impl Facts {
         let known = db::known(tx, of).await?;
         let keys: Vec<Key> = known.iter().map(|k| (k.cause_id, k.subscriber_id)).collect();
         let copies: HashMap<Key, Copies> = db::copies(tx, &keys).await?.into_iter().collect();
-        let mut looked = look::look(tx, of).await?;
+        let lost = owners::not_theirs(tx, of).await?;
+        let mut looked = look::look(tx, of, &lost).await?;
         let mut facts = Self {
             asked: HashMap::new(),
             present: HashMap::new(),
@@ -152,17 +153,19 @@ impl Facts {
         let mut stale = Vec::new();
         for known in known {
             let Some(looked) = looked.remove(&known.id) else { continue };
+            let is_lost = lost.iter().any(|key| key.delivery == known.id);
             let asked = Asked {
                 view: View { created_at: now, resend: true, ..looked.gate },
                 state: known.state,
                 said_at: known.said_at,
-                reason: known.reason,
+                reason: if is_lost { Some(Reason::NotTheirs) } else { known.reason },
                 newer: known.newer,
                 copies: copies.get(&(known.cause_id, known.subscriber_id)).copied().unwrap_or_default(),
                 instead: None,
                 corrected: false,
             };
-            if decide::stale(&asked, &setting.limits(known.class), now).is_some() {
+            // Instead of asking about what is another's nothing is owed.
+            if decide::stale(&asked, &setting.limits(known.class), now).is_some_and(|why| why != Reason::NotTheirs) {
                 stale.push(known.id);
             }
             facts.asked.insert(known.id, (known, asked));
