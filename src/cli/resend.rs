@@ -72,10 +72,10 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
     let mut said = ResendsIn { force, reason, dry_run, ids: args.delivery, filter, ..ResendsIn::default() };
     let store = context.store().await?;
     let (setting, who) = (Setting::of(&context.config), who());
-    let (mut whole, mut replaced) = (None::<Answer>, HashSet::new());
+    let (mut whole, mut sent) = (None::<Answer>, HashSet::new());
     let keyed = Keyed { key: None, body: &[] };
     loop {
-        let Answered::Now(page) = ask(&store, &setting, ("cli", &who), &said, keyed, &mut replaced).await? else {
+        let Answered::Now(page) = ask(&store, &setting, ("cli", &who), &said, keyed, &mut sent).await? else {
             break;
         };
         said.next = page.next;

@@ -27,7 +27,7 @@ statements! {
             COALESCE(r.created_at, d.created_at) AS said_at,
             d.class IN ('incident_update', 'incident_end', 'all_clear', 'post_mortem') AND EXISTS (
                 SELECT 1 FROM delivery n WHERE n.thread_id = d.thread_id AND n.resend_no = 0
-                    AND (n.state IN ('queued', 'sending') OR n.maybe_mailed)
+                    AND (n.state IN ('queued', 'sending', 'failed', 'suppressed', 'parked') OR n.maybe_mailed)
                     AND (n.created_at, n.id) > (COALESCE(r.created_at, d.created_at), COALESCE(r.id, d.id))
                     AND CASE WHEN d.class = 'post_mortem' THEN n.class = 'post_mortem'
                         ELSE n.class IN ('incident_update', 'incident_end', 'all_clear') END) AS newer

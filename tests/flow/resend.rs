@@ -27,6 +27,7 @@ on_both! {
     neither_suppression_nor_stop_is_overridden;
     what_is_too_old_needs_force_and_a_parked_mail_leaves_as_a_new_one;
     a_mail_of_an_incident_is_replaced_by_its_newest_update;
+    the_newest_update_goes_once_instead_of_all_that_failed;
     ends_corrections_post_mortems_and_free_notices_can_be_sent_again;
     a_dry_run_counts_what_a_batch_does_and_a_batch_does_it_once;
     two_who_ask_at_the_same_time_make_one_mail;
@@ -319,6 +320,34 @@ async fn a_mail_of_an_incident_is_replaced_by_its_newest_update(on: On) {
     let words: Vec<_> = said.iter().map(|(_, what)| what.split(':').next().unwrap()).collect();
     assert_eq!(words, ["Investigating", "Identified", "Identified", "Resolved", "Resolved"], "{said:#?}");
     assert_eq!(mails(&w, "ann").await[4].resend_of, Some(second));
+}
+
+async fn the_newest_update_goes_once_instead_of_all_that_failed(on: On) {
+    let script = Script::default()
+        .answering(|at, _, nth| (at == Phase::Dot && nth <= 2).then(|| Says::reply(at, "554 5.6.0 not like this")));
+    let mut w = world(on, script).await;
+    incident(&w, "investigating", "major_outage").await;
+    until(&mut w, "2025-06-02T08:20:00Z").await;
+    incident(&w, "identified", "partial_outage").await;
+    until(&mut w, "2025-06-02T08:40:00Z").await;
+    let states: Vec<_> = mails(&w, "ann").await.iter().map(|d| d.state).collect();
+    assert_eq!(states, [State::Failed, State::Failed]);
+    assert_eq!(resend(&w, mails(&w, "ann").await[0].id, false).await, "no: replaced_by_newer, newest_update");
+    let filter = FilterIn { state: Some(State::Failed), ..FilterIn::default() };
+    let reason = Some("it was our fault".to_owned());
+    let mut said = ResendsIn { filter: Some(filter), force: true, reason, dry_run: true, ..ResendsIn::default() };
+    for dry_run in [true, false] {
+        said.dry_run = dry_run;
+        let tally = answer(&w, &said).await.tally;
+        assert_eq!(
+            (tally.sent, tally.sends.get("newest_update"), tally.refused.get("on_its_way")),
+            (1, Some(&1), Some(&1))
+        );
+    }
+    w.settle().await;
+    assert_eq!(w.all().len(), 1);
+    assert!(super::table::what(&w.all()[0]).starts_with("Identified"), "{:#?}", w.all());
+    assert_eq!(answer(&w, &said).await.tally.sent, 0);
 }
 
 async fn ends_corrections_post_mortems_and_free_notices_can_be_sent_again(on: On) {

@@ -158,7 +158,7 @@ pub async fn ask(
     (source, who): (&str, &str),
     said: &ResendsIn,
     keyed: Keyed<'_>,
-    replaced: &mut HashSet<Key>,
+    sent: &mut HashSet<Key>,
 ) -> Result<Answered, IngestError> {
     check(said)?;
     // Told with the first page, and counted before anything is locked.
@@ -191,7 +191,7 @@ pub async fn ask(
     }
     let reason = said.reason.as_deref().map(str::trim);
     let wish = Wish { who, reason, force: said.force, dry_run: said.dry_run };
-    let mut outcomes = page(&mut tx, setting, &wish, &ids, replaced).await?;
+    let mut outcomes = page(&mut tx, setting, &wish, &ids, sent).await?;
     let mut tally = Tally { dry_run: said.dry_run, ..Tally::default() };
     tally.count(&outcomes);
     tally.count_archived(archived);

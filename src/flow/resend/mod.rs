@@ -57,8 +57,8 @@ pub struct Outcome {
     pub offer: Option<What>,
 }
 
-/// Sends some deliveries again, or says what would be. `replaced` remembers, over pages, for whom something else was
-/// sent instead of an old mail: once is enough.
+/// Sends some deliveries again, or says what would be. `sent` remembers, over pages, what is sent to whom: one mail may be
+/// asked for, and be the newest that goes instead of an older one; once is enough.
 ///
 /// # Errors
 /// When the database fails; nothing is sent then.
@@ -67,7 +67,7 @@ pub async fn page(
     setting: &Setting,
     wish: &Wish<'_>,
     of: &[DeliveryId],
-    replaced: &mut HashSet<Key>,
+    sent: &mut HashSet<Key>,
 ) -> Result<Vec<Outcome>, StoreError> {
     if !wish.dry_run {
         journal::lock(tx).await?;
@@ -76,7 +76,6 @@ pub async fn page(
     let facts = Facts::load(tx, setting, of).await?;
     let now = tx.now();
     let mut made = Made::default();
-    let mut taken: HashSet<Key> = HashSet::new();
     let mut outcomes = Vec::new();
     for id in of {
         let Some((known, asked)) = facts.asked.get(id) else {
@@ -84,12 +83,10 @@ pub async fn page(
             outcomes.push(refused(*id, if archived { Refusal::Archived } else { Refusal::Unknown }, None));
             continue;
         };
-        let key = (known.cause_id, known.subscriber_id);
         let outcome = match decide(asked, &setting.limits(known.class), wish.force, now) {
             Decision::Refuse(why, offer) => refused(*id, why, offer),
             Decision::Send(what, waits) => {
-                let instead = facts.key_of(what, known).unwrap_or(key);
-                if !taken.insert(key) || (what != What::AsItWas && !replaced.insert(instead)) {
+                if !sent.insert(facts.key_of(what, known)) {
                     refused(*id, Refusal::OnItsWay, None)
                 } else {
                     let new = made.add(what, known, &facts);
@@ -228,13 +225,14 @@ impl Facts {
         Some(Instead { view: Some((view, setting.limits(newest.class))), ..instead })
     }
 
-    /// What two old mails of one subscriber would both be replaced by.
-    fn key_of(&self, what: What, known: &Known) -> Option<Key> {
-        match what {
-            What::PresentState => Some((known.thread_id.0, known.subscriber_id)),
-            What::NewestUpdate => self.newest.get(&known.id).map(|(n, _)| (n.notice_id.0, known.subscriber_id)),
-            What::AsItWas | What::Correction => None,
-        }
+    /// What is sent to whom.
+    fn key_of(&self, what: What, known: &Known) -> Key {
+        let sent = match what {
+            What::PresentState => known.thread_id.0,
+            What::NewestUpdate => self.newest.get(&known.id).map_or(known.cause_id, |(n, _)| n.notice_id.0),
+            What::AsItWas | What::Correction => known.cause_id,
+        };
+        (sent, known.subscriber_id)
     }
 }
 
