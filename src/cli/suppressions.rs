@@ -41,7 +41,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
         let mut tx = store.begin().await?;
         if !suppressions::lift(&mut tx, &address, &who(), why).await? {
             let what = format!("{} is not suppressed", printable(&address));
-            return Err(Failure::new(NOT_FOUND, what, "see `allclear suppressions`; addresses are compared as stored"));
+            return Err(Failure::new(NOT_FOUND, what, "see `allclear suppressions`"));
         }
         tx.commit().await?;
         let text = || format!("{} gets mail again; what was not sent meanwhile stays unsent\n", printable(&address));

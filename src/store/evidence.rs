@@ -71,7 +71,7 @@ statements! {
     SUPPRESSED_OF = over_rows!(
         "SELECT d.id AS delivery_id, x.reason, x.evidence, x.created_at, x.created_by FROM", [id uuid],
         "JOIN delivery d ON d.id = j.id AND d.state = 'suppressed' JOIN subscriber s ON s.id = d.subscriber_id
-         JOIN suppression x ON x.address = COALESCE(d.address, s.address) AND x.class = d.class"
+         JOIN suppression x ON lower(x.address) = lower(COALESCE(d.address, s.address)) AND x.class = d.class"
     );
     HOLDS_BETWEEN = super::Sql::same(
         "SELECT id, scope, class, component_id, cause, reason, since, until, created_by, released_at, released_by FROM hold

@@ -45,7 +45,7 @@ statements! {
     );
     SUPPRESSED = over_rows!(
         "SELECT j.id, x.class FROM", [id uuid],
-        "JOIN delivery d ON d.id = j.id JOIN subscriber s ON s.id = d.subscriber_id JOIN suppression x ON x.address = s.address"
+        "JOIN delivery d ON d.id = j.id JOIN subscriber s ON s.id = d.subscriber_id JOIN suppression x ON lower(x.address) = lower(s.address)"
     );
     // Connections of an action-required mail that are broken again, or still: what is true of them now.
     PRESENT = over_rows!(

@@ -43,7 +43,7 @@ macro_rules! truth {
                 CASE WHEN d.class = 'all_clear' THEN EXISTS (SELECT 1 FROM thread_component w WHERE w.thread_id = t.id
                         AND EXISTS (SELECT 1 FROM ", elsewhere!("w.component_id", "i.id", "d.subscriber_id"), ")) END AS troubled_elsewhere,
                 COALESCE(t.last_message_id = d.message_id, FALSE) AS own_last, i.id IS NOT NULL AS has_incident, i.resolved_at,
-                EXISTS (SELECT 1 FROM suppression x WHERE x.address = s.address AND x.class = d.class) AS suppressed")
+                EXISTS (SELECT 1 FROM suppression x WHERE lower(x.address) = lower(s.address) AND x.class = d.class) AS suppressed")
     };
 }
 

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 on_both! {
     a_dead_address_is_suppressed_and_nobody_else;
     a_lifted_suppression_lets_mail_go_again;
+    a_dead_address_is_dead_whatever_its_case;
     a_full_mailbox_is_tried_again_whatever_the_first_digit;
     greylisting_is_given_its_five_minutes;
     what_we_have_used_up_for_the_day_is_waited_for;
@@ -85,6 +86,21 @@ async fn a_lifted_suppression_lets_mail_go_again(on: On) {
     free(&w, &["ann"]).await;
     assert_eq!(w.settle().await.len(), 1);
     assert_eq!(w.query("SELECT detail FROM journal WHERE action = 'lift_suppression'").await.len(), 1);
+}
+
+async fn a_dead_address_is_dead_whatever_its_case(on: On) {
+    let mut w = world(on, Phase::Rcpt, "550 5.1.1 unknown").await;
+    free(&w, &["ann"]).await;
+    w.settle().await;
+    w.subscriber("Ann").await;
+    free(&w, &["Ann"]).await;
+    assert!(w.settle().await.is_empty());
+    assert_eq!(w.deliveries().await, ["free failed address_dead", "free suppressed suppressed"]);
+    let mut tx = w.store.begin().await.unwrap();
+    assert!(suppressions::lift(&mut tx, "ANN@example.net", "jo", "called us").await.unwrap());
+    tx.commit().await.unwrap();
+    free(&w, &["Ann"]).await;
+    assert_eq!(w.settle().await.len(), 1);
 }
 
 async fn a_full_mailbox_is_tried_again_whatever_the_first_digit(on: On) {
