@@ -16,7 +16,7 @@ impl State {
             Self::Unknown => "It may have been sent: the connection broke before the mail server answered.",
             Self::Withdrawn => "It was not sent, because what it says stopped being true first.",
             Self::Folded => "It was not sent by itself: another mail says the same or newer.",
-            Self::Suppressed => "It was not sent: this address gets no mail of this kind.",
+            Self::Suppressed => "It was not sent: this address got no mail of this kind then.",
             Self::Cancelled => "It was not sent: what it would take back or end was never told to this recipient.",
             Self::Parked => "It was not sent and waits until one of us decides.",
         }

@@ -5,7 +5,7 @@ use super::compose;
 use super::ingest::Became;
 use super::look;
 use super::setting::Setting;
-use super::story::{Step, recovered, steps};
+use super::story::{Step, recovered, steps, words};
 use crate::domain::address::parse_address;
 use crate::domain::delivery::{Reason, State};
 use crate::domain::id::{
@@ -345,8 +345,12 @@ pub async fn told(
     if !waiting.is_empty() {
         let (reasons, away) = (look::why_waiting(tx, setting, &waiting).await?, relays::unreached(tx).await?);
         for row in &mut rows {
-            // Its dwell may be over, and its turn not come.
-            let own = row.reason.filter(|reason| *reason != Reason::Dwell || row.due_at > now);
+            // Its dwell may be over, and so may what held it when it was last looked at, and its turn not come.
+            let own = row.reason.filter(|reason| match reason {
+                Reason::Dwell => row.due_at > now,
+                Reason::Held | Reason::Stopped | Reason::StreamPaused | Reason::ComponentDown => false,
+                _ => true,
+            });
             let away = row.due_at <= now && setting.is_unreached(row.class, &away);
             row.reason = reasons.get(&row.id).copied().or(own).or(away.then_some(Reason::RelayAway));
         }
@@ -390,7 +394,7 @@ async fn put_away(tx: &mut Tx, of: &[DeliveryId], with_steps: bool) -> Result<Ve
 
 fn explained(state: State, reason: Option<Reason>) -> String {
     match reason.filter(|_| state != State::Sending && state != State::Accepted) {
-        Some(reason) => format!("{}: {}.", state.explained().trim_end_matches('.'), reason.explained()),
+        Some(reason) => format!("{}: {}.", state.explained().trim_end_matches('.'), words(state, reason)),
         None => state.explained().to_owned(),
     }
 }

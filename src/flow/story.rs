@@ -133,7 +133,7 @@ fn obstacles(of: &Delivery, about: &About, with: &Evidence, now: Timestamp) -> V
             steps.push(step);
         }
     }
-    for hold in with.holds.iter().filter(|hold| touches(hold, of) && hold.since < until) {
+    for hold in with.holds.iter().filter(|hold| touches(hold, of, about) && hold.since < until) {
         let over = hold.released_at.or(hold.until);
         if over.is_some_and(|over| over < of.created_at) {
             continue;
@@ -173,8 +173,12 @@ fn asked_ahead(of: &Delivery, now: Timestamp) -> Step {
     Step::new(at, "ahead", "asked ahead of the others, to find out".to_owned())
 }
 
-fn touches(hold: &OfHold, of: &Delivery) -> bool {
-    let exempt = of.class == Class::Correction && hold.cause != HoldCause::Stop;
+fn touches(hold: &OfHold, of: &Delivery, about: &About) -> bool {
+    let exempt = match hold.cause {
+        HoldCause::Stop => false,
+        HoldCause::Surge => of.class != Class::ActionRequired || about.unfenced,
+        HoldCause::Operator => of.class == Class::Correction,
+    };
     !exempt
         && match hold.scope.as_str() {
             "everything" => true,
@@ -183,12 +187,25 @@ fn touches(hold: &OfHold, of: &Delivery) -> bool {
         }
 }
 
+/// The reason in words: of what is over, as it was then.
+#[must_use]
+pub const fn words(of: State, why: Reason) -> &'static str {
+    match (of, why) {
+        (State::Suppressed, Reason::Suppressed) => "the address was on the list of those that get no such mail",
+        _ => why.explained(),
+    }
+}
+
 /// How it ended, or what it waits for.
 fn end(of: &Delivery, about: &About, now: Timestamp) -> Option<Step> {
-    let why = of.reason.map(|reason| format!(": {}", reason.explained())).unwrap_or_default();
+    let why = of.reason.map(|reason| format!(": {}", words(of.state, reason))).unwrap_or_default();
+    // It is looked at again now and then, and leaves when it is let go.
+    let is_held = matches!(of.reason, Some(Reason::Held | Reason::Stopped));
     let at = of.decided_at.unwrap_or(now);
     let step = match of.state {
-        State::Queued if of.due_at > now => Step::new(at, "waits", format!("it waits until {}{why}", of.due_at)),
+        State::Queued if of.due_at > now && !is_held => {
+            Step::new(at, "waits", format!("it waits until {}{why}", of.due_at))
+        }
         State::Queued if of.reason.is_some() => Step::new(at, "waits", format!("it waits{why}")),
         State::Queued => Step::new(at, "waits", "it is due and waits for its turn".to_owned()),
         State::Sending => Step::new(of.claimed_at.unwrap_or(now), "sending", State::Sending.explained().to_owned()),

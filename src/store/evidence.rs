@@ -64,9 +64,12 @@ statements! {
         "SELECT d.resend_of AS delivery_id, d.id, d.state, d.created_at, d.decided_at FROM", [id uuid],
         "JOIN delivery d ON d.resend_of = j.id"
     );
-    // Time and again a surge asks a few before the others: which, its mails remember, and when, by what they became due.
+    // Time and again a surge asks a few before the others: which, its mails remember, and when, by what they became due. What
+    // else stands behind no component is no surge's to hold.
     ASKED_AHEAD_OF = over_rows!(
-        "SELECT d.id AS delivery_id, d.canary_id AS id FROM", [id uuid], "JOIN delivery d ON d.id = j.id AND d.canary_id IS NOT NULL"
+        "SELECT d.id AS delivery_id, d.canary_id AS id FROM", [id uuid],
+        "JOIN delivery d ON d.id = j.id AND (d.canary_id IS NOT NULL
+            OR EXISTS (SELECT 1 FROM lane l WHERE l.id = d.lane_id AND l.fence_kind = 'none'))"
     );
     SUPPRESSED_OF = over_rows!(
         "SELECT d.id AS delivery_id, x.reason, x.evidence, x.created_at, x.created_by FROM", [id uuid],
@@ -119,9 +122,9 @@ row!(/** Another delivery: a correction or a resend of this one. */ OfOther {
     /** When its end was known. */ decided_at: Option<Timestamp>,
 });
 
-row!(/** The surge that sent a delivery ahead of the others. */ OfSurge {
+row!(/** The surge that sent a delivery ahead of the others, or that none held it. */ OfSurge {
     /** The delivery. */ delivery_id: DeliveryId,
-    /** The surge. */ id: SurgeId,
+    /** The surge. */ id: Option<SurgeId>,
 });
 
 row!(/** Why the address of a suppressed delivery gets no such mail. */ OfSuppression {
@@ -166,6 +169,8 @@ pub struct About {
     pub recoveries: Vec<OfRecovery>,
     /// The surge that sent it ahead of the others.
     pub surge: Option<SurgeId>,
+    /// It stands behind no component, as what is its connections' own fault does: no surge held it.
+    pub unfenced: bool,
     /// What took it back.
     pub corrections: Vec<OfOther>,
     /// What sent it again.
@@ -204,7 +209,8 @@ pub async fn of(tx: &mut Tx, deliveries: &[DeliveryId], time: (Timestamp, Timest
         }
     }
     for surge in rows!(tx, OfSurge, ASKED_AHEAD_OF, &list)? {
-        about.entry(surge.delivery_id).or_default().surge = Some(surge.id);
+        let about = about.entry(surge.delivery_id).or_default();
+        (about.surge, about.unfenced) = (surge.id, surge.id.is_none());
     }
     for correction in rows!(tx, OfOther, CORRECTIONS_OF, &list)? {
         about.entry(correction.delivery_id).or_default().corrections.push(correction);

@@ -10,7 +10,7 @@ use allclear::domain::time::Span;
 use allclear::flow::worker;
 use allclear::http::{Api, router};
 use allclear::mail::sink::{Answer, Envelope, Phase, Script};
-use allclear::store::{holds, keys};
+use allclear::store::{holds, keys, setup};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request};
@@ -23,6 +23,7 @@ on_both! {
     a_mail_that_was_taken_back_tells_its_story;
     what_was_heard_in_one_moment_is_told_in_its_order;
     a_hold_and_what_ended_it_are_told;
+    what_is_let_go_is_not_said_to_be_held;
     a_refusal_is_told_in_the_relays_words_and_found_by_them;
     who_gets_no_mail_any_more_does_not_wait_for_a_turn;
     whoever_is_named_in_any_way_is_found;
@@ -235,6 +236,36 @@ async fn a_hold_and_what_ended_it_are_told(on: On) {
     );
 }
 
+async fn what_is_let_go_is_not_said_to_be_held(on: On) {
+    let mut w = furnished(on, Script::default()).await;
+    let mut tx = w.store.begin().await.unwrap();
+    let scope = HoldScope::Component(setup::component_id(&mut tx, "outlook").await.unwrap().unwrap());
+    holds::put(&mut tx, scope, HoldCause::Operator, "looking into it", None, "jo").await.unwrap();
+    tx.commit().await.unwrap();
+    incident(&w, "slow", "investigating").await;
+    w.pass(5).await;
+    let face = Face::of(&w, &[Scope::Read]).await;
+    let id = ids(&w).await.remove(0);
+    let shown = async || face.get(&format!("/v1/deliveries/{id}")).await["delivery"].clone();
+    let d = shown().await;
+    assert_eq!(d["reason"], "held", "{d:#}");
+    assert!(
+        text_of(&d["steps"], "waits").starts_with("it waits: mail of this kind"),
+        "for how long nobody knows: {d:#}"
+    );
+    let mut tx = w.store.begin().await.unwrap();
+    holds::release(&mut tx, |_| true, "done", "jo").await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(
+        w.query("SELECT reason FROM delivery").await[0][0].as_deref(),
+        Some("held"),
+        "it was not looked at since"
+    );
+    let d = shown().await;
+    let waits = Some("It has not been sent yet and waits.");
+    assert_eq!((&d["reason"], d["explained"].as_str()), (&Value::Null, waits), "{d:#}");
+}
+
 async fn a_refusal_is_told_in_the_relays_words_and_found_by_them(on: On) {
     let script = Script::default().answering(|phase, to, _| {
         (phase == Phase::Dot && to.to.starts_with("ann")).then(|| Answer::reply(phase, "550 5.1.1 no such user here"))
@@ -262,6 +293,11 @@ async fn a_refusal_is_told_in_the_relays_words_and_found_by_them(on: On) {
         face.get("/v1/deliveries?state=suppressed").await["deliveries"][0]["id"].as_str().unwrap().to_owned();
     let d = face.get(&format!("/v1/deliveries/{silenced}")).await;
     assert!(text_of(&d["delivery"]["steps"], "suppressed").contains("no such user here"), "{d:#}");
+    // Whose address is let go again has not got what was not sent, and why is still said.
+    cli(&w, &["suppressions", "lift", "ann@example.net", "--reason", "it works again"]);
+    let d = face.get(&format!("/v1/deliveries/{silenced}")).await;
+    let then = "suppressed: the address was on the list of those that get no such mail";
+    assert_eq!(text_of(&d["delivery"]["steps"], "suppressed"), then);
 }
 
 async fn who_gets_no_mail_any_more_does_not_wait_for_a_turn(on: On) {

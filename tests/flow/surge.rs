@@ -6,6 +6,7 @@ use crate::on_both;
 use crate::support::{On, World, t};
 use allclear::config::{Secret, Webhook};
 use allclear::domain::class::Class;
+use allclear::domain::delivery::State;
 use allclear::domain::hold::{HoldCause, HoldScope};
 use allclear::domain::surge::Rules;
 use allclear::domain::time::{Span, Timestamp};
@@ -205,6 +206,13 @@ async fn who_cannot_be_recovered_is_told_within_a_surge(on: On) {
     w.signal(json!({"connection": "k3", "what": "recovery_failed"})).await;
     w.pass(1).await;
     assert_eq!(asked(&w), ["k3"]);
+    // Only the stories of those that are held name the hold.
+    let mut tx = w.store.read().await.unwrap();
+    let ids = search::deliveries(&mut tx, &Filter::default(), Cursor::NEWEST, 100).await.unwrap().ids;
+    for mail in show::told(&mut tx, &w.shared.setting, &ids, true).await.unwrap() {
+        let is_held = mail.steps.iter().any(|s| s.step == "held");
+        assert_eq!(is_held, mail.row.state != State::Accepted, "{mail:#?}");
+    }
 }
 
 async fn after_a_calm_time_a_few_are_asked_and_then_the_rest(on: On) {
