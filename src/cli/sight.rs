@@ -79,8 +79,7 @@ pub(super) fn text(sight: &Sight) -> String {
         Sight::Delivery { delivery } => {
             mails(&mut out, std::slice::from_ref(&**delivery), None);
             story(&mut out, &delivery.steps);
-            // By then its copy is gone.
-            if delivery.archived_at.is_none() {
+            if delivery.row.copied {
                 let _ = writeln!(out, "\nThe exact mail: allclear show {} --mail", delivery.row.id);
             }
         }

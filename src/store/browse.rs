@@ -17,7 +17,7 @@ statements! {
         "SELECT d.id, d.class, d.state, d.reason, d.rule, d.stream, d.due_at, d.created_at, d.claimed_at, d.decided_at,
             d.quarantine_until, d.maybe_mailed, d.tries, d.repeats, d.message_id, d.template_set, t.subject, d.subscriber_id,
             s.key AS subscriber, COALESCE(d.address, s.address) AS address, d.incident_id, n.key AS incident, d.notice_id, d.resend_of,
-            d.folded_into
+            d.folded_into, EXISTS (SELECT 1 FROM mail_copy m WHERE m.delivery_id = d.id) AS copied
          FROM", [id uuid],
         "JOIN delivery d ON d.id = j.id JOIN thread t ON t.id = d.thread_id JOIN subscriber s ON s.id = d.subscriber_id
          LEFT JOIN incident n ON n.id = d.incident_id ORDER BY d.created_at DESC, d.id DESC"
@@ -108,6 +108,7 @@ row!(/** A delivery. */ #[derive(Deserialize)] Delivery {
     /** The notice it tells of. */ notice_id: Option<NoticeId>,
     /** The delivery it repeats on request. */ resend_of: Option<DeliveryId>,
     /** The newer delivery that replaced it. */ folded_into: Option<DeliveryId>,
+    /** A copy of it as it was sent is there. */ #[serde(skip)] copied: bool,
     /** What it names. */ #[sqlx(skip)] names: Vec<Item>,
     /** Every try, oldest first. */ #[sqlx(skip)] attempts: Vec<Attempt>,
 });

@@ -293,6 +293,9 @@ async fn a_refusal_is_told_in_the_relays_words_and_found_by_them(on: On) {
         face.get("/v1/deliveries?state=suppressed").await["deliveries"][0]["id"].as_str().unwrap().to_owned();
     let d = face.get(&format!("/v1/deliveries/{silenced}")).await;
     assert!(text_of(&d["delivery"]["steps"], "suppressed").contains("no such user here"), "{d:#}");
+    assert!(!cli(&w, &["show", &silenced]).contains("--mail"), "it was never handed over");
+    let bobs = face.found("address=bob@example.net").await;
+    assert!(cli(&w, &["show", bobs.first().unwrap()]).contains("--mail"));
     // Whose address is let go again has not got what was not sent, and why is still said.
     cli(&w, &["suppressions", "lift", "ann@example.net", "--reason", "it works again"]);
     let d = face.get(&format!("/v1/deliveries/{silenced}")).await;
