@@ -117,11 +117,9 @@ fn earlier(row: &DeliveryView, fresh: &Frozen) -> Option<Frozen> {
                 && a.still_open == b.still_open
                 && a.connections.iter().map(|c| &c.name).eq(b.connections.iter().map(|c| &c.name))
         }
-        // What has surely not arrived can still say how late it is, and how things are by now.
-        (Mail::Incident(a), Mail::Incident(b)) => {
-            a.still_open == b.still_open
-                && (row.maybe_mailed || (a.late_by == b.late_by && a.components == b.components))
-        }
+        // What has surely not arrived can still say how late it is, and how things are by now, in the newest words.
+        (Mail::Incident(a), Mail::Incident(b)) => a.still_open == b.still_open && (row.maybe_mailed || a == b),
+        (Mail::PostMortem(a), Mail::PostMortem(b)) => row.maybe_mailed || a == b,
         (Mail::AllClear(a), Mail::AllClear(b)) => a.still_open == b.still_open,
         _ => true,
     };

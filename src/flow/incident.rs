@@ -50,11 +50,12 @@ pub(super) async fn update(
     let components = components(tx, known.as_ref(), said).await?;
     let payload = serde_json::to_string(said).unwrap_or_default();
     let hash = Sha256::digest(&payload);
-    let same = Same { update_key: said.update.as_deref(), content_hash: Some(hash.as_slice()), repeats: None };
+    let mut same = Same { update_key: said.update.as_deref(), content_hash: Some(hash.as_slice()), repeats: None };
     let before = match &known {
         Some(incident) => said_before(tx, incident, said, same).await?,
         None => None,
     };
+    same.repeats = before.as_ref().map(|before| before.0);
     let mut standing = Standing::of(known.as_ref(), said, observed_at, before.is_some());
     if let (Standing::Late, Some(known)) = (standing, &known)
         && ends_all_the_same(tx, known, said, observed_at).await?
@@ -67,10 +68,10 @@ pub(super) async fn update(
         _ => None,
     };
     let was = known.as_ref().map(|known| known.phase);
-    let mut incident = next_revision(known, said, observed_at, standing);
+    let mut incident = next_revision(known, said, before.map(|before| before.1), observed_at, standing);
     incident.started_at = began.unwrap_or(incident.started_at);
+    incidents::save(tx, &said.incident, &incident).await?;
     if standing != Standing::Repeated {
-        incidents::save(tx, &said.incident, &incident).await?;
         move_components(tx, (&incident, was), said, components, observed_at, standing).await?;
     }
     let outcome = match (standing, reason) {
@@ -91,7 +92,7 @@ pub(super) async fn update(
         payload: &payload,
         outcome: outcome.as_str(),
         reason,
-        same: Same { repeats: before, ..same },
+        same,
     };
     notices::add(tx, &row).await?;
     add_recipients(tx, id, &said.recipients).await?;
@@ -161,24 +162,28 @@ fn withheld(
     }
 }
 
-/// The notice that an update repeats: by the source's id of it; without one by its words or its own time.
+/// The notice that an update repeats, and what it said: by the source's id of it; without one by its words or its own time.
 async fn said_before(
     tx: &mut Tx,
     incident: &IncidentNow,
     said: &IncidentIn,
     same: Same<'_>,
-) -> Result<Option<NoticeId>, IngestError> {
+) -> Result<Option<(NoticeId, IncidentIn)>, IngestError> {
     let Some(before) = notices::said_before(tx, incident.id, same, said.observed_at, said.phase).await? else {
         return Ok(None);
     };
-    let is_recent = before.revision == incident.revision || tx.now() - before.received_at < SAME_WORDS;
+    let is_newest = before.revision == incident.revision;
+    let is_recent = is_newest || tx.now() - before.received_at < SAME_WORDS;
+    let was: IncidentIn = serde_json::from_str(&before.payload).unwrap_or_else(|_| said.clone());
     let is_same = match said.observed_at {
+        // The newest word is taken back: its components are not as it said.
+        _ if is_newest && was.components != said.components && changes(tx, incident, said).await? => false,
         _ if said.update.is_some() => true,
         // Of one moment and phase, and yet of a component that was not named: no edit.
         Some(_) => before.content_hash.as_deref() == same.content_hash || !names_more(tx, incident, said).await?,
         None => is_recent && !changes(tx, incident, said).await?,
     };
-    Ok(is_same.then_some(before.id))
+    Ok(is_same.then_some((before.id, was)))
 }
 
 /// An update after *resolved* reopens nothing unless it reports a component down, in whatever order the two come in.
@@ -294,12 +299,19 @@ async fn components(
 fn next_revision(
     known: Option<IncidentNow>,
     said: &IncidentIn,
+    repeats: Option<IncidentIn>,
     observed_at: Timestamp,
     standing: Standing,
 ) -> IncidentNow {
     let over = class_of(said.phase) == Class::IncidentEnd;
+    let (began, ended) = repeats.map_or((None, None), |was| (was.started_at, was.ended_at));
     match known {
-        Some(i) if standing == Standing::Repeated => i,
+        // An edit corrects when it began or ended where it says otherwise than before.
+        Some(i) if standing == Standing::Repeated => IncidentNow {
+            started_at: said.started_at.filter(|at| began != Some(*at)).unwrap_or(i.started_at),
+            resolved_at: i.resolved_at.map(|at| said.ended_at.filter(|at| ended != Some(*at)).unwrap_or(at)),
+            ..i
+        },
         // A late update is counted, and changes nothing that newer ones have said.
         Some(i) if standing == Standing::Late => IncidentNow { revision: i.revision + 1, ..i },
         Some(i) => IncidentNow {

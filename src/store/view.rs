@@ -139,7 +139,13 @@ statements! {
     );
     // Not a column of VIEW: it names all items, and would stand beside each.
     CONTEXTS = over_few_rows!("SELECT d.id, d.context FROM", [id uuid], "JOIN delivery d ON d.id = j.id");
-    PAYLOADS = over_few_rows!("SELECT n.id, n.payload FROM", [id uuid], "JOIN notice n ON n.id = j.id");
+    // In the newest words: what was edited since repeats it.
+    PAYLOADS = over_few_rows!(
+        "SELECT n.id, COALESCE((SELECT r.payload FROM notice r WHERE r.incident_id = n.incident_id AND r.repeats_id = n.id
+            ORDER BY r.revision DESC, r.received_at DESC, r.id DESC LIMIT 1), n.payload) FROM",
+        [id uuid],
+        "JOIN notice n ON n.id = j.id"
+    );
 }
 
 /// Deliveries with what they name, and the holds in force, as of one moment.
@@ -246,7 +252,7 @@ pub async fn texts(
     Ok(found.into_iter().rev().map(|(mail, connection, notice)| ((mail, connection), notice)).collect())
 }
 
-/// What some notices said, as JSON.
+/// What some notices say, edited or not, as JSON.
 ///
 /// # Errors
 /// When the database fails.

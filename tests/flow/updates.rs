@@ -23,6 +23,8 @@ on_both! {
     what_is_announced_is_no_outage_yet;
     what_is_said_without_a_time_is_never_late;
     an_update_tells_its_own_phase_whatever_was_said_before_it_was_planned;
+    what_has_not_left_has_the_words_and_times_of_an_edit;
+    an_edit_that_says_otherwise_of_a_component_is_an_update;
 }
 
 async fn world(on: On) -> World {
@@ -317,4 +319,54 @@ async fn an_update_tells_its_own_phase_whatever_was_said_before_it_was_planned(o
     w.execute("UPDATE plan SET done_at = NULL, outcome = NULL WHERE outcome = 'later'").await;
     w.pass(60).await;
     assert_eq!(leads(&w), ["Investigating", "Identified"]);
+}
+
+async fn what_has_not_left_has_the_words_and_times_of_an_edit(on: On) {
+    let mut w = world(on).await;
+    w.notice(with(said("i", "investigating", &["a=major_outage"]), json!({"update": "1"}))).await;
+    w.pass(10).await;
+    let still = |body: &str| with(said("i", "investigating", &[]), json!({"update": "2", "body": body}));
+    assert_eq!(w.notice(still("WRONG words")).await.outcome.as_str(), "planned");
+    w.pass(10).await;
+    assert_eq!(w.notice(still("RIGHT words")).await.outcome.as_str(), "repeated");
+    w.pass(120).await;
+    let text = plain(w.all().last().unwrap());
+    assert!(w.all().len() == 2 && text.contains("RIGHT words") && !text.contains("WRONG"), "{text}");
+    let end = with(said("i", "resolved", &[]), json!({"update": "3", "ended_at": "2025-06-02T10:00:00Z"}));
+    w.notice(end.clone()).await;
+    w.pass(5).await;
+    let times = json!({"started_at": "2025-06-02T07:30:00Z", "ended_at": "2025-06-02T09:30:00Z"});
+    // Said again in the old words, it corrects nothing.
+    for again in [with(end.clone(), times), end] {
+        assert_eq!(w.notice(again).await.outcome.as_str(), "repeated");
+        assert_eq!(time(&w, BEGAN).await.to_string(), "2025-06-02T07:30:00Z");
+        assert_eq!(time(&w, ENDED).await.to_string(), "2025-06-02T09:30:00Z");
+    }
+    w.pass(5).await;
+    assert_eq!(w.all().len(), 3, "an edit mails nobody");
+    w.notice(said("i", "postmortem", &[])).await;
+    w.pass(5).await;
+    let text = plain(w.all().last().unwrap());
+    assert!(text.starts_with("Post-mortem") && text.contains("Lasted: 2 hours\n"), "{text}");
+}
+
+async fn an_edit_that_says_otherwise_of_a_component_is_an_update(on: On) {
+    let mut w = world(on).await;
+    let one = |named: &[&str]| with(said("i", "investigating", named), json!({"update": "1"}));
+    w.notice(one(&["a=major_outage", "b=major_outage"])).await;
+    w.pass(6).await;
+    let edit = one(&["a=operational", "b=major_outage"]);
+    for outcome in ["planned", "repeated"] {
+        assert_eq!(w.notice(edit.clone()).await.outcome.as_str(), outcome);
+    }
+    assert_eq!(down(&w).await, ["b"]);
+    w.pass(10).await;
+    let text = plain(w.all().last().unwrap());
+    assert!(w.all().len() == 2 && text.starts_with("Investigating: Beta has a major outage."), "{text}");
+    // Other words alone say nothing new of a component, whatever has been heard of it since.
+    w.up("b").await;
+    let words = with(edit, json!({"body": "Other words."}));
+    assert_eq!(w.notice(words).await.outcome.as_str(), "repeated");
+    assert_eq!(down(&w).await, [""; 0]);
+    w.pass(1).await;
 }
