@@ -27,6 +27,11 @@ impl Followed {
         self.status.is_worse_than(told)
     }
 
+    /// In trouble, of which the thread was not told, or told that it works: that is a beginning.
+    fn begins(&self) -> bool {
+        self.is_worse() && matches!(self.told, None | Some(ComponentStatus::Operational))
+    }
+
     fn is_changed(&self) -> bool {
         self.told.map_or(self.status != ComponentStatus::Operational, |told| told != self.status)
     }
@@ -104,7 +109,9 @@ pub fn update(news: &News<'_>, told: Told, events: Events, least: Impact) -> Owe
         _ => Rule::NothingNew,
     };
     match events {
-        Events::BeginAndEnd => Owed::Withheld(rule, Reason::BeginAndEndOnly),
+        Events::BeginAndEnd if !news.followed.iter().any(Followed::begins) => {
+            Owed::Withheld(rule, Reason::BeginAndEndOnly)
+        }
         _ => Owed::Mail(rule),
     }
 }
@@ -221,6 +228,11 @@ mod tests {
         let worse = one(MajorOutage, Some(DegradedPerformance), true);
         let begun = update(&news(Phase::Identified, &worse), TOLD, Events::BeginAndEnd, Impact::None);
         assert_eq!(begun, Owed::Withheld(Rule::Worse, Reason::BeginAndEndOnly));
+        for told in [None, Some(Operational)] {
+            let other = [worse[0], Followed { told, ..worse[0] }];
+            let begun = update(&news(Phase::Identified, &other), TOLD, Events::BeginAndEnd, Impact::None);
+            assert_eq!(begun, Owed::Mail(Rule::Worse), "what else breaks begins, too");
+        }
         let first = |least| update(&news(Phase::Identified, &worse), Told::default(), Events::BeginAndEnd, least);
         assert_eq!(first(Impact::Minor), Owed::Mail(Rule::First));
         assert_eq!(first(Impact::Major), Owed::Withheld(Rule::First, Reason::BelowLeastImpact));

@@ -28,6 +28,7 @@ on_both! {
     two_sources_say_the_same_once_and_the_second_is_told_when_it_outlives_the_first;
     a_cascade_is_told_under_its_cause_and_alone_when_it_outlives_it;
     preferences_choose_and_what_was_withheld_says_why;
+    what_else_breaks_is_a_beginning_too;
     what_failed_to_leave_is_said_by_the_next;
     what_waited_a_day_is_parked_but_ends_are_sent;
     trouble_that_went_away_silently_is_not_told;
@@ -464,6 +465,30 @@ async fn preferences_choose_and_what_was_withheld_says_why(on: On) {
     let why: Vec<_> = rules(&w).await.into_iter().filter(|r| r.contains("suppressed")).collect();
     assert_eq!(why.iter().filter(|r| r.contains("begin_and_end_only")).count(), 2, "{why:#?}");
     assert_eq!(why.iter().filter(|r| r.contains("below_least_impact")).count(), 2, "{why:#?}");
+}
+
+async fn what_else_breaks_is_a_beginning_too(on: On) {
+    let mut w = world(on, &[("brief", &["a", "b"])]).await;
+    w.prefer("brief", "begin_and_end", "none").await;
+    for (phase, status) in [
+        ("investigating", ("a", "degraded_performance")),
+        ("identified", ("a", "major_outage")),
+        ("identified", ("b", "major_outage")),
+        ("monitoring", ("a", "operational")),
+        ("resolved", ("b", "operational")),
+    ] {
+        w.notice(said(phase, &[status], json!({"body": format!("{} is {}.", status.0, status.1)}))).await;
+        w.pass(10).await;
+    }
+    assert_table(
+        w.all(),
+        "UTC",
+        "
+        Mon 2 Jun 08:01  brief  Investigating: Alpha has degraded performance.
+        Mon 2 Jun 08:21  brief  Identified: Alpha and Beta have a major outage; the cause is known.
+        Mon 2 Jun 08:41  brief  Resolved: Alpha and Beta work normally again.
+        ",
+    );
 }
 
 async fn what_failed_to_leave_is_said_by_the_next(on: On) {
