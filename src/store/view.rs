@@ -102,7 +102,9 @@ statements! {
                     AND (SELECT y.resolved_at IS NULL AND y.phase <> 'scheduled' FROM incident y WHERE y.id = x.matter_id)
                     AND EXISTS (SELECT 1 FROM incident_component y WHERE y.incident_id = x.matter_id AND y.status <> 'operational'
                         AND (SELECT TRUE FROM thread_component z WHERE z.thread_id = x.id AND z.component_id = y.component_id)))
-                    ELSE FALSE END AS trouble_elsewhere"),
+                    ELSE FALSE END AS trouble_elsewhere,
+                CASE WHEN d.class = 'all_clear' THEN (SELECT n.observed_at FROM delivery x JOIN notice n ON n.id = x.notice_id
+                    WHERE x.thread_id = t.id AND x.rule = 'relapse' AND x.maybe_mailed ORDER BY x.revision DESC LIMIT 1) END AS relapsed_at"),
         "LEFT JOIN notice n ON n.id = d.notice_id",
         concat!(item_truth!(), ", i.component_episode, i.corrects_id, k.key AS component_key, k.name AS component_name,
                 c.key AS connection_key, c.name AS connection_name, c.link, c.broken_since, c.well_as_of, o.claimed_at AS original_claimed_at,
@@ -110,6 +112,9 @@ statements! {
                     WHEN 'major_outage' THEN 1 WHEN 'partial_outage' THEN 2 WHEN 'degraded_performance' THEN 3 ELSE 4 END LIMIT 1) END AS elsewhere,
                 CASE WHEN v.class = 'all_clear' THEN (SELECT n.observed_at FROM notice n WHERE n.incident_id = v.matter_id
                     AND n.received_at = s.changed_at ORDER BY n.revision DESC LIMIT 1) END AS changed_as_of,
+                CASE WHEN v.class = 'all_clear' THEN (SELECT n.observed_at FROM notice n WHERE n.incident_id = v.matter_id
+                    AND n.revision = s.since_revision AND n.repeats_id IS NULL AND s.since_revision > (SELECT MIN(x.since_revision)
+                        FROM incident_component x WHERE x.incident_id = v.matter_id) LIMIT 1) END AS joined_at,
                 CASE WHEN v.last_class = 'correction' THEN EXISTS (SELECT 1 FROM delivery_item y JOIN delivery z ON z.id = y.delivery_id
                     WHERE y.connection_id = i.connection_id AND y.episode < i.episode AND y.corrects_id IS NOT NULL
                         AND y.dropped IS NULL AND z.maybe_mailed) ELSE FALSE END AS corrected_before")

@@ -20,6 +20,7 @@ on_both! {
     an_end_that_waited_for_a_day_calls_nothing_well_that_is_down;
     an_all_clear_says_since_when_it_is_true;
     not_all_is_clear_while_another_incident_lasts;
+    an_all_clear_says_when_what_it_names_broke;
 }
 
 async fn world(on: On) -> World {
@@ -339,4 +340,27 @@ async fn not_all_is_clear_while_another_incident_lasts(on: On) {
         assert!(got.len() == 1 && got[0].contains("Alpha works normally again."), "{got:#?}");
         assert_eq!(got[0].contains("All clear"), !lasts, "{got:#?}");
     }
+}
+
+async fn an_all_clear_says_when_what_it_names_broke(on: On) {
+    let mut w = world(on).await;
+    w.component("b", "Beta").await;
+    w.subscribe("ann", "a").await;
+    w.subscribe("bob", "b").await;
+    w.notice(said("i-1", "investigating", Some("degraded_performance"), json!({}))).await;
+    w.pass(60).await;
+    let beta =
+        |status: &str| json!({"components": [{"key": "b", "status": status}], "body": format!("Beta: {status}.")});
+    for (begins, told) in [("11:00", "Lasted: 20 minutes"), ("11:50", "Lasted: 10 minutes")] {
+        w.notice(said("i-1", "identified", None, beta("partial_outage"))).await;
+        w.pass(if begins == "11:00" { 20 } else { 10 }).await;
+        w.notice(said("i-1", "identified", None, beta("operational"))).await;
+        w.pass(30).await;
+        let text = plain(w.all().last().unwrap());
+        assert!(text.contains("All clear: Beta works normally again.") && text.contains(told), "{text}");
+        assert!(text.contains(&format!("Began: Mon 2 Jun 2025, {begins}")), "{text}");
+    }
+    w.notice(said("i-1", "identified", Some("operational"), json!({}))).await;
+    let text = plain(w.pass(20).await.last().unwrap());
+    assert!(text.contains("All clear: Alpha works") && text.contains("Began: Mon 2 Jun 2025, 10:00"), "{text}");
 }

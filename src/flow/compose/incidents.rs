@@ -85,12 +85,13 @@ pub(super) fn post_mortem(seen: &Seen, said: &Words, setting: &Setting) -> Resul
 
 pub(super) fn all_clear(seen: &Seen, said: &Words, setting: &Setting) -> Result<AllClearMail, ComposeError> {
     let started_at = needed(seen.row.started_at, "beginning")?;
+    let joined = seen.items.iter().map(|i| i.joined_at).min().flatten();
     let worked_again = seen.items.iter().filter_map(|i| i.worked_again(started_at)).max();
     Ok(AllClearMail {
         title: needed(seen.row.title.clone(), "title")?,
         reference: needed(seen.row.incident_key.clone(), "key")?,
         components: seen.items.iter().map(|i| i.component_name.clone()).collect(),
-        started_at,
+        started_at: seen.row.relapsed_at.or(joined).unwrap_or(started_at),
         recovered_at: worked_again.unwrap_or(seen.row.created_at),
         trouble_elsewhere: seen.row.trouble_elsewhere,
         still_open: still_open(seen, said),

@@ -114,6 +114,8 @@ pub struct DeliveryView {
     pub addressed: bool,
     /// Of an all-clear: its subscriber was told of trouble with something in another open incident, and it lasts.
     pub trouble_elsewhere: bool,
+    /// Of an all-clear: when that broke which its subscriber was told of after an end in the same thread.
+    pub relapsed_at: Option<Timestamp>,
 }
 
 impl Deref for DeliveryView {
@@ -186,6 +188,8 @@ pub struct ItemView {
     elsewhere: Option<ComponentStatus>,
     /// When an update had observed what the incident says of its component, where one of all-clears is known.
     changed_as_of: Option<Timestamp>,
+    /// When its component joined the incident, where one of all-clears was not named from the beginning.
+    pub joined_at: Option<Timestamp>,
     /// An outage of it before this one was taken back, and the thread's last word was such a correction.
     pub corrected_before: bool,
 }
