@@ -37,6 +37,20 @@ pub struct Wants {
     pub since: Timestamp,
 }
 
+impl Wants {
+    /// What is sent to those whom a notice names: all of it.
+    #[must_use]
+    pub fn named(components: &[ComponentId]) -> Self {
+        Self {
+            follows: components.iter().copied().collect(),
+            everything: true,
+            events: Events::All,
+            least_impact: Impact::None,
+            since: Timestamp(i64::MIN),
+        }
+    }
+}
+
 impl Reach {
     /// Explicit recipients, whatever they follow.
     #[must_use]
@@ -157,14 +171,7 @@ pub async fn wants(
 ) -> Result<HashMap<SubscriberId, Wants>, StoreError> {
     let mut wants: HashMap<SubscriberId, Wants> = HashMap::new();
     if reach.explicit {
-        let all = Wants {
-            follows: components.iter().copied().collect(),
-            everything: true,
-            events: Events::All,
-            least_impact: Impact::None,
-            since: Timestamp(i64::MIN),
-        };
-        return Ok(of.iter().map(|s| (*s, all.clone())).collect());
+        return Ok(of.iter().map(|s| (*s, Wants::named(components))).collect());
     }
     let passing = match &reach.filter {
         Some(filter) => db::matching(tx, of, filter).await?,

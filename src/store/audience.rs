@@ -91,6 +91,10 @@ statements! {
     MEMBERS = over_rows!(
         "SELECT c.group_key, c.key, c.id FROM", [key text], "JOIN component c ON c.group_key = j.key ORDER BY c.id"
     );
+    NAMED_BY_INCIDENT = over_rows!(
+        "SELECT DISTINCT r.subscriber_id FROM", [id uuid, incident_id uuid],
+        "JOIN notice n ON n.incident_id = j.incident_id JOIN notice_recipient r ON r.notice_id = n.id AND r.subscriber_id = j.id"
+    );
     RESTRICT = super::Sql::same("UPDATE incident SET audience_id = $2 WHERE id = $1");
     RESTRICTED_BY = super::Sql::same(
         "SELECT n.id, n.payload FROM incident i JOIN notice n ON n.id = i.audience_id WHERE i.id = $1",
@@ -228,4 +232,13 @@ pub async fn restrict(tx: &mut Tx, incident: IncidentId, to: Option<NoticeId>) -
 /// When the database fails.
 pub async fn restricted_by(tx: &mut Tx, incident: IncidentId) -> Result<Option<(NoticeId, String)>, StoreError> {
     first!(tx, (NoticeId, String), RESTRICTED_BY, incident)
+}
+
+/// Those of some subscribers whom an update of an incident has named.
+///
+/// # Errors
+/// When the database fails.
+pub async fn named_by(tx: &mut Tx, incident: IncidentId, of: &[SubscriberId]) -> Result<Vec<SubscriberId>, StoreError> {
+    let list = of.iter().map(|s| columns! { id: s.0, incident_id: incident.0 });
+    Ok(rows!(tx, (SubscriberId,), NAMED_BY_INCIDENT, json(list))?.into_iter().map(|row| row.0).collect())
 }

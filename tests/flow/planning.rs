@@ -16,6 +16,7 @@ on_both! {
     a_free_notice_goes_to_recipients_and_followers_once;
     an_incident_first_heard_of_as_over_mails_nobody;
     the_end_goes_only_to_those_told;
+    who_was_told_by_name_is_told_why_whoever_is_told_since;
     a_problem_still_queued_when_it_ends_is_withdrawn_without_an_end;
 }
 
@@ -170,6 +171,22 @@ async fn the_end_goes_only_to_those_told(on: On) {
     // Who subscribed since is told why, too, but was never told that it began.
     assert_eq!(to(&w), ["ann", "ann", "ann", "bob", "bob", "bob", "new"]);
     assert!(w.all().iter().rfind(|m| m.to.starts_with("new")).unwrap().text().contains("Post-mortem"));
+}
+
+async fn who_was_told_by_name_is_told_why_whoever_is_told_since(on: On) {
+    let mut w = one(on, &["ann", "bob"]).await;
+    w.subscriber("rec").await;
+    w.notice(said("investigating", &["a"], json!({"recipients": ["rec"]}))).await;
+    w.pass(10).await;
+    w.notice(said("identified", &["a"], json!({"everyone": true}))).await;
+    w.pass(10).await;
+    w.subscription(json!({"subscriber": "bob", "component": "a", "active": false})).await;
+    for phase in ["resolved", "postmortem"] {
+        w.notice(said(phase, &[], json!({}))).await;
+        w.pass(10).await;
+    }
+    // Bob has left.
+    assert_eq!(to(&w), ["ann", "ann", "ann", "bob", "bob", "rec", "rec", "rec"]);
 }
 
 async fn a_problem_still_queued_when_it_ends_is_withdrawn_without_an_end(on: On) {

@@ -11,7 +11,7 @@ use crate::domain::incident::Impact;
 use crate::domain::subscription::{Events, reaches};
 use crate::store::lanes::Fence;
 use crate::store::plan::Notice;
-use crate::store::{StoreError, lanes};
+use crate::store::{StoreError, audience as db, lanes};
 use crate::template::Matter;
 
 impl Page<'_> {
@@ -29,7 +29,13 @@ impl Page<'_> {
         let fresh = self.fresh(notice.id.0, if of_threads { &told } else { &page }).await?;
         // Who was told is told why, whatever the filter says of them by now.
         let told_too = Reach { filter: None, ..reach.clone() };
-        let wants = audience::wants(self.tx, if of_threads { &told_too } else { &reach }, &fresh, &ids).await?;
+        let mut wants = audience::wants(self.tx, if of_threads { &told_too } else { &reach }, &fresh, &ids).await?;
+        if of_threads {
+            // Who was named follows nothing, and has not left.
+            for named in db::named_by(self.tx, incident, &fresh).await? {
+                wants.entry(named).or_insert_with(|| Wants::named(&ids));
+            }
+        }
         // A maintenance or an incident that names nothing concerns only those who follow everything.
         let follows = |wants: &&Wants| !wants.follows.is_empty() || wants.everything;
         let since = |wants: &&Wants| of_threads || notice.heard_at.is_none_or(|heard| wants.since > heard);
