@@ -13,7 +13,7 @@ use crate::domain::incident::Phase;
 use crate::domain::time::{Span, Timestamp};
 use crate::mail::{About, Letter};
 use crate::store::view::DeliveryView;
-use crate::template::context::{FreeMail, Mail};
+use crate::template::context::{Because, FreeMail, Mail};
 use crate::template::{Reader, Templates};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -187,7 +187,10 @@ fn content(seen: &Seen, keep: &[usize], said: &Words, setting: &Setting, now: Ti
         Class::Free => Ok(match own(seen, said)? {
             Own::Surge(mail) => Mail::Surge(mail),
             Own::Free(free) => Mail::Free(FreeMail {
-                addressed: !free.recipients.is_empty() && free.components.is_empty() && free.groups.is_empty(),
+                because: match free.recipients.is_empty() || !free.components.is_empty() || !free.groups.is_empty() {
+                    true => Because::Follows,
+                    false => Because::Addressed,
+                },
                 subject: free.subject,
                 body: free.body,
                 link: free.link,

@@ -97,6 +97,11 @@ statements! {
                 i.key AS incident_key, i.title, i.impact, i.started_at,
                 CASE WHEN i.id IS NOT NULL THEN EXISTS (SELECT 1 FROM notice_recipient x WHERE x.notice_id IN (d.notice_id, i.audience_id)
                     AND x.subscriber_id = d.subscriber_id) ELSE FALSE END AS addressed,
+                CASE WHEN d.class IN ('incident_end', 'all_clear', 'post_mortem') THEN EXISTS (SELECT 1 FROM subscription u
+                    WHERE u.subscriber_id = d.subscriber_id AND u.ended_at IS NULL AND u.events <> 'none'
+                        AND ((u.component_id IS NULL AND u.group_key IS NULL) OR EXISTS (SELECT 1 FROM delivery_item y
+                            JOIN component k ON k.id = y.component_id WHERE y.delivery_id = d.id
+                                AND (k.id = u.component_id OR k.group_key = u.group_key)))) ELSE TRUE END AS follows,
                 CASE WHEN d.class = 'all_clear' THEN EXISTS (SELECT 1 FROM thread x WHERE x.subscriber_id = d.subscriber_id AND x.id <> t.id
                     AND x.matter_kind = 'incident' AND x.told_at IS NOT NULL AND x.ended_at IS NULL
                     AND (SELECT y.resolved_at IS NULL AND y.phase <> 'scheduled' FROM incident y WHERE y.id = x.matter_id)

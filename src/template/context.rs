@@ -46,6 +46,19 @@ impl Mail {
     }
 }
 
+/// Why a mail that many get reaches its reader.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Because {
+    /// The reader follows what it is about.
+    #[default]
+    Follows,
+    /// It was addressed to the reader, whatever that one follows.
+    Addressed,
+    /// The reader was told of it before, and follows none of it now.
+    Told,
+}
+
 /// A component and how it is doing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ComponentLine {
@@ -87,9 +100,9 @@ pub struct IncidentMail {
     /// Of an end: the reader's own connections that we asked about and that are still broken.
     #[serde(default)]
     pub still_open: Vec<String>,
-    /// It was addressed to the reader, whatever that one follows.
+    /// What makes it the reader's.
     #[serde(default)]
-    pub addressed: bool,
+    pub because: Because,
     /// The incident's live page.
     pub link: Option<String>,
     /// Where help is found; the page's own when absent.
@@ -113,9 +126,9 @@ pub struct PostMortemMail {
     pub ended_at: Option<Timestamp>,
     /// The incident's page.
     pub link: Option<String>,
-    /// It was addressed to the reader, whatever that one follows.
+    /// What makes it the reader's.
     #[serde(default)]
-    pub addressed: bool,
+    pub because: Because,
     /// Where help is found; the page's own when absent.
     pub support_link: Option<String>,
 }
@@ -227,9 +240,9 @@ pub struct AllClearMail {
     pub still_open: Vec<String>,
     /// The incident's live page.
     pub link: Option<String>,
-    /// It was addressed to the reader, whatever that one follows.
+    /// What makes it the reader's.
     #[serde(default)]
-    pub addressed: bool,
+    pub because: Because,
     /// Where help is found; the page's own when absent.
     pub support_link: Option<String>,
 }
@@ -243,9 +256,9 @@ pub struct FreeMail {
     pub body: String,
     /// A page about it.
     pub link: Option<String>,
-    /// It was addressed to the reader, whatever that one follows.
+    /// What makes it the reader's.
     #[serde(default)]
-    pub addressed: bool,
+    pub because: Because,
     /// Where help is found; the page's own when absent.
     pub support_link: Option<String>,
 }

@@ -2,8 +2,8 @@
 //! Together they come to every block of every template.
 
 use super::context::{
-    ActionRequiredMail, AllClearMail, Ask, ComponentLine, ConnectionLine, CorrectedLine, CorrectionMail, FreeMail,
-    IncidentMail, Mail, PostMortemMail, SurgeMail,
+    ActionRequiredMail, AllClearMail, Ask, Because, ComponentLine, ConnectionLine, CorrectedLine, CorrectionMail,
+    FreeMail, IncidentMail, Mail, PostMortemMail, SurgeMail,
 };
 use super::sources::Part;
 use super::{Matter, Page, Reader, view};
@@ -54,7 +54,7 @@ impl IncidentMail {
             not_affected: some("Existing connections go on working."),
             next_update_at: at("2026-04-30T18:56:00Z").into(),
             still_open: Vec::new(),
-            addressed: false,
+            because: Because::Follows,
             link: some("https://status.example.com/incidents/INC-2041"),
             support_link: some("https://help.example.com/tickets/new?about=INC-2041&lang=en"),
         };
@@ -90,7 +90,7 @@ impl IncidentMail {
             not_affected: None,
             next_update_at: None,
             still_open: Vec::new(),
-            addressed: true,
+            because: Because::Addressed,
             link: None,
             support_link: None,
         };
@@ -133,7 +133,7 @@ impl PostMortemMail {
             started_at: at("2026-04-30T10:30:00Z"),
             ended_at: at("2026-04-30T19:03:00Z").into(),
             link: some("https://status.example.com/incidents/INC-2041"),
-            addressed: false,
+            because: Because::Follows,
             support_link: some("https://help.example.com/tickets/new"),
         };
         let bare = Self {
@@ -231,7 +231,7 @@ impl AllClearMail {
             trouble_elsewhere: false,
             still_open: Vec::new(),
             link: some("https://status.example.com/incidents/INC-1987"),
-            addressed: false,
+            because: Because::Follows,
             support_link: some("https://help.example.com/tickets/new"),
         };
         let bare = Self {
@@ -242,7 +242,8 @@ impl AllClearMail {
             support_link: None,
             ..full.clone()
         };
-        let asked = Self { still_open: vec!["desk@studio.example".to_owned()], ..full.clone() };
+        let still_open = vec!["desk@studio.example".to_owned()];
+        let asked = Self { still_open, because: Because::Told, ..full.clone() };
         vec![full, bare, asked]
     }
 }
@@ -256,7 +257,7 @@ impl FreeMail {
             body: "On Saturday we asked many of you to reconnect inboxes.\n\nAll inboxes are connected again."
                 .to_owned(),
             link: some("https://status.example.com/about-saturday"),
-            addressed: false,
+            because: Because::Follows,
             support_link: some("https://help.example.com/inbox"),
         };
         vec![Self { link: None, support_link: None, ..full.clone() }, full]

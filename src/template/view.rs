@@ -3,8 +3,8 @@
 //! its names, so that the check of the templates against the samples is exact.
 
 use super::context::{
-    ActionRequiredMail, AllClearMail, Ask, ComponentLine, ConnectionLine, CorrectionMail, FreeMail, IncidentMail, Mail,
-    PostMortemMail, SurgeMail,
+    ActionRequiredMail, AllClearMail, Ask, Because, ComponentLine, ConnectionLine, CorrectionMail, FreeMail,
+    IncidentMail, Mail, PostMortemMail, SurgeMail,
 };
 use super::prose::{NAME, SENTENCE, blocks, link, one_line, sentence};
 use super::time::{Clock, words};
@@ -72,7 +72,7 @@ fn incident(mail: &IncidentMail, clock: &Clock, page: &Page) -> Value {
         "so_far": so_far.then(|| words(mail.posted_at - mail.started_at)).flatten(),
         "still_open": all_of(&mail.still_open),
         "link": link(mail.link.as_ref()),
-        "why": follows(mail.addressed, &names_of(&mail.components), page),
+        "why": why(mail.because, &names_of(&mail.components), page),
     })
 }
 
@@ -88,7 +88,7 @@ fn post_mortem(mail: &PostMortemMail, clock: &Clock, page: &Page) -> Value {
         "ended": mail.ended_at.map(|at| clock.show(at)),
         "lasted": mail.ended_at.and_then(|at| words(at - mail.started_at)),
         "link": link(mail.link.as_ref()),
-        "why": follows(mail.addressed, &names_of(&mail.components), page),
+        "why": why(mail.because, &names_of(&mail.components), page),
     })
 }
 
@@ -148,7 +148,7 @@ fn all_clear(mail: &AllClearMail, clock: &Clock, page: &Page) -> Value {
         "lasted": words(mail.recovered_at - mail.started_at),
         "still_open": all_of(&mail.still_open),
         "link": link(mail.link.as_ref()),
-        "why": follows(mail.addressed, &mail.components, page),
+        "why": why(mail.because, &mail.components, page),
     })
 }
 
@@ -158,7 +158,7 @@ fn free(mail: &FreeMail, page: &Page) -> Value {
         "lead": one_line(&mail.subject, NAME),
         "body": blocks(&mail.body),
         "link": link(mail.link.as_ref()),
-        "why": follows(mail.addressed, &[], page),
+        "why": why(mail.because, &[], page),
     })
 }
 
@@ -194,13 +194,16 @@ fn all_of(names: &[String]) -> Vec<String> {
     names.iter().map(|name| one_line(name, NAME)).collect()
 }
 
-/// Why a follower gets this, or whoever it was addressed to.
-fn follows(addressed: bool, components: &[String], page: &Page) -> String {
-    if addressed {
-        return "You get this because it was addressed to you.".to_owned();
+/// Why a reader gets what many get.
+fn why(because: Because, components: &[String], page: &Page) -> String {
+    match because {
+        Because::Addressed => "You get this because it was addressed to you.".to_owned(),
+        Because::Told => "You get this because we told you of it before.".to_owned(),
+        Because::Follows if components.is_empty() => {
+            format!("You get this because you follow {}.", one_line(&page.name, NAME))
+        }
+        Because::Follows => format!("You get this because you follow {}.", lead::names(components)),
     }
-    let what = if components.is_empty() { one_line(&page.name, NAME) } else { lead::names(components) };
-    format!("You get this because you follow {what}.")
 }
 
 /// Why the owner of connections gets this.

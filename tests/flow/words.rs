@@ -16,6 +16,7 @@ on_both! {
     a_correction_says_since_when_it_is_true;
     whoever_was_addressed_need_not_follow_anything;
     whoever_was_told_as_a_follower_was_not_addressed;
+    who_follows_it_no_more_is_not_said_to_follow_it;
     nothing_works_while_another_open_incident_has_it_in_trouble;
     an_end_that_waited_for_a_day_calls_nothing_well_that_is_down;
     an_all_clear_says_since_when_it_is_true;
@@ -247,6 +248,32 @@ async fn whoever_was_told_as_a_follower_was_not_addressed(on: On) {
         let text = plain(end);
         assert_eq!(text.contains("because it was addressed to you."), end.to.starts_with("ann"), "{text}");
         assert_eq!(text.contains("because you follow Alpha."), end.to.starts_with("bob"), "{text}");
+    }
+}
+
+async fn who_follows_it_no_more_is_not_said_to_follow_it(on: On) {
+    for resolved in [true, false] {
+        let mut w = world(on).await;
+        w.subscriber("cem").await;
+        for key in ["ann", "bob", "cem"] {
+            w.subscribe(key, "a").await;
+        }
+        w.notice(said("i-1", "investigating", Some("major_outage"), json!({}))).await;
+        w.pass(10).await;
+        w.subscription(json!({"subscriber": "bob", "component": "a", "active": false})).await;
+        w.subscription(json!({"subscriber": "cem", "component": "a", "events": "none"})).await;
+        match resolved {
+            true => w.notice(said("i-1", "resolved", None, json!({}))).await,
+            false => w.up("a").await,
+        };
+        let ends = w.pass(20).await;
+        assert_eq!(ends.len(), 3);
+        for end in &ends {
+            let text = plain(end);
+            let follows = end.to.starts_with("ann");
+            assert_eq!(text.contains("because you follow Alpha."), follows, "{text}");
+            assert_eq!(text.contains("because we told you of it before."), !follows, "{text}");
+        }
     }
 }
 

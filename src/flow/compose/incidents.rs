@@ -11,7 +11,7 @@ use crate::domain::delivery::Rule;
 use crate::domain::incident::{Impact, Phase};
 use crate::domain::time::{Span, Timestamp};
 use crate::store::view::DeliveryView;
-use crate::template::context::{AllClearMail, ComponentLine, IncidentMail, PostMortemMail};
+use crate::template::context::{AllClearMail, Because, ComponentLine, IncidentMail, PostMortemMail};
 
 /// From then on a mail says that it is late.
 const LATE: Span = Span::minutes(30);
@@ -25,6 +25,14 @@ fn component_lines(seen: &Seen) -> Vec<ComponentLine> {
         .iter()
         .map(|item| ComponentLine { name: item.component_name.clone(), status: item.present_status() })
         .collect()
+}
+
+fn because(row: &DeliveryView) -> Because {
+    match (row.addressed, row.follows) {
+        (true, _) => Because::Addressed,
+        (_, true) => Because::Follows,
+        _ => Because::Told,
+    }
 }
 
 pub(super) fn incident(
@@ -45,7 +53,7 @@ pub(super) fn incident(
         phase: untold.unwrap_or(update.phase),
         impact: update.impact.or(row.impact).unwrap_or(Impact::Minor),
         still_open: still_open(seen, said),
-        addressed: seen.row.addressed,
+        because: because(&seen.row),
         body: update.body,
         components: component_lines(seen),
         started_at: needed(row.started_at, "beginning")?,
@@ -71,7 +79,7 @@ fn due(row: &DeliveryView, posted_at: Timestamp, setting: &Setting) -> Timestamp
 pub(super) fn post_mortem(seen: &Seen, said: &Words, setting: &Setting) -> Result<PostMortemMail, ComposeError> {
     let update: IncidentIn = own(seen, said)?;
     Ok(PostMortemMail {
-        addressed: seen.row.addressed,
+        because: because(&seen.row),
         title: needed(seen.row.title.clone(), "title")?,
         reference: needed(seen.row.incident_key.clone(), "key")?,
         body: update.body,
@@ -95,7 +103,7 @@ pub(super) fn all_clear(seen: &Seen, said: &Words, setting: &Setting) -> Result<
         recovered_at: worked_again.unwrap_or(seen.row.created_at),
         trouble_elsewhere: seen.row.trouble_elsewhere,
         still_open: still_open(seen, said),
-        addressed: seen.row.addressed,
+        because: because(&seen.row),
         link: None,
         support_link: setting.support_url.clone(),
     })

@@ -112,6 +112,8 @@ pub struct DeliveryView {
     pub started_at: Option<Timestamp>,
     /// Its notice, or the one that restricts whom the incident is told to, names its subscriber.
     pub addressed: bool,
+    /// Its subscriber still follows any of what it names. Asked of what is sent to all who were told; of the rest it is so.
+    pub follows: bool,
     /// Of an all-clear: its subscriber was told of trouble with something in another open incident, and it lasts.
     pub trouble_elsewhere: bool,
     /// Of an all-clear: when that broke which its subscriber was told of after an end in the same thread.
