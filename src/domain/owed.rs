@@ -71,6 +71,8 @@ pub struct Told {
     pub phase: Option<Phase>,
     /// The thread has had its end.
     pub ended: bool,
+    /// A mail of trouble waits in it, or was folded under another thread's.
+    pub unsaid: bool,
 }
 
 /// What follows for one subscriber.
@@ -100,7 +102,7 @@ pub fn update(news: &News<'_>, told: Told, events: Events, least: Impact) -> Owe
         };
     }
     if !told.at_all {
-        return first(news, least);
+        return first(news, told, least);
     }
     let rule = match news {
         _ if news.followed.iter().any(Followed::is_worse) => Rule::Worse,
@@ -116,10 +118,14 @@ pub fn update(news: &News<'_>, told: Told, events: Events, least: Impact) -> Owe
     }
 }
 
-fn first(news: &News<'_>, least: Impact) -> Owed {
+fn first(news: &News<'_>, told: Told, least: Impact) -> Owed {
     let concerned = |f: &Followed| f.named || f.status != ComponentStatus::Operational;
     if !news.concerns_all && !news.followed.iter().any(concerned) {
         return Owed::Nothing;
+    }
+    // Trouble that went away before anything was said of it is not told.
+    if told.unsaid && news.followed.iter().all(|f| f.status == ComponentStatus::Operational) {
+        return Owed::Withheld(Rule::First, Reason::Recovered);
     }
     if reaches(news.impact, least) {
         Owed::Mail(Rule::First)
@@ -161,7 +167,7 @@ mod tests {
     use super::*;
     use ComponentStatus::{DegradedPerformance, MajorOutage, Operational};
 
-    const TOLD: Told = Told { at_all: true, phase: Some(Phase::Identified), ended: false };
+    const TOLD: Told = Told { at_all: true, phase: Some(Phase::Identified), ended: false, unsaid: false };
 
     fn news(phase: Phase, followed: &[Followed]) -> News<'_> {
         News { phase, impact: Impact::Minor, followed, concerns_all: false }
@@ -206,6 +212,10 @@ mod tests {
         assert_eq!(owed(Phase::Monitoring, &one(MajorOutage, None, false), not_told), Owed::Mail(Rule::First));
         assert_eq!(owed(Phase::Monitoring, &one(Operational, None, false), not_told), Owed::Nothing);
         assert_eq!(owed(Phase::Monitoring, &[], not_told), Owed::Nothing);
+        let unsaid = Told { unsaid: true, ..not_told };
+        let gone = owed(Phase::Monitoring, &one(Operational, None, true), unsaid);
+        assert_eq!(gone, Owed::Withheld(Rule::First, Reason::Recovered), "it went away unsaid");
+        assert_eq!(owed(Phase::Monitoring, &one(MajorOutage, None, true), unsaid), Owed::Mail(Rule::First));
         let all = News { concerns_all: true, ..news(Phase::Monitoring, &[]) };
         assert_eq!(update(&all, not_told, Events::All, Impact::None), Owed::Mail(Rule::First));
     }

@@ -32,10 +32,14 @@ statements! {
          created_at bigint],
         "WHERE TRUE"
     );
-    // Undecided or possibly mailed deliveries of threads: what an end, a fold or a join must know.
+    // Deliveries of threads that are undecided, left perhaps, or may come back: what an end or a fold must know.
     SIBLINGS = over_rows!(
-        "SELECT d.id, d.thread_id, d.class, d.state, d.lane_id, d.maybe_mailed FROM", [id uuid],
-        "JOIN delivery d ON d.thread_id = j.id WHERE d.state IN ('queued', 'sending') OR d.maybe_mailed ORDER BY d.id"
+        "SELECT d.id, d.thread_id, d.class, d.state, d.lane_id, d.maybe_mailed,
+            CASE WHEN d.class = 'incident_update' AND NOT d.maybe_mailed THEN EXISTS (SELECT 1 FROM delivery_item i
+                WHERE i.delivery_id = d.id AND i.status <> 'operational') ELSE FALSE END AS unsaid FROM",
+        [id uuid],
+        "JOIN delivery d ON d.thread_id = j.id WHERE d.state IN ('queued', 'sending') OR d.maybe_mailed
+            OR (d.state = 'folded' AND d.reason IN ('under_cause', 'told_elsewhere')) ORDER BY d.id"
     );
     // A join adds items: the row must not be claimed meanwhile. Thread by thread: where a million corrections have been
     // queued since the last ANALYZE, planners take the queue for empty and go through all of it.
@@ -104,6 +108,8 @@ pub struct Sibling {
     pub lane_id: LaneId,
     /// It left, or may have left.
     pub maybe_mailed: bool,
+    /// It tells of trouble with a component, and has not left.
+    pub unsaid: bool,
 }
 
 /// A page of a matter's threads after a cursor.
@@ -162,7 +168,7 @@ pub async fn lock_queued(tx: &mut Tx, of: &[ThreadId]) -> Result<(), StoreError>
     lock!(tx, LOCK_QUEUED, ids(of))
 }
 
-/// The undecided or possibly mailed deliveries of threads; queued ones are locked.
+/// The deliveries of threads that are undecided, left perhaps, or were folded under others'; queued ones are locked.
 ///
 /// # Errors
 /// When the database fails.

@@ -32,6 +32,7 @@ on_both! {
     what_failed_to_leave_is_said_by_the_next;
     what_waited_a_day_is_parked_but_ends_are_sent;
     trouble_that_went_away_silently_is_not_told;
+    trouble_that_went_away_unsaid_is_not_told;
     a_maintenance_is_told_from_its_announcement_to_its_end;
     no_all_clear_while_anything_else_they_follow_is_in_trouble;
     an_end_waits_while_another_incident_has_the_component_down;
@@ -535,6 +536,26 @@ async fn trouble_that_went_away_silently_is_not_told(on: On) {
     w.pass(30).await;
     assert!(w.all().is_empty());
     assert_eq!(rules(&w).await, ["incident_update withdrawn recovered first"]);
+}
+
+/// What waited for the relay, and what was folded under another incident of the same.
+async fn trouble_that_went_away_unsaid_is_not_told(on: On) {
+    let mut w = world(on, &[("ann", &["a"]), ("bob", &["b"])]).await;
+    w.notice(said("investigating", &[("b", "major_outage")], json!({"incident": "inc-2"}))).await;
+    w.pass(5).await;
+    w.notice(said("investigating", &[("b", "major_outage")], json!({}))).await;
+    w.sink.set_down(true);
+    w.notice(said("investigating", &[("a", "major_outage")], json!({}))).await;
+    w.pass(5).await;
+    w.notice(said("monitoring", &[("a", "operational"), ("b", "operational")], json!({}))).await;
+    w.pass(1).await;
+    w.sink.set_down(false);
+    w.pass(20).await;
+    w.notice(said("resolved", &[], json!({}))).await;
+    w.pass(20).await;
+    assert_table(w.all(), "UTC", "Mon 2 Jun 08:01  bob  Investigating: Beta has a major outage.");
+    let withheld = rules(&w).await.into_iter().filter(|r| r == "incident_update withdrawn recovered first").count();
+    assert_eq!(withheld, 3, "{:#?}", rules(&w).await);
 }
 
 async fn a_maintenance_is_told_from_its_announcement_to_its_end(on: On) {

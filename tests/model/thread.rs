@@ -134,7 +134,9 @@ impl Thread {
                 let followed = [Followed { status: self.status, told: told_status, named: true }];
                 let news = News { phase, impact: Impact::Major, followed: &followed, concerns_all: false };
                 let told_phase = sending.map(|m| m.phase).or(self.told_phase);
-                let told = Told { at_all: told, phase: told_phase, ended: self.ended };
+                let waits = |m: &Mail| m.state == State::Queued && m.class == Class::IncidentUpdate;
+                let unsaid = self.mails.iter().any(|m| waits(m) && m.status != ComponentStatus::Operational);
+                let told = Told { at_all: told, phase: told_phase, ended: self.ended, unsaid };
                 if let Owed::Mail(rule) = owed::update(&news, told, Events::All, Impact::None) {
                     self.add(Class::IncidentUpdate, rule, revision, phase);
                     self.fold(&[Class::IncidentUpdate], revision, State::Folded);

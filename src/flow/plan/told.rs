@@ -13,7 +13,7 @@ use std::collections::HashMap;
 pub(super) struct Memory {
     /// Of each component: its state, and whether it was ever in trouble.
     pub components: HashMap<ComponentId, (ComponentStatus, bool)>,
-    /// Deliveries that are undecided, or left.
+    /// Deliveries that are undecided, left, or were folded under other threads'.
     pub siblings: Vec<Sibling>,
     on_the_wire: Option<Option<Phase>>,
 }
@@ -22,7 +22,8 @@ impl Memory {
     /// What the rules ask of it.
     pub fn told(&self, thread: &Thread) -> Told {
         let phase = self.on_the_wire.flatten().or(thread.last_phase);
-        Told { at_all: self.is_told(thread), phase, ended: thread.ended_at.is_some() }
+        let unsaid = self.siblings.iter().any(|s| s.unsaid);
+        Told { at_all: self.is_told(thread), phase, ended: thread.ended_at.is_some(), unsaid }
     }
 
     /// Told, perhaps told, or being told.

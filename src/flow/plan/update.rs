@@ -136,6 +136,7 @@ impl Page<'_> {
         let lane = lanes::lane(self.tx, class, Fence::Incident(incident)).await?;
         let elsewhere = self.told_elsewhere(incident, update, shares).await?;
         let (mut deliveries, mut items, mut folds, mut renewed) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut recovered = Vec::new();
         for share in shares {
             let Some(thread) = threads.get(&share.subscriber) else { continue };
             let mut delivery = self.delivery(class, lane, notice, thread, Rule::NothingNew);
@@ -145,12 +146,16 @@ impl Page<'_> {
             if delivery.state == State::Queued || delivery.folded_into.is_some() {
                 folds.extend(queued().filter(|s| s.class == class).map(|s| (s.id, delivery.id)));
             }
+            if delivery.reason == Some(Reason::Recovered) {
+                recovered.extend(queued().filter(|s| s.class == class).map(|s| s.id));
+            }
             // An all-clear that leaves after this update must not pass for older news.
             let all_clear = queued().find(|s| s.class == Class::AllClear);
             renewed.extend(all_clear.map(|s| (s.id, notice.id, notice.revision.unwrap_or_default())));
             deliveries.push(delivery);
         }
         deliveries::renew(self.tx, &renewed).await?;
+        deliveries::withdraw(self.tx, &recovered, Reason::Recovered).await?;
         self.store(&deliveries, &items, &folds).await?;
         let better: Vec<_> = shares.iter().filter(|s| s.better).filter_map(|s| threads.get(&s.subscriber)).collect();
         self.release(&better.iter().map(|t| t.id).collect::<Vec<_>>()).await
