@@ -81,6 +81,8 @@ names!(
         EndedAlready = "ended_already",
         /// This subscriber was never told of the problem.
         NeverTold = "never_told",
+        /// Its recipient no longer follows anything it names.
+        Unsubscribed = "unsubscribed",
         /// The mail it would take back never left.
         NeverMailed = "never_mailed",
         /// The address is suppressed for this class.

@@ -58,6 +58,7 @@ impl Reason {
             Self::ReplacedByNewer => "a newer mail says what is true now",
             Self::EndedAlready => "the recipient has been told already that it is over",
             Self::NeverTold => "the recipient was never told of the problem",
+            Self::Unsubscribed => "the recipient no longer follows anything it names",
             Self::NeverMailed => "the mail it would take back never left",
             Self::Suppressed => "the address is on the list of those that get no such mail",
             Self::TooOld => "it became too old to be sent by itself",

@@ -9,8 +9,9 @@ use super::register::{Put, component_id, subscriber_id, yes};
 use crate::domain::incident::Impact;
 use crate::domain::subscription::Events;
 use crate::store::setup::{self, SubscriptionRow};
-use crate::store::{Store, audience};
+use crate::store::{Store, StoreError, Tx, audience, told, unsubscribed};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// A subscription as it is put: to a component, to a group of components, or without either to everything.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,9 +72,23 @@ pub async fn put(store: &Store, said: &SubscriptionIn) -> Result<Option<Put>, In
             active: said.active,
         };
         let id = setup::put_subscription(&mut tx, &row).await?;
+        if !said.active || said.events == Events::None {
+            ended(&mut tx, &BTreeSet::from([said.subscriber.as_str()])).await?;
+        }
         tx.commit().await?;
         Ok(id.map(|id| Put { id: id.to_string(), key: None }))
     })
+}
+
+/// After a subscription of each of these subscribers, by key, has ended or asks for nothing. What waits for them and no other
+/// asks for is withdrawn; what was folded under that is told after all. The end of what they were told stays owed.
+///
+/// # Errors
+/// When the database fails.
+pub(super) async fn ended(tx: &mut Tx, of: &BTreeSet<&str>) -> Result<(), StoreError> {
+    let lost = unsubscribed::withdraw(tx, of).await?;
+    let now = tx.now();
+    told::release(tx, &lost, now).await
 }
 
 /// Checks what serde cannot.

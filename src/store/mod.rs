@@ -62,6 +62,7 @@ pub mod tallies;
 mod testing;
 pub mod threads;
 pub mod told;
+pub mod unsubscribed;
 pub mod view;
 pub mod waiting;
 
@@ -117,6 +118,7 @@ pub fn statements() -> Vec<Sql> {
         tallies::ALL,
         threads::ALL,
         told::ALL,
+        unsubscribed::ALL,
         view::ALL,
         waiting::ALL,
     ]

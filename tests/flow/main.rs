@@ -39,6 +39,7 @@ mod resend;
 mod streams;
 mod surge;
 mod turns;
+mod unsubscribed;
 mod updates;
 mod vanished;
 mod words;

@@ -154,6 +154,11 @@ fn cases() -> Vec<(&'static str, Vec<Value>, Option<&'static str>)> {
         ("RENEW", vec![rows(DELIVERY)], None),
         ("HASTEN", vec![rows(DELIVERY)], None),
         ("WITHDRAW", vec![rows(DELIVERY)], None),
+        (
+            "WITHDRAW_UNSUBSCRIBED",
+            vec![Text(r#"[{"subscriber": "s7", "at": 1}]"#.to_owned())],
+            Some("delivery_by_subscriber"),
+        ),
         ("JOIN", vec![rows(DELIVERY)], None),
         ("HASTEN_OWN_FAULTS", vec![rows(DELIVERY)], None),
         ("WITHDRAW_EMPTIED", vec![rows(DELIVERY)], None),

@@ -6,6 +6,7 @@ use super::super::reading::typed;
 use super::super::register::{self, ComponentIn, ConnectionIn, SubscriberIn};
 use super::super::subscription::{self, SubscriptionIn};
 use super::columns::Columns;
+use crate::domain::subscription::Events;
 use crate::store::import::{self, Change, Component, Connection};
 use crate::store::import_people::{self, Attribute, Subscriber};
 use crate::store::import_subscriptions::{self, Subscription};
@@ -260,7 +261,10 @@ impl Row for Subscription {
     }
 
     async fn put(tx: &mut Tx, of: &[Change<Self>]) -> Result<(), StoreError> {
-        import_subscriptions::put_subscriptions(tx, of).await
+        import_subscriptions::put_subscriptions(tx, of).await?;
+        let changed = of.iter().filter(|change| !change.new).map(|change| &change.row);
+        let over = changed.filter(|row| !row.active || row.events == Events::None);
+        subscription::ended(tx, &over.map(|row| row.subscriber.as_str()).collect()).await
     }
 }
 
