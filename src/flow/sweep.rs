@@ -15,7 +15,7 @@ use crate::store::lanes::Fence;
 use crate::store::leases::Overdue;
 use crate::store::recover::{Recovery, Touched};
 use crate::store::view::ItemView;
-use crate::store::{Store, StoreError, Tx, deliveries, lanes, leases, queue, recover, threads, view};
+use crate::store::{Store, StoreError, Tx, deliveries, lanes, leases, queue, recover, threads, view, waiting};
 use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
 
@@ -75,6 +75,11 @@ async fn drive(tx: &mut Tx, setting: &Setting, mut machine: Sweep, of: &[Recover
             }
             SweepCommand::Remember => return Ok(()),
             SweepCommand::Finish => {
+                // Who failed before the outage was not to come back with the others, and waited only for its end.
+                let is_back = first.connection_id.is_none();
+                if is_back && waiting::hasten_back(tx, first.component_id, PAGE).await? {
+                    return Ok(());
+                }
                 let count = |id| counts.get(&id).copied().unwrap_or_default();
                 let swept: Vec<_> = of.iter().map(|one| (one.id, count(one.id).0, count(one.id).1)).collect();
                 return recover::swept(tx, &swept).await;

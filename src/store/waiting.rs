@@ -71,6 +71,11 @@ statements! {
     HASTEN_HELD = super::Sql::same(waits_for!(
         "UPDATE delivery SET due_at = $2", "AND reason IN ('awaiting_reconnection', 'component_down') AND due_at > $2"
     ));
+    // Of a flood that was retried in an outage there may be a million.
+    HASTEN_BACK = super::Sql::same(concat!(
+        "UPDATE delivery SET due_at = $2 WHERE ", waits!("delivery"), " AND id IN (",
+        waits_for!("SELECT id FROM delivery", "AND reason <> 'dwell' AND reason = 'component_down' AND due_at > $2 LIMIT $3"), ")"
+    ));
 }
 
 /// By when mails were planned, or since when.
@@ -179,4 +184,13 @@ pub async fn call_back(tx: &mut Tx, surge: SurgeId, of: ComponentId) -> Result<(
 pub async fn hasten(tx: &mut Tx, of: ComponentId) -> Result<(), StoreError> {
     let now = tx.now();
     exec!(tx, HASTEN_HELD, of, now).map(drop)
+}
+
+/// What was put off while a component was down is due now that it is back: up to `most`; whether there may be more.
+///
+/// # Errors
+/// When the database fails.
+pub async fn hasten_back(tx: &mut Tx, of: ComponentId, most: i64) -> Result<bool, StoreError> {
+    let now = tx.now();
+    Ok(exec!(tx, HASTEN_BACK, of, now, most)? == most.unsigned_abs())
 }

@@ -20,6 +20,7 @@ on_both! {
     a_hold_put_between_two_tries_keeps_the_second;
     after_the_longest_wait_for_a_component_the_customer_is_asked;
     the_longest_wait_is_each_mails_own;
+    whom_an_outage_alone_kept_is_asked_when_it_ends;
 }
 
 async fn world(on: On) -> World {
@@ -222,4 +223,38 @@ async fn the_longest_wait_is_each_mails_own(on: On) {
         "Mon 2 Jun 20:01 ann please reconnect: Inbox ann
          Mon 2 Jun 21:01 bob please reconnect: Inbox bob",
     );
+}
+
+/// What failed before an outage was none of it, and waits no longer than it lasts, whoever says that it is over.
+async fn whom_an_outage_alone_kept_is_asked_when_it_ends(on: On) {
+    use allclear::mail::sink::{Answer, Phase, Script};
+    let of_incident = |phase: &str, status: &str| {
+        json!({"kind": "incident", "incident": "o-1", "title": "Slow", "phase": phase, "body": "It is slow.",
+            "components": [{"key": "outlook", "status": status}]})
+    };
+    for end in ["plain", "covering", "incident"] {
+        let script = Script::default()
+            .answering(|at, _, nth| (at == Phase::Rcpt && nth == 1).then(|| Answer::reply(at, "451 4.3.0 later")));
+        let mut w = World::with(on, "2025-06-02T08:00:00Z", script, |_| {}).await;
+        w.component("outlook", "Outlook").await;
+        w.subscriber("ann").await;
+        w.connection("ann", "outlook", "ann").await;
+        w.broken("ann").await;
+        w.pass(5).await;
+        match end {
+            "incident" => drop(w.notice(of_incident("identified", "major_outage")).await),
+            _ => drop(w.down("outlook").await),
+        }
+        until(&mut w, "2025-06-02T08:30:00Z").await;
+        assert_eq!(w.deliveries().await, ["action_required queued component_down"], "{end}");
+        match end {
+            "incident" => drop(w.notice(of_incident("resolved", "operational")).await),
+            "covering" => {
+                drop(w.signal(json!({"component": "outlook", "what": "recovered", "connections": "all"})).await);
+            }
+            _ => drop(w.up("outlook").await),
+        }
+        w.pass(1).await;
+        assert_table(w.all(), "UTC", "Mon 2 Jun 08:30 ann please reconnect: Inbox ann");
+    }
 }

@@ -292,6 +292,7 @@ fn cases() -> Vec<(&'static str, Vec<Value>, Option<&'static str>)> {
             Some("delivery_held delivery_due"),
         ),
         ("HASTEN_HELD", vec![Id(id(COMPONENT, 4)), Number(90_000)], None),
+        ("HASTEN_BACK", vec![Id(id(COMPONENT, 4)), Number(90_000), Number(300)], Some("delivery_due delivery_held")),
         ("BROKEN_SINCE", vec![Id(id(COMPONENT, 4)), Number(49_000)], Some("connection_open")),
         ("PATIENCE_ENDED", vec![Number(90_000), Number(50)], Some("connection_recoverable")),
         ("HANDED_OVER_LATELY", vec![Number(99_000), Number(10_000)], Some("attempt_by_time")),

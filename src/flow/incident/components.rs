@@ -6,12 +6,12 @@ use super::super::signals::component_up;
 use super::{Standing, class_of};
 use crate::domain::class::Class;
 use crate::domain::component::{Effect, Said};
-use crate::domain::connection::What;
-use crate::domain::id::IncidentId;
+use crate::domain::connection::{By, What};
+use crate::domain::id::{IncidentId, RecoveryId};
 use crate::domain::incident::{ComponentStatus, Phase};
 use crate::domain::time::Timestamp;
 use crate::store::incidents::IncidentNow;
-use crate::store::ingest::ComponentNow;
+use crate::store::ingest::{ComponentNow, RecoveryRow};
 use crate::store::{Tx, incidents, ingest as db, surge, tallies};
 
 /// The state of a component that is named without one: as bad as the phase says. Trouble that is looked into is trouble,
@@ -125,6 +125,17 @@ async fn hear(
         Effect::Ended { n, since, at, .. } => {
             tallies::begin_anew(tx, component.id).await?;
             db::save_episode(tx, component.id, n, since, Some(at), None, None).await?;
+            // Nobody asks how far it is: its sweep wakes whom the outage alone kept.
+            let recovery = RecoveryRow {
+                id: RecoveryId::new(),
+                component: component.id,
+                connection: None,
+                episode: n,
+                by: By::Unknown,
+                covering: None,
+                confirm_by: None,
+            };
+            db::add_recoveries(tx, &[recovery]).await?;
             ended = true;
         }
         Effect::Repeated if what == What::Failed => {
