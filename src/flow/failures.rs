@@ -3,7 +3,7 @@
 
 use super::plan::{as_thread, new_thread, render_subject};
 use super::setting::Setting;
-use crate::domain::class::Class;
+use crate::domain::class::{Class, Limits};
 use crate::domain::delivery::{Reason, Rule, State};
 use crate::domain::id::{ComponentId, ConnectionId, DeliveryId, LaneId, NoticeId, PlanId, SubscriberId, ThreadId};
 use crate::domain::time::{Span, Timestamp};
@@ -37,7 +37,7 @@ pub async fn failures(
     let page = failures::next(&mut tx, after, setting.page).await?;
     let Some(last) = page.last().map(|f| f.id.0) else { return Ok(None) };
     let known = Known::load(&mut tx, setting, templates, &page).await?;
-    let planned = plan(&page, &known, setting.limits(Class::ActionRequired).dwell, tx.now());
+    let planned = plan(&page, &known, &setting.limits(Class::ActionRequired), tx.now());
     deliveries::add(&mut tx, &planned.deliveries, |class| setting.stream_name(class)).await?;
     parting::drop_items(&mut tx, &planned.moved).await?;
     deliveries::add_items(&mut tx, &planned.items, &planned.deliveries).await?;
@@ -169,7 +169,7 @@ struct Planned {
     outcomes: Vec<(PlanId, &'static str)>,
 }
 
-fn plan(page: &[Failure], known: &Known, dwell: Span, now: Timestamp) -> Planned {
+fn plan(page: &[Failure], known: &Known, limits: &Limits, now: Timestamp) -> Planned {
     let mut planned = Planned::default();
     let mut waiting = known.waiting.clone();
     for failure in page {
@@ -204,12 +204,12 @@ fn plan(page: &[Failure], known: &Known, dwell: Span, now: Timestamp) -> Planned
                 continue;
             }
             let at = (thread.id, lane);
-            let due_at = failure.created_at + if own_fault { Span::ZERO } else { dwell };
+            let due_at = failure.created_at + if own_fault { Span::ZERO } else { limits.dwell };
             // A mail names a connection once: what broke again while one waits about its outage before gets its own.
             let takes = |mail: &&mut Waiting| !known.named_by_waiting.contains(&(mail.id, failure.connection_id));
             let joined = waiting.get_mut(&at).filter(takes);
-            let delivery = match joined.and_then(|mail| due_with(mail, due_at, dwell, now).map(|due_at| (mail, due_at)))
-            {
+            let joined = joined.and_then(|mail| due_with(mail, due_at, limits, now).map(|due_at| (mail, due_at)));
+            let delivery = match joined {
                 Some((mail, due_at)) => {
                     if mail.due_at != due_at {
                         mail.due_at = due_at;
@@ -241,14 +241,17 @@ fn plan(page: &[Failure], known: &Known, dwell: Span, now: Timestamp) -> Planned
 /// mail of its own.
 ///
 /// What joins a mail in its dwell has one of its own, for which the mail waits, but no longer than twice the dwell in all.
-/// One that is kept by something else, a hold, a cap or those before it, takes what fails until it leaves.
+/// One that is kept by something else, a hold, a cap or those before it, takes what fails until it leaves, or until it could be
+/// too old before that has had the longest hold of its own.
 #[must_use]
-pub fn due_with(mail: &Waiting, due_at: Timestamp, dwell: Span, now: Timestamp) -> Option<Timestamp> {
+pub fn due_with(mail: &Waiting, due_at: Timestamp, limits: &Limits, now: Timestamp) -> Option<Timestamp> {
+    let held_until = due_at + limits.longest_hold.unwrap_or(Span::ZERO);
     match mail.reason {
+        _ if limits.greatest_age.is_some_and(|age| mail.created_at + age < held_until) => None,
         // It leaves with what does not wait for the component; the look parts them.
         Some(Reason::ComponentDown | Reason::AwaitingReconnection) => Some(mail.due_at.min(due_at.max(now))),
         Some(Reason::Dwell) if mail.due_at > now && mail.due_at < due_at => {
-            (due_at <= mail.created_at + dwell + dwell).then_some(due_at)
+            (due_at <= mail.created_at + limits.dwell + limits.dwell).then_some(due_at)
         }
         _ => Some(mail.due_at),
     }
@@ -337,12 +340,12 @@ mod tests {
 
     #[test]
     fn what_joins_a_mail_waits_for_its_own_dwell_or_with_the_mail() {
-        const DWELL: Span = Span::minutes(5);
         let at = |minute: i64| Timestamp(0) + Span::minutes(minute);
         let with = |reason, mail_due, failure_due| {
             let (id, thread_id, lane_id) = (DeliveryId::new(), ThreadId::new(), LaneId::new());
             let mail = Waiting { id, thread_id, lane_id, created_at: at(0), due_at: at(mail_due), reason };
-            due_with(&mail, at(failure_due), DWELL, at(4)).map(|due| (due - at(0)).0 / Span::minutes(1).0)
+            due_with(&mail, at(failure_due), &Limits::of(Class::ActionRequired), at(4))
+                .map(|due| (due - at(0)).0 / Span::minutes(1).0)
         };
         let dwell = Some(Reason::Dwell);
         for (reason, mail_due, failure_due, due) in [
@@ -355,7 +358,8 @@ mod tests {
             (Some(Reason::ComponentDown), 9, 11, Some(9)),
             (Some(Reason::DailyCap), 600, 9, Some(600)),
             (Some(Reason::DailyCap), 5, 9, Some(5)),
-            (Some(Reason::Held), 5, 900, Some(5)),
+            (Some(Reason::Held), 5, 3600, Some(5)),
+            (Some(Reason::Held), 5, 3601, None),
             (None, 2, 4, Some(2)),
         ] {
             assert_eq!(with(reason, mail_due, failure_due), due, "{reason:?} {mail_due} {failure_due}");

@@ -24,13 +24,13 @@ macro_rules! failures {
 }
 
 statements! {
-    // What fails while one of these waits can join it; one that may have left is sent again as it was, and a canary may be
-    // called back.
+    // What fails while one of these waits can join it; one that may have left is sent again as it was, a canary may be
+    // called back, and one that was tried would bring its tries.
     // As LOCK_QUEUED; what came back from the wire since then is locked here, or it would leave without what joins it.
     WAITING_MAILS = row_by_row!(
         over_rows, "SELECT d.id, d.thread_id, d.lane_id, d.created_at, d.due_at, d.reason FROM", [id uuid],
         ["delivery" "d" on "d.thread_id = j.id AND d.state = 'queued' AND d.class = 'action_required' AND NOT d.maybe_mailed
-            AND d.canary_id IS NULL", lock "FOR NO KEY UPDATE"],
+            AND d.canary_id IS NULL AND d.tries = 0", lock "FOR NO KEY UPDATE"],
         "ORDER BY d.id"
     );
     NAMED_BY_WAITING = over_rows!(
@@ -196,7 +196,7 @@ pub async fn named(tx: &mut Tx, of: &[Failure]) -> Result<Vec<Named>, StoreError
     rows!(tx, Named, NAMED, json(of.iter().map(row)))
 }
 
-/// The action-required mails that wait in threads and have never left, in the order they were made; locked.
+/// The action-required mails that wait in threads and were never tried, in the order they were made; locked.
 ///
 /// # Errors
 /// When the database fails.

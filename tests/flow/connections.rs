@@ -21,6 +21,7 @@ on_both! {
     who_blinks_does_not_keep_the_others_waiting;
     beside_a_mail_that_waits_for_its_component_what_fails_makes_one_mail_too;
     while_the_component_is_down_nobody_is_asked;
+    what_fails_while_a_mail_is_tried_again_has_tries_of_its_own;
     a_failed_recovery_is_told_at_once_while_the_others_wait;
     a_covering_recovery_is_one_row_and_corrects_and_must_be_confirmed;
     who_is_heard_of_only_after_a_covering_recovery_must_confirm_too;
@@ -164,6 +165,23 @@ async fn who_blinks_does_not_keep_the_others_waiting(on: On) {
 async fn beside_a_mail_that_waits_for_its_component_what_fails_makes_one_mail_too(on: On) {
     let mut w = world(on).await;
     w.connection("ann-3", "outlook", "ann").await;
+async fn what_fails_while_a_mail_is_tried_again_has_tries_of_its_own(on: On) {
+    let script = Script::default().answering(|at, _, nth| {
+        (at == Phase::Rcpt && nth == 1).then(|| sink::Answer::reply(at, "452 4.2.2 mailbox full"))
+    });
+    let mut w = World::with(on, "2025-03-01T20:40:00Z", script, |_| {}).await;
+    w.component("outlook", "Outlook").await;
+    w.subscriber("ann").await;
+    w.connection("ann-1", "outlook", "ann").await;
+    w.connection("ann-2", "outlook", "ann").await;
+    w.broken("ann-1").await;
+    assert!(w.pass(5).await.is_empty());
+    w.broken("ann-2").await;
+    let got = w.pass(5).await;
+    assert!(got.len() == 1 && !got[0].text().contains("Inbox ann-1"), "{got:?}");
+    assert_eq!(w.deliveries().await, ["action_required queued mailbox_full", "action_required accepted"]);
+}
+
     w.down("outlook").await;
     w.broken("ann-1").await;
     w.pass(5).await;

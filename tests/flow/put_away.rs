@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, HashSet};
 on_both! {
     whoever_blinked_for_long_is_put_away_part_by_part;
     whoever_blinks_without_end_is_put_away_all_the_same;
-    what_fails_while_a_mail_waits_for_long_joins_it;
+    what_fails_while_a_mail_waits_for_long_joins_it_while_both_can_leave_in_time;
     of_a_mail_that_was_put_away_the_same_is_said_as_before;
     a_batch_tells_of_what_was_put_away;
     a_parked_mail_somebody_sent_again_is_decided;
@@ -122,22 +122,27 @@ async fn whoever_blinks_without_end_is_put_away_all_the_same(on: On) {
     assert_eq!(ids(&w).await.len(), blinks, "the others are in the archive");
 }
 
-async fn what_fails_while_a_mail_waits_for_long_joins_it(on: On) {
+async fn what_fails_while_a_mail_waits_for_long_joins_it_while_both_can_leave_in_time(on: On) {
     let mut w = world(on, Script::default()).await;
+    w.connection("ann-3", "outlook", "ann").await;
     let mut tx = w.store.begin().await.unwrap();
     let scope = HoldScope::Class(Class::ActionRequired);
     let hold = holds::put(&mut tx, scope, HoldCause::Operator, "wait", None, "jo").await.unwrap();
     tx.commit().await.unwrap();
     w.broken("ann-1").await;
-    w.at("2025-06-11T08:00:00Z").await;
-    assert_eq!(w.deliveries().await, ["action_required queued dwell"]);
+    w.at("2025-06-03T08:00:00Z").await;
     w.broken("ann-2").await;
     w.pass(1).await;
-    assert_eq!(w.deliveries().await.len(), 1, "it joins the mail that waits");
+    assert_eq!(w.deliveries().await, ["action_required queued dwell"], "it joins the mail that waits");
+    w.at("2025-06-11T08:00:00Z").await;
+    w.broken("ann-3").await;
+    w.pass(1).await;
+    assert_eq!(w.deliveries().await.len(), 2, "that would be parked with it");
     let mut tx = w.store.begin().await.unwrap();
     holds::release(&mut tx, |h| h.id == hold, "over", "jo").await.unwrap();
     tx.commit().await.unwrap();
     w.pass(6).await;
+    assert_eq!(w.deliveries().await, ["action_required parked too_old", "action_required accepted"]);
     assert_eq!(count(&w, "SELECT CAST(COUNT(*) AS TEXT) FROM thread").await, 1);
 }
 
