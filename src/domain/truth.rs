@@ -77,7 +77,7 @@ pub const fn over(episode: i64, cleared: i64, own_fault: i64, covered: bool) -> 
 /// The mail that a correction takes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Original {
-    /// Neither on the wire, nor queued to go, nor in quarantine.
+    /// Neither on the wire, nor queued to say it, nor in quarantine.
     pub decided: bool,
     /// It left, or may have left.
     pub maybe_mailed: bool,

@@ -25,6 +25,7 @@ on_both! {
     what_waits_again_after_its_quarantine_may_have_arrived_all_the_same;
     what_waits_again_is_told_at_once_when_it_is_proven_to_be_the_customers_own;
     what_waits_again_with_another_fault_is_told_at_once_and_the_other_waits;
+    what_waits_again_keeps_nobody_from_hearing_what_is_over;
     who_starts_takes_back_what_all_before_it_left_and_of_others_nothing;
     who_reconnected_before_the_reap_is_not_corrected_whatever_came_after;
 }
@@ -221,6 +222,26 @@ async fn what_waits_again_with_another_fault_is_told_at_once_and_the_other_waits
         Mon 2 Jun 08:05 ann please reconnect: Inbox ann, Inbox other
         Mon 2 Jun 08:40 ann please reconnect: Inbox ann
         Mon 2 Jun 10:00 ann no action needed: Inbox other; still: Inbox ann
+        ",
+    );
+}
+
+async fn what_waits_again_keeps_nobody_from_hearing_what_is_over(on: On) {
+    let mut w = taken_in_silence(on, &["ann", "other"]).await;
+    w.recovered("ann", "automatic").await;
+    until(&mut w, "2025-06-02T09:00:00Z").await;
+    // Nor does the repeat name it once more, though it breaks again.
+    w.broken("ann").await;
+    until(&mut w, "2025-06-02T10:00:00Z").await;
+    w.up("outlook").await;
+    until(&mut w, "2025-06-02T12:00:00Z").await;
+    assert_table(
+        w.all(),
+        "UTC",
+        "
+        Mon 2 Jun 08:05 ann please reconnect: Inbox ann, Inbox other
+        Mon 2 Jun 08:40 ann no action needed: Inbox ann; still: Inbox other
+        Mon 2 Jun 10:00 ann please reconnect: Inbox other
         ",
     );
 }

@@ -128,8 +128,8 @@ impl World {
         match correction.state {
             _ if replaced => true,
             State::Accepted => correction.taken > 0,
-            // It waits while the connection is open again, or while the original waits for its own second try.
-            State::Queued => self.is_broken(item.connection) || original.state == State::Queued,
+            // It waits while the connection is open again; that the original waits for a second try keeps it no longer.
+            State::Queued => self.is_broken(item.connection),
             State::Folded => true,
             State::Cancelled => original.taken == 0 && !original.maybe_mailed,
             // The operator has been told.

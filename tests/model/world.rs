@@ -271,9 +271,14 @@ impl World {
     /// What a correction's item takes back, as the statement LOOK reads it.
     pub fn original(&self, of: u8, item: &Item) -> Original {
         let m = self.mail(of);
-        let on_its_way = matches!(m.state, State::Queued | State::Sending) || m.quarantined;
         let names = m.items().any(|(_, i)| i.connection == item.connection && i.episode == item.episode);
-        Original { decided: !on_its_way, maybe_mailed: m.maybe_mailed && names }
+        let maybe_mailed = m.maybe_mailed && names;
+        let on_its_way = match m.state {
+            // What waits to be repeated never says again what is over.
+            State::Queued => !maybe_mailed || self.claim(item).stale().is_none(),
+            _ => m.state == State::Sending || m.quarantined,
+        };
+        Original { decided: !on_its_way, maybe_mailed }
     }
 
     /// What the gate may know of a mail, in a snapshot taken now.

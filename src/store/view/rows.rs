@@ -254,9 +254,13 @@ impl ItemTruth {
     /// The mail it takes back.
     #[must_use]
     pub fn original(&self) -> Option<Original> {
-        let state = self.original_state?;
-        let on_its_way = matches!(state, State::Queued | State::Sending) || self.original_quarantine.is_some();
-        Some(Original { decided: !on_its_way, maybe_mailed: self.original_mailed? })
+        let (state, maybe_mailed) = (self.original_state?, self.original_mailed?);
+        let on_its_way = match state {
+            // What waits to be repeated never says again what is over: the claim and the look part that from it.
+            State::Queued => !maybe_mailed || self.claim()?.stale().is_none(),
+            _ => state == State::Sending || self.original_quarantine.is_some(),
+        };
+        Some(Original { decided: !on_its_way, maybe_mailed })
     }
 
     /// The mail it takes back may or may not have arrived.
