@@ -117,10 +117,10 @@ async fn sort_and_arm(
 ) -> Result<Vec<Claimed>, StoreError> {
     let mut ids: Vec<DeliveryId> = due.iter().map(|d| d.id).collect();
     let seen = views(tx, &ids).await?;
-    let tried = |one: &&Seen| one.row.class == Class::ActionRequired && one.row.tries > 0 && !one.row.maybe_mailed;
-    let tried: Vec<_> = seen.values().filter(tried).map(|one| one.row.id).collect();
+    let back = |one: &&Seen| one.row.class == Class::ActionRequired && one.row.token > 0 && !one.row.maybe_mailed;
+    let back: Vec<_> = seen.values().filter(back).map(|one| one.row.id).collect();
     // What has changed is seen anew by the next claim.
-    let changed = owners::changed_on_the_wire(tx, &tried).await?;
+    let changed = owners::changed_on_the_wire(tx, &back).await?;
     ids.retain(|id| !changed.contains(id));
     paces.learn(tx, seen.values().map(|one| one.row.address.as_str())).await?;
     let mut daily = Daily::learn(tx, setting, seen.values()).await?;

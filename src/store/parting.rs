@@ -26,11 +26,14 @@ statements! {
         "WHERE delivery_item.delivery_id = j.delivery_id AND delivery_item.subject_id = j.subject_id
             AND delivery_item.episode = j.episode"
     );
+    // Who has a connection no longer is not asked about it again.
     COPY_SPLIT = over_rows!(
         "INSERT INTO delivery_item (delivery_id, subject_id, component_id, connection_id, episode, component_episode, failed_at, status)
          SELECT j.into_id, i.subject_id, i.component_id, i.connection_id, i.episode, i.component_episode, i.failed_at, i.status FROM",
         [delivery_id uuid, subject_id uuid, episode bigint, into_id uuid],
         "JOIN delivery_item i ON i.delivery_id = j.delivery_id AND i.subject_id = j.subject_id AND i.episode = j.episode
+         JOIN delivery d ON d.id = i.delivery_id
+         JOIN connection_subscriber s ON s.connection_id = i.connection_id AND s.subscriber_id = d.subscriber_id
          WHERE i.dropped IS NULL AND i.corrects_id IS NULL"
     );
 }
@@ -86,7 +89,8 @@ pub async fn split(
     exec!(tx, MOVE_SPLIT, list).map(drop)
 }
 
-/// Names items in a delivery of their own, too: the old one keeps them, for it may have said so.
+/// Names items in a delivery of their own, too, as far as they are its subscriber's: the old one keeps them, for it may have
+/// said so.
 ///
 /// # Errors
 /// When the database fails.

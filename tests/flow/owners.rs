@@ -1,11 +1,15 @@
 //! A connection that is given to others while it is broken: nobody is asked about what is not theirs, and whoever has it
 //! now is asked.
 
+use super::by_hand::{arm, record, taken};
 use crate::on_both;
-use crate::support::{On, World};
+use crate::support::{On, World, t};
+use allclear::domain::class::Class;
+use allclear::domain::delivery::{Reason, State};
 use allclear::flow::register;
 use allclear::flow::show::{self, Asked, Sight};
-use allclear::mail::sink::{Answer, Phase, Script};
+use allclear::mail::sink::{Act, Answer, Phase, Script};
+use allclear::store::record::Settled;
 use allclear::store::search::Cursor;
 use serde_json::json;
 
@@ -16,6 +20,8 @@ on_both! {
     putting_the_same_again_asks_nobody_twice;
     a_mail_about_others_too_leaves_without_what_was_given_away;
     what_was_given_away_while_its_mail_was_on_the_wire_is_not_asked_about_later;
+    what_was_given_away_before_its_session_was_lost_is_not_asked_about_later;
+    who_was_perhaps_told_is_not_asked_again_about_what_was_given_away;
     whoever_was_told_in_vain_is_not_told_again_because_others_are;
     the_words_of_a_notice_stay_with_its_connection;
 }
@@ -145,6 +151,35 @@ async fn what_was_given_away_while_its_mail_was_on_the_wire_is_not_asked_about_l
     w.execute("DELETE FROM connection_subscriber").await;
     w.pass(60).await;
     assert_eq!(w.deliveries().await, ["action_required withdrawn not_theirs"]);
+}
+
+async fn what_was_given_away_before_its_session_was_lost_is_not_asked_about_later(on: On) {
+    let mut w = world(on).await;
+    w.broken("s1").await;
+    w.pass(4).await;
+    w.clock.set(t("2025-06-02T08:05:00Z"));
+    let mail = arm(&w, Class::ActionRequired, "node", "lost@status.example.com").await;
+    give(&w, "s1", &["bob"]).await;
+    // Nothing of it was handed over, which is no try.
+    let (due_at, reason) = (Some(w.clock_now()), Some(Reason::Retry));
+    record(&w, "node", Settled { outcome: None, state: State::Queued, due_at, reason, ..taken(mail) }).await;
+    w.pass(10).await;
+    assert_eq!(to(&w), ["bob"]);
+}
+
+async fn who_was_perhaps_told_is_not_asked_again_about_what_was_given_away(on: On) {
+    let silent = |at, nth| (at == Phase::Dot && nth == 1).then_some(Answer { at, act: Act::TakeAndClose });
+    let mut w = with(on, Script::default().answering(move |at, _, nth| silent(at, nth))).await;
+    w.broken("s1").await;
+    w.broken("s2").await;
+    w.pass(10).await;
+    give(&w, "s1", &["bob"]).await;
+    // What is left of the mail, and waits to be repeated, is about what is Bob's.
+    w.recovered("s2", "automatic").await;
+    w.pass(60).await;
+    assert_eq!(to(&w), ["ann", "bob", "ann"]);
+    let last = w.all()[2].text();
+    assert!(last.contains("No action needed") && !last.contains("Inbox s1"), "{last}");
 }
 
 async fn whoever_was_told_in_vain_is_not_told_again_because_others_are(on: On) {
