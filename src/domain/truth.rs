@@ -21,9 +21,9 @@ pub struct Claim {
     pub covered: bool,
     /// A covering recovery covers the *newest* failure.
     pub newest_covered: bool,
-    /// It failed in an ended outage of the component, or before and was heard of in it: where it is not covered, nobody has spoken
-    /// for the connection.
-    pub awaiting: bool,
+    /// When an outage of the component ended in which it failed, or before and was heard of in it: where it is not covered, nobody
+    /// has spoken for the connection.
+    pub awaiting: Option<Timestamp>,
     /// The component is down at this moment.
     pub component_down: bool,
 }
@@ -48,7 +48,7 @@ impl Claim {
             None
         } else if self.component_down {
             Some(Reason::ComponentDown)
-        } else if self.awaiting {
+        } else if self.awaiting.is_some() {
             Some(Reason::AwaitingReconnection)
         } else {
             None
@@ -96,7 +96,7 @@ mod tests {
             own_fault: 0,
             covered: false,
             newest_covered: false,
-            awaiting: false,
+            awaiting: None,
             component_down: false,
         }
     }
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn nobody_is_asked_while_the_component_is_down_or_reconnecting() {
-        let down = Claim { component_down: true, awaiting: true, ..broken() };
+        let down = Claim { component_down: true, awaiting: Some(Timestamp(150)), ..broken() };
         assert_eq!(down.waits(), Some(Reason::ComponentDown));
         assert_eq!(Claim { component_down: false, ..down }.waits(), Some(Reason::AwaitingReconnection));
         assert_eq!(Claim { own_fault: 2, ..down }.waits(), None);

@@ -231,18 +231,27 @@ fn too_old(view: &View, limits: &Limits, now: Timestamp) -> bool {
     limits.greatest_age.is_some_and(|age| now - view.created_at >= age)
 }
 
+/// Until when a connection's component keeps its mail. After the longest hold the customer is asked although it has not been heard
+/// of: silence towards somebody who is truly broken is as bad as a stale alarm. Who may come back with a component that works
+/// has no longer than that since it does, also where the fault was to heal by itself until then.
+fn held_until(view: &View, claim: &Claim, why: Reason, limits: &Limits, now: Timestamp) -> Timestamp {
+    let back = claim.awaiting.filter(|_| why == Reason::AwaitingReconnection);
+    match limits.longest_hold {
+        _ if view.canary => now,
+        Some(longest) => back.unwrap_or(view.created_at).min(view.created_at) + longest,
+        None => look_again(view, now),
+    }
+}
+
 fn action_required(view: &View, limits: &Limits, now: Timestamp) -> Verdict {
     let mut split = Split::default();
     let mut waiting = None;
-    // After the longest hold the customer is asked although the component has not been heard of:
-    // silence towards somebody who is truly broken is as bad as a stale alarm.
-    let held_enough = view.canary || limits.longest_hold.is_some_and(|longest| now - view.created_at >= longest);
     for (position, item) in view.items.iter().enumerate() {
         let Item::Connection(claim) = item else { continue };
-        match (claim.stale(), claim.waits()) {
+        match (claim.stale(), claim.waits().map(|reason| (held_until(view, claim, reason, limits, now), reason))) {
             (Some(reason), _) => split.dropped.push((position, reason)),
-            (None, Some(reason)) if !held_enough => {
-                waiting = Some(reason);
+            (None, Some(wait)) if wait.0 > now => {
+                waiting = waiting.into_iter().chain([wait]).min();
                 split.later.push(position);
             }
             (None, _) => split.keep.push(position),
@@ -250,10 +259,7 @@ fn action_required(view: &View, limits: &Limits, now: Timestamp) -> Verdict {
     }
     if split.keep.is_empty() {
         return match (waiting, split.dropped.first()) {
-            (Some(reason), _) => {
-                let longest = limits.longest_hold.map_or(look_again(view, now), |hold| view.created_at + hold);
-                Verdict::Wait(longest.max(now + Span::seconds(1)), reason)
-            }
+            (Some((until, reason)), _) => Verdict::Wait(until.max(now + Span::seconds(1)), reason),
             (None, Some((_, reason))) => Verdict::Withdraw(*reason),
             (None, None) => Verdict::Withdraw(Reason::ItemsMoved),
         };

@@ -57,7 +57,7 @@ macro_rules! item_truth {
                     AND e.covers_from <= i.failed_at AND e.covers_until >= i.failed_at) AS covered,
                 EXISTS (SELECT 1 FROM episode e WHERE e.component_id = i.component_id
                     AND e.covers_from <= c.failed_at AND e.covers_until >= c.failed_at) AS newest_covered,
-                EXISTS (SELECT 1 FROM episode e WHERE e.component_id = i.component_id AND e.n >= i.component_episode
+                (SELECT MAX(e.ended_at) FROM episode e WHERE e.component_id = i.component_id AND e.n >= i.component_episode
                     AND e.released_at IS NULL AND ((e.since <= i.failed_at AND e.ended_at >= i.failed_at)
                         OR (e.ended_at >= i.failed_at AND e.since <= v.created_at AND e.ended_at >= v.created_at))) AS awaiting,
                 o.state AS original_state, o.maybe_mailed AND EXISTS (SELECT 1 FROM delivery_item x WHERE x.delivery_id = i.corrects_id

@@ -3,8 +3,10 @@
 use crate::on_both;
 use crate::support::{On, World};
 use allclear::domain::id::RecoveryId;
+use allclear::domain::time::Span;
 use allclear::flow::bulk;
 use allclear::flow::ingest::Answer;
+use allclear::flow::setting::Setting;
 use allclear::flow::sweep::sweep;
 use allclear::mail::sink::{self, Phase, Script};
 use allclear::store::recover;
@@ -19,9 +21,10 @@ on_both! {
     connections_that_fail_within_the_dwell_make_one_mail;
     what_joins_a_mail_has_its_time_to_heal_too;
     who_blinks_does_not_keep_the_others_waiting;
+    what_fails_while_a_mail_is_tried_again_has_tries_of_its_own;
     beside_a_mail_that_waits_for_its_component_what_fails_makes_one_mail_too;
     while_the_component_is_down_nobody_is_asked;
-    what_fails_while_a_mail_is_tried_again_has_tries_of_its_own;
+    what_was_to_heal_long_after_its_outage_waits_no_more_for_its_component;
     a_failed_recovery_is_told_at_once_while_the_others_wait;
     a_covering_recovery_is_one_row_and_corrects_and_must_be_confirmed;
     who_is_heard_of_only_after_a_covering_recovery_must_confirm_too;
@@ -162,9 +165,6 @@ async fn who_blinks_does_not_keep_the_others_waiting(on: On) {
     assert!(w.pass(60).await.is_empty());
 }
 
-async fn beside_a_mail_that_waits_for_its_component_what_fails_makes_one_mail_too(on: On) {
-    let mut w = world(on).await;
-    w.connection("ann-3", "outlook", "ann").await;
 async fn what_fails_while_a_mail_is_tried_again_has_tries_of_its_own(on: On) {
     let script = Script::default().answering(|at, _, nth| {
         (at == Phase::Rcpt && nth == 1).then(|| sink::Answer::reply(at, "452 4.2.2 mailbox full"))
@@ -182,6 +182,9 @@ async fn what_fails_while_a_mail_is_tried_again_has_tries_of_its_own(on: On) {
     assert_eq!(w.deliveries().await, ["action_required queued mailbox_full", "action_required accepted"]);
 }
 
+async fn beside_a_mail_that_waits_for_its_component_what_fails_makes_one_mail_too(on: On) {
+    let mut w = world(on).await;
+    w.connection("ann-3", "outlook", "ann").await;
     w.down("outlook").await;
     w.broken("ann-1").await;
     w.pass(5).await;
@@ -211,6 +214,22 @@ async fn while_the_component_is_down_nobody_is_asked(on: On) {
     assert_eq!(got.iter().map(|g| g.to.as_str()).collect::<Vec<_>>(), ["ann@example.net"]);
     w.recovered("bob-1", "automatic").await;
     assert!(w.pass(30).await.is_empty());
+}
+
+async fn what_was_to_heal_long_after_its_outage_waits_no_more_for_its_component(on: On) {
+    let patient = |s: &mut Setting| s.patience = Some(Span::hours(24));
+    let mut w = World::with(on, "2025-03-01T20:40:00Z", Script::default(), patient).await;
+    w.component("outlook", "Outlook").await;
+    w.subscriber("ann").await;
+    w.connection("ann-1", "outlook", "ann").await;
+    w.down("outlook").await;
+    w.pass(1).await;
+    w.signal(json!({"connection": "ann-1", "what": "failed", "fault": "recoverable"})).await;
+    w.pass(10).await;
+    w.up("outlook").await;
+    assert!(w.at("2025-03-02T20:40:00Z").await.is_empty());
+    assert!(w.pass(5).await.is_empty(), "it has its dwell");
+    assert_eq!(w.pass(2).await.len(), 1);
 }
 
 async fn a_failed_recovery_is_told_at_once_while_the_others_wait(on: On) {

@@ -263,7 +263,7 @@ impl World {
             own_fault: c.own_fault,
             covered: self.covered(item.component_episode, item.failed_at),
             newest_covered: self.covered(0, clock_of(c.failed_at)),
-            awaiting: self.episodes.iter().any(awaits),
+            awaiting: self.episodes.iter().filter(|e| awaits(e)).map(|e| at(e.ended)).max(),
             component_down: self.component.down_since.is_some(),
         }
     }

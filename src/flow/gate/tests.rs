@@ -11,7 +11,7 @@ fn claim() -> Claim {
         own_fault: 0,
         covered: false,
         newest_covered: false,
-        awaiting: false,
+        awaiting: None,
         component_down: false,
     }
 }
@@ -56,7 +56,7 @@ fn a_broken_connection_is_told_and_a_recovered_one_is_not() {
 
 #[test]
 fn items_of_one_mail_part_ways() {
-    let waiting = Claim { awaiting: true, ..claim() };
+    let waiting = Claim { awaiting: Some(NOW), ..claim() };
     let gone = Claim { cleared: 1, ..claim() };
     let items = vec![Item::Connection(claim()), Item::Connection(waiting), Item::Connection(gone)];
     let expected = Split { keep: vec![0], later: vec![1], dropped: vec![(2, Reason::Recovered)] };
@@ -75,6 +75,27 @@ fn while_the_component_is_down_the_mail_waits_at_most_the_longest_hold() {
     assert_eq!(decide(&v), Verdict::Wait(NOW + Span::seconds(1), Reason::ComponentDown));
     let endless = Limits { longest_hold: None, ..Limits::of(Class::ActionRequired) };
     assert_eq!(gate(&v, &endless, NOW), Verdict::Wait(NOW + LOOK_RARELY, Reason::ComponentDown));
+}
+
+#[test]
+fn who_may_come_back_with_the_component_has_the_longest_hold_from_then_on_at_most() {
+    let limits = Limits::of(Class::ActionRequired);
+    for (created, back, until) in [(1, 0, 11), (1, 2, 10), (1, 13, -1), (20, 1, -8)] {
+        let back = NOW - Span::hours(back);
+        let v = |down| {
+            let claim = Claim { awaiting: Some(back), component_down: down, ..claim() };
+            View {
+                created_at: NOW - Span::hours(created),
+                ..view(Class::ActionRequired, vec![Item::Connection(claim)])
+            }
+        };
+        match gate(&v(false), &limits, NOW) {
+            Verdict::Wait(at, Reason::AwaitingReconnection) => assert_eq!(at, NOW + Span::hours(until)),
+            verdict => assert!(sends(&verdict) && until <= 0, "{verdict:?}"),
+        }
+        // Down once more, it keeps the mail as any outage does.
+        assert_eq!(sends(&gate(&v(true), &limits, NOW)), created >= 12);
+    }
 }
 
 #[test]

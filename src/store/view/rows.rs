@@ -152,7 +152,7 @@ pub struct ItemTruth {
     own_fault_episode: Option<i64>,
     covered: bool,
     newest_covered: bool,
-    awaiting: bool,
+    awaiting: Option<Timestamp>,
     original_state: Option<State>,
     original_mailed: Option<bool>,
     original_quarantine: Option<Timestamp>,

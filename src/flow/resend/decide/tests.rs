@@ -15,7 +15,7 @@ fn claim() -> Claim {
         own_fault: 0,
         covered: false,
         newest_covered: false,
-        awaiting: false,
+        awaiting: None,
         component_down: false,
     }
 }
