@@ -267,8 +267,9 @@ impl Connection {
     }
 
     fn old_news(&self, said: Said, coverings: &[Covering]) -> Option<Reason> {
-        if self.well_as_of.is_some_and(|well| said.observed_at <= well) && !said.newest_in_sequence {
-            return Some(Reason::Recovered);
+        if self.well_as_of.is_some_and(|well| said.observed_at <= well) {
+            // A newer sequence beats time: it broke after it was known to be well.
+            return (!said.newest_in_sequence).then_some(Reason::Recovered);
         }
         coverings.iter().any(|c| c.covers(said.observed_at)).then_some(Reason::CoveredByRecovery)
     }
@@ -386,13 +387,15 @@ mod tests {
 
     #[test]
     fn what_a_newer_sequence_says_broke_is_asked_about_though_its_time_is_covered() {
-        let mut c = new();
         let coverings =
             [(10, 40), (35, 50)].map(|(from, until)| Covering { from: Timestamp(from), until: Timestamp(until) });
-        c.hear(said(What::Recovered, 30), &coverings);
-        let again = Said { newest_in_sequence: true, ..said(What::Failed, 5) };
-        assert_eq!(c.hear(again, &coverings), Effect::Broke { ask: true });
-        assert_eq!((c.failed_at, c.is_well(&coverings)), (Some(Timestamp(51)), false));
+        for at in [5, 20, 30] {
+            let mut c = new();
+            c.hear(said(What::Recovered, 30), &coverings);
+            let again = Said { newest_in_sequence: true, ..said(What::Failed, at) };
+            assert_eq!(c.hear(again, &coverings), Effect::Broke { ask: true });
+            assert_eq!((c.failed_at, c.is_well(&coverings)), (Some(Timestamp(51)), false));
+        }
     }
 
     #[test]
