@@ -49,7 +49,8 @@ impl Rate {
     }
 
     /// The most there can be in it: what has flowed in of one mail more is not lost while nobody looks.
-    fn brim(self) -> i64 {
+    #[must_use]
+    pub fn brim(self) -> i64 {
         if self.0 < 2 { self.size() } else { self.size() + MAIL - 1 }
     }
 

@@ -19,7 +19,8 @@ pub struct Paces<'a> {
 /// A capped recipient domain.
 struct Domain {
     rate: Rate,
-    /// One for each of [`QUEUES`], with the time until which its turns are given away. All draw from the first.
+    /// One for each of [`QUEUES`], with the time until which its turns are given away. All draw from the first; the
+    /// level of another is its claim to go first.
     buckets: [Bucket; 4],
 }
 
@@ -115,15 +116,25 @@ impl<'a> Paces<'a> {
     pub fn draw(&mut self, address: &str, behind: Behind) -> Result<(), Timestamp> {
         let now = self.now;
         if let Some(of) = self.domains.get_mut(domain(address)) {
-            if of.buckets[0].level < MAIL {
-                let booked = &mut of.buckets[behind as usize].booked_until;
-                *booked = (*booked).max(now) + Span(of.rate.spacing());
+            let (queue, spacing) = (behind as usize, Span(of.rate.spacing()));
+            // Turns of two queues can lie so that one always finds what has flowed in, and the other never: it is left to
+            // the higher while that has turns. A second mail is anybody's, for those given turns may never come.
+            let goes_first = |higher: &Bucket| higher.level >= MAIL && higher.booked_until + spacing > now;
+            let is_left = of.buckets[queue + 1..].iter().any(goes_first);
+            if of.buckets[0].level < if is_left { of.rate.brim().min(2 * MAIL - 1) } else { MAIL } {
+                let booked = &mut of.buckets[queue].booked_until;
+                *booked = (*booked).max(now) + spacing;
                 if (*booked - now).0 > 2 * FAR.0 {
-                    *booked = now + FAR + Span(of.rate.spacing());
+                    *booked = now + FAR + spacing;
                 }
                 return Err(*booked);
             }
             of.buckets[0].level -= MAIL;
+            // It goes first for four mails of five: the others have turns, too.
+            if queue > 0 {
+                let claim = &mut of.buckets[queue].level;
+                *claim = (*claim - MAIL * 5 / 4).max(0);
+            }
         }
         for (_, bucket) in &mut self.whole {
             bucket.level -= MAIL;
@@ -161,14 +172,14 @@ async fn read(tx: &mut Tx, of: &[(String, Rate)]) -> Result<Vec<(Rate, Bucket)>,
     Ok(known
         .map(|(rate, bucket)| {
             if bucket.at - now > SET_BACK {
-                return (rate, Bucket { level: rate.size(), at: now, booked_until: now, ..bucket });
+                return (rate, Bucket { level: rate.size(), at: now, booked_until: Timestamp(0), ..bucket });
             }
             let level = rate.level(bucket.level, bucket.at, now);
             // Another node may have read a later time: what it took is not given back.
             let at = bucket.at.max(now);
             // Whoever was given a turn has had it, or need not any more: nobody has drawn for long, and it is full.
             let rested = level >= rate.size() && now - bucket.at > Span(5 * rate.spacing() + Span::seconds(1).0);
-            let booked_until = if rested { now } else { bucket.booked_until };
+            let booked_until = if rested { Timestamp(0) } else { bucket.booked_until };
             (rate, Bucket { level, at, booked_until, ..bucket })
         })
         .collect())

@@ -11,6 +11,7 @@ use serde_json::json;
 
 on_both! {
     corrections_have_every_other_turn_of_a_capped_domain;
+    corrections_have_their_turns_however_those_of_others_lie;
     turns_of_what_is_withdrawn_keep_nobody_waiting;
     those_who_lost_their_turns_get_turns_of_their_own;
     no_turn_is_further_ahead_than_an_hour;
@@ -41,6 +42,13 @@ async fn world(on: On, readers: usize, cap: u32) -> World {
 async fn seconds(w: &mut World, n: usize) {
     for _ in 0..n {
         w.move_to(w.now() + Span::seconds(1)).await;
+    }
+}
+
+/// The same in steps that are shorter than the time between two turns.
+async fn tenths(w: &mut World, n: usize) {
+    for _ in 0..n {
+        w.move_to(w.now() + Span::millis(100)).await;
     }
 }
 
@@ -83,6 +91,32 @@ async fn corrections_have_every_other_turn_of_a_capped_domain(on: On) {
     let corrected = since.iter().filter(|to| (0..6).any(|n| **to == format!("r{n}"))).count();
     assert_eq!(corrected, 6, "{since:?}");
     assert!(since.len() > 12, "and the others have turns, too: {since:?}");
+}
+
+async fn corrections_have_their_turns_however_those_of_others_lie(on: On) {
+    for cap in [60, 120] {
+        let readers = cap as usize + 10;
+        let mut w = world(on, readers, cap).await;
+        for n in 0..10 {
+            w.broken(&format!("r{n}")).await;
+        }
+        w.pass(6).await;
+        seconds(&mut w, 10).await;
+        for n in 10..readers {
+            w.broken(&format!("r{n}")).await;
+        }
+        w.pass(5).await;
+        tenths(&mut w, 30).await;
+        for n in 0..10 {
+            w.recovered(&format!("r{n}"), "automatic").await;
+        }
+        let before = asked(&w).len();
+        tenths(&mut w, 200).await;
+        let since = asked(&w).split_off(before);
+        let corrected = since.iter().take(15).filter(|to| (0..10).any(|n| **to == format!("r{n}"))).count();
+        assert_eq!(corrected, 10, "{cap}: {since:?}");
+        assert!(since.len() > readers / 5, "and the others have turns, too: {since:?}");
+    }
 }
 
 async fn turns_of_what_is_withdrawn_keep_nobody_waiting(on: On) {
