@@ -40,7 +40,7 @@ pub struct Status {
     pub refused_per_minute: f64,
     /// What a relay said of one of these.
     pub refusal: Option<String>,
-    /// When those that could leave are gone at these rates; nothing when more comes than leaves.
+    /// When those that could leave, or wait for a rate cap, are gone at these rates; nothing when more comes than leaves.
     pub drained_in_seconds: Option<i64>,
     /// What waits, by class, reason and component.
     pub depth: Vec<Line>,
@@ -102,6 +102,7 @@ pub async fn status(tx: &mut Tx, setting: &Setting) -> Result<Status, StoreError
     let depth = lines(db::depth(tx).await?, &holds, paused, away);
     let free = || depth.iter().filter(|line| !keeps_back(line.reason));
     let (due, now) = (free().map(|line| line.due).sum(), tx.now());
+    let paced: i64 = free().filter(|l| l.reason == Some(Reason::Paced)).map(|line| line.mails - line.due).sum();
     let oldest_due_at = free().map(|line| line.oldest_due_at).filter(|at| *at <= now).min();
     Ok(Status {
         at: now,
@@ -116,7 +117,7 @@ pub async fn status(tx: &mut Tx, setting: &Setting) -> Result<Status, StoreError
         out_per_minute: rates.accepted,
         refused_per_minute: rates.refused,
         refusal: rates.refusal,
-        drained_in_seconds: drained_in(due + sending, rates.planned, rates.accepted + rates.refused),
+        drained_in_seconds: drained_in(due + paced + sending, rates.planned, rates.accepted + rates.refused),
         depth,
         parked: db::aside(tx, State::Parked).await?,
         unknown: db::aside(tx, State::Unknown).await?,

@@ -6,6 +6,7 @@ use crate::support::{On, World};
 use allclear::domain::surge::Rules;
 use allclear::domain::time::{Span, Timestamp};
 use allclear::flow::pace::Rate;
+use allclear::flow::status::status;
 use allclear::mail::sink::Script;
 use serde_json::json;
 
@@ -18,6 +19,7 @@ on_both! {
     a_clock_that_was_set_back_keeps_nobody_waiting;
     an_end_waits_behind_no_other_incident_s;
     operators_are_told_before_everybody_has_their_news;
+    what_waits_for_its_turn_is_left_to_send;
 }
 
 const START: &str = "2025-06-02T08:00:00Z";
@@ -211,4 +213,21 @@ async fn operators_are_told_before_everybody_has_their_news(on: On) {
     seconds(&mut w, 10).await;
     assert!(asked(&w).len() < 40, "{:?}", asked(&w));
     assert_eq!(told(&w).len(), 1, "{:?}", w.deliveries().await);
+}
+
+async fn what_waits_for_its_turn_is_left_to_send(on: On) {
+    let mut w = world(on, 20, 10).await;
+    free(&w, 20).await;
+    w.settle().await;
+    assert_eq!(due_and_drained(&w).await, (0, None), "more came than leaves");
+    w.pass(6).await;
+    let (due, drained) = due_and_drained(&w).await;
+    assert!(due == 0 && drained.is_some_and(|seconds| seconds > 0), "{due} {drained:?}");
+    seconds(&mut w, 150).await;
+    assert_eq!((w.all().len(), due_and_drained(&w).await), (20, (0, Some(0))));
+}
+
+async fn due_and_drained(w: &World) -> (i64, Option<i64>) {
+    let said = status(&mut w.store.read().await.unwrap(), &w.shared.setting).await.unwrap();
+    (said.due, said.drained_in_seconds)
 }
