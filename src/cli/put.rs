@@ -23,7 +23,8 @@ pub(super) enum Args {
         /// The group it belongs to; "" for none
         #[arg(long)]
         group: Option<String>,
-        /// A component it cannot work without, by key; repeat for all there are, "" for none
+        /// A component it cannot work without, by key; repeat for all there are, "" for none. Updates of incidents go by
+        /// it; requests to reconnect do not
         #[arg(long, value_name = "KEY")]
         depends_on: Vec<String>,
     },

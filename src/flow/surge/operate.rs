@@ -73,7 +73,7 @@ pub enum Refused {
     #[error("no component has the key {0:?}")]
     NoComponent(String),
     /// There is nothing to open.
-    #[error("this component is known to be down, or has a surge: its customers are not asked")]
+    #[error("this component is down or has a surge: its own customers are not asked, those of what depends on it are")]
     HeldAlready,
     /// The database.
     #[error(transparent)]
