@@ -123,7 +123,7 @@ pub(super) async fn open(relay: &Relay) -> Result<Dialogue, OpenError> {
     if let Some(login) = &relay.login {
         opening.log_in(&mut wire, login).await?;
     }
-    Ok(Dialogue { wire, timeouts: relay.timeouts, pipelining, utf8, said, certificate })
+    Ok(Dialogue { wire, timeouts: relay.timeouts, pipelining, utf8, said, certificate, ends: None })
 }
 
 /// Refuses, before anything is sent, a relay that would get mail without TLS beyond this machine. A host whose

@@ -11,7 +11,7 @@ use lettre::transport::smtp::response::Response;
 use std::fmt::{self, Display};
 use std::pin::pin;
 use std::time::Duration;
-use tokio::time::{error::Elapsed, timeout};
+use tokio::time::{Instant, error::Elapsed, timeout};
 
 /// The longest wait for RSET, NOOP and QUIT: the mail's fate is known, or not yet begun, so a relay
 /// that dawdles here costs less as a lost session than as a kept worker.
@@ -82,6 +82,8 @@ pub(super) struct Dialogue {
     pub said: Vec<String>,
     /// The relay's own certificate (DER), when there is TLS.
     pub certificate: Option<Vec<u8>>,
+    /// When the whole dialogue is to be over: no mail is begun after it.
+    pub ends: Option<Instant>,
 }
 
 impl Dialogue {
@@ -146,8 +148,13 @@ impl Dialogue {
                 .map_or_else(|lost| lost, |reply| format!("the relay answered before it had the mail: {reply}"));
             return End::over(Outcome::NotHandedOver { why });
         }
+        if self.ends.is_some_and(|end| Instant::now() >= end) {
+            let why = "its time was over when the relay asked for the mail".to_owned();
+            return End::over(Outcome::NotHandedOver { why });
+        }
         let limit = self.timeouts.data_block + self.timeouts.data_done;
-        match self.exchange("the mail", Stuffed(mail), limit).await {
+        let heard = in_time(limit, self.wire.command(Stuffed(mail))).await;
+        match read("the mail", limit, heard) {
             Ok(reply) => {
                 failpoint::pass("answered");
                 let (outcome, in_step) = judge_dot(reply);
@@ -190,7 +197,7 @@ impl Dialogue {
 
     /// The reply to a command already written.
     async fn hear(&mut self, name: &str, limit: Duration, wanted: &[u16]) -> Result<Option<Outcome>, End> {
-        let heard = in_time(limit, self.wire.read_response()).await;
+        let heard = timeout(limit, self.wire.read_response()).await;
         Self::step(name, read(name, limit, heard), wanted)
     }
 
@@ -204,15 +211,15 @@ impl Dialogue {
     }
 
     async fn exchange(&mut self, name: &str, text: impl Display + Send, limit: Duration) -> Result<Reply, String> {
-        let heard = in_time(limit, self.wire.command(text)).await;
+        let heard = timeout(limit, self.wire.command(text)).await;
         read(name, limit, heard)
     }
 }
 
 type Heard = Result<Result<Response, SmtpError>, Elapsed>;
 
-/// Waits for a reply so long, and looks once more: a process that was stopped, or whose machine slept, finds the time over
-/// before it finds what has come.
+/// Waits so long for the reply to a mail, and looks once more: a process that was stopped, or whose machine slept, finds the
+/// time over before it finds what has come. Not for replies before it: what leaves after them was looked at too long ago.
 ///
 /// # Errors
 /// When there is none.

@@ -104,6 +104,13 @@ impl Session {
         Ok(())
     }
 
+    /// No mail is begun after this.
+    pub const fn ends_at(&mut self, end: tokio::time::Instant) {
+        if let Way::Smtp(dialogue) = &mut self.way {
+            dialogue.ends = Some(end);
+        }
+    }
+
     /// Hands the mail over, after [`Session::envelope`].
     pub async fn data(&mut self, mail: &[u8]) -> Outcome {
         self.wrote = false;

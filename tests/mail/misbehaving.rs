@@ -43,13 +43,26 @@ async fn a_slow_relay_is_waited_for_up_to_the_limit_of_its_phase() {
         expect(Phase::Dot, &late(wait, "250 2.0.0 taken\r\n"), 250, true).await;
         expect(Phase::Dot, &late(wait, "554 5.7.1 no\r\n"), 554, true).await;
     }
-    let just = Do::Wait(seconds(780) + Duration::from_millis(100));
-    expect(Phase::Dot, &[just, say("250 2.0.0 taken\r\n")], 250, true).await;
+    let just = |over: u64, reply: &str| [Do::Wait(seconds(over) + Duration::from_millis(100)), say(reply)];
+    expect(Phase::Dot, &just(780, "250 2.0.0 taken\r\n"), 250, true).await;
+    // What would leave after a reply before it was looked at too long ago.
+    expect(Phase::Data, &just(120, "354 go\r\n"), 1, false).await;
     // Too late is never a reply, even when it comes: nobody may read it as the next one's.
     expect(Phase::Mail, &late(301, "250 ok\r\n"), 1, false).await;
     expect(Phase::Rcpt, &late(301, "250 ok\r\n"), 1, false).await;
     expect(Phase::Data, &late(121, "354 go\r\n"), 1, false).await;
     expect(Phase::Dot, &late(781, "250 2.0.0 taken\r\n"), 2, false).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_mail_is_begun_when_its_dialogue_should_be_over() {
+    for pipelining in [false, true] {
+        let relay = Mad::new(Phase::Data, &[Do::Wait(seconds(2)), say("354 go\r\n")], pipelining).start().await;
+        let mut session = Session::open(&Transport::Smtp(relay)).await.unwrap();
+        session.ends_at(tokio::time::Instant::now() + seconds(1));
+        assert_eq!(code(&send(&mut session, "x@c.example").await), 1);
+        assert!(!session.wrote_mail());
+    }
 }
 
 #[tokio::test(start_paused = true)]

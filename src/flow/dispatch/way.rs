@@ -176,6 +176,7 @@ async fn hand_over(shared: Shared, mut seated: Seated, mut job: Job) -> Finished
     let end = tokio::time::Instant::now() + shared.dialogue;
     let (from, to) = (sender(&job.claimed.frozen.from).to_owned(), job.claimed.frozen.to.clone());
     let session = &mut seated.session;
+    session.ends_at(end);
     let begun = tokio::time::timeout_at(end, session.envelope(&from, &to)).await;
     let begun = begun.unwrap_or_else(|_| Err(mail::Outcome::NotHandedOver { why: "no answer in time".to_owned() }));
     if let Err(outcome) = begun {
