@@ -77,7 +77,9 @@ statements! {
             WHERE k.corrects_id = i.delivery_id AND k.subject_id = i.subject_id AND k.episode = i.episode)"
     );
     NEWEST_UPDATE = over_rows!(
-        "SELECT j.id, n.id AS notice_id, n.class FROM", [id uuid],
+        "SELECT j.id, n.id AS notice_id, n.class, (SELECT x.id FROM delivery x WHERE x.cause_id = n.id
+            AND x.subscriber_id = d.subscriber_id AND EXISTS (SELECT 1 FROM delivery_item y WHERE y.delivery_id = x.id
+                AND y.dropped IS NULL) ORDER BY x.resend_no DESC LIMIT 1) AS own FROM", [id uuid],
         "JOIN delivery d ON d.id = j.id JOIN thread t ON t.id = d.thread_id AND t.matter_kind = 'incident'
          JOIN notice n ON n.incident_id = t.matter_id AND n.deliver AND n.reason IS NULL
          WHERE NOT EXISTS (SELECT 1 FROM notice m WHERE m.incident_id = n.incident_id AND m.deliver AND m.reason IS NULL
@@ -195,6 +197,8 @@ pub struct Newest {
     pub notice_id: NoticeId,
     /// The class of its mails.
     pub class: Class,
+    /// The reader's own mail of it, which names what they are to hear of.
+    pub own: Option<DeliveryId>,
 }
 
 /// A resend to be made.

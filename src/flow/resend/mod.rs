@@ -293,7 +293,7 @@ impl Made {
                 new.notice = Some(newest.notice_id);
                 new.resend_no = copies.resends + 1;
                 place = Place::Of(newest.class, known.incident_id.map_or(Fence::None, Fence::Incident));
-                self.copied.push((id, known.id, true));
+                self.copied.push((id, newest.own.unwrap_or(known.id), true));
             }
         }
         self.resends.push((new, place));
