@@ -118,9 +118,12 @@ impl<'a> Paces<'a> {
         if let Some(of) = self.domains.get_mut(domain(address)) {
             let (queue, spacing) = (behind as usize, Span(of.rate.spacing()));
             // Turns of two queues can lie so that one always finds what has flowed in, and the other never: it is left to
-            // the higher while that has turns. A second mail is anybody's, for those given turns may never come.
-            let goes_first = |higher: &Bucket| higher.level >= MAIL && higher.booked_until + spacing > now;
-            let is_left = of.buckets[queue + 1..].iter().any(goes_first);
+            // the higher while that has turns, or, when its claim is spent, to the lower. A second mail is anybody's, for
+            // those given turns may never come.
+            let has_turns = |other: &Bucket| other.booked_until + spacing > now;
+            let is_spent = queue > 0 && of.buckets[queue].level < MAIL;
+            let is_left = of.buckets[queue + 1..].iter().any(|higher| higher.level >= MAIL && has_turns(higher))
+                || is_spent && of.buckets[..queue].iter().any(has_turns);
             if of.buckets[0].level < if is_left { of.rate.brim().min(2 * MAIL - 1) } else { MAIL } {
                 let booked = &mut of.buckets[queue].booked_until;
                 *booked = (*booked).max(now) + spacing;
@@ -130,10 +133,10 @@ impl<'a> Paces<'a> {
                 return Err(*booked);
             }
             of.buckets[0].level -= MAIL;
-            // It goes first for four mails of five: the others have turns, too.
-            if queue > 0 {
-                let claim = &mut of.buckets[queue].level;
-                *claim = (*claim - MAIL * 5 / 4).max(0);
+            // It goes first for four mails of five: the others have turns, too, each of what the higher leave.
+            for (n, claim) in of.buckets.iter_mut().enumerate().take(queue + 1).skip(1) {
+                let spent = if n == queue { MAIL * 5 / 4 } else { MAIL };
+                claim.level = (claim.level - spent).max(0);
             }
         }
         for (_, bucket) in &mut self.whole {
