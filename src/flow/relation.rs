@@ -65,11 +65,18 @@ pub async fn pause(
     Ok(())
 }
 
-/// A session could not be opened. Where the relay does not know us, asking again and again would lock the account.
+/// A session could not be opened. Where the relay does not know us, asking again and again would lock the account. One that
+/// has sessions open for `others` is not away.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn not_let_in(store: &Store, stream: &Stream, e: &OpenError, who: &str) -> Result<(), StoreError> {
+pub async fn not_let_in(
+    store: &Store,
+    stream: &Stream,
+    e: &OpenError,
+    others: bool,
+    who: &str,
+) -> Result<(), StoreError> {
     let mut tx = store.begin().await?;
     let refused = e.reply.as_ref().filter(|reply| reply.code >= 500).map(|reply| (reply, classify(reply)));
     match (refused, e.phase) {
@@ -80,6 +87,7 @@ pub async fn not_let_in(store: &Store, stream: &Stream, e: &OpenError, who: &str
             Some((reply, kind @ (ReplyKind::OurAuthentication | ReplyKind::OurReputation | ReplyKind::Credentials))),
             _,
         ) => pause(&mut tx, stream, kind, &reply.to_string(), None, who).await?,
+        _ if others => {}
         _ => relays::not_reached(&mut tx, &stream.relay, who, &e.to_string()).await?,
     }
     tx.commit().await

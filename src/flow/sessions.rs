@@ -101,6 +101,12 @@ impl Sessions {
         }
     }
 
+    /// Whether anybody has a session, or opens one.
+    #[must_use]
+    pub fn any(&self) -> bool {
+        self.taken().open > 0
+    }
+
     /// Whether a dispatcher waits.
     #[must_use]
     pub fn waits(&self, who: usize) -> bool {

@@ -352,7 +352,8 @@ pub async fn told(
                 _ => true,
             });
             let away = row.due_at <= now && setting.is_unreached(row.class, &away);
-            row.reason = reasons.get(&row.id).copied().or(own).or(away.then_some(Reason::RelayAway));
+            // What is due waits for the relay alone, whatever kept it before.
+            row.reason = reasons.get(&row.id).copied().or(away.then_some(Reason::RelayAway)).or(own);
         }
     }
     let (first, last) =

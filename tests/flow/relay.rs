@@ -76,7 +76,7 @@ async fn a_relay_that_is_down_for_an_hour_loses_nothing(on: On) {
     assert!(w.pass(54).await.is_empty());
     assert_eq!(texts(&w, WAITING).await, waiting, "nothing is claimed while nothing could take it");
     let (since, why) = away(&w).await;
-    let expected = (vec!["2025-06-02T08:00:30Z".to_owned()], vec![Some(Reason::RelayAway); 4]);
+    let expected = (vec!["2025-06-02T08:01:00Z".to_owned()], vec![Some(Reason::RelayAway); 4]);
     assert_eq!((since, why), expected);
     w.sink.set_down(false);
     assert_eq!(w.pass(1).await.len(), 4, "{:?}", w.deliveries().await);

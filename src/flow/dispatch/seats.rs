@@ -39,7 +39,8 @@ impl Dispatcher {
         }
         let told = async {
             self.sessions.unreachable(self.shared.store.read().await?.now());
-            relation::not_let_in(&self.shared.store, &self.stream, e, &self.shared.owner).await
+            let others = self.sessions.any();
+            relation::not_let_in(&self.shared.store, &self.stream, e, others, &self.shared.owner).await
         };
         self.trouble = StoreError::in_time("tell of the relay", told).await.err();
         self.lanes_at = None;
