@@ -232,13 +232,14 @@ fn too_old(view: &View, limits: &Limits, now: Timestamp) -> bool {
 }
 
 /// Until when a connection's component keeps its mail. After the longest hold the customer is asked although it has not been heard
-/// of: silence towards somebody who is truly broken is as bad as a stale alarm. Who may come back with a component that works
-/// has no longer than that since it does, also where the fault was to heal by itself until then.
+/// of: silence towards somebody who is truly broken is as bad as a stale alarm. A component that had worked for so long when the
+/// mail was made, since the fault was to heal by itself, keeps it no more.
 fn held_until(view: &View, claim: &Claim, why: Reason, limits: &Limits, now: Timestamp) -> Timestamp {
     let back = claim.awaiting.filter(|_| why == Reason::AwaitingReconnection);
     match limits.longest_hold {
         _ if view.canary => now,
-        Some(longest) => back.unwrap_or(view.created_at).min(view.created_at) + longest,
+        Some(longest) if back.is_some_and(|back| back + longest <= view.created_at) => now,
+        Some(longest) => view.created_at + longest,
         None => look_again(view, now),
     }
 }

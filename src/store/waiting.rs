@@ -71,10 +71,11 @@ statements! {
     HASTEN_HELD = super::Sql::same(waits_for!(
         "UPDATE delivery SET due_at = $2", "AND reason IN ('awaiting_reconnection', 'component_down') AND due_at > $2"
     ));
-    // Of a flood that was retried in an outage there may be a million.
+    // Of a flood that was retried in an outage there may be a million. Down once more it would put them off again.
     HASTEN_BACK = super::Sql::same(concat!(
         "UPDATE delivery SET due_at = $2 WHERE ", waits!("delivery"), " AND id IN (",
-        waits_for!("SELECT id FROM delivery", "AND reason <> 'dwell' AND reason = 'component_down' AND due_at > $2 LIMIT $3"), ")"
+        waits_for!("SELECT id FROM delivery", "AND reason <> 'dwell' AND reason = 'component_down' AND due_at > $2
+            AND (SELECT down_since FROM component WHERE id = $1) IS NULL LIMIT $3"), ")"
     ));
 }
 
@@ -186,11 +187,12 @@ pub async fn hasten(tx: &mut Tx, of: ComponentId) -> Result<(), StoreError> {
     exec!(tx, HASTEN_HELD, of, now).map(drop)
 }
 
-/// What was put off while a component was down is due now that it is back: up to `most`; whether there may be more.
+/// What was put off while a component was down is due now that it is back: up to `most`; whether there was any. Of those chosen
+/// some may have been withdrawn meanwhile, so that fewer are no sign of the end.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn hasten_back(tx: &mut Tx, of: ComponentId, most: i64) -> Result<bool, StoreError> {
     let now = tx.now();
-    Ok(exec!(tx, HASTEN_BACK, of, now, most)? == most.unsigned_abs())
+    Ok(exec!(tx, HASTEN_BACK, of, now, most)? > 0)
 }

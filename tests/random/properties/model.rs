@@ -403,11 +403,10 @@ impl Model {
         let Some(asked) = outage.ask else { return false };
         // Also what failed before it and was heard of in it; what a recovery spoke for is not broken.
         let inside = |over: &Over| [outage.from, asked].iter().any(|at| over.since <= *at && *at <= over.until);
-        // The component's number of outages was read when it was accepted. Since it is back it had its time with the others.
+        // The component's number of outages was read when it was accepted. One that was back for long keeps nobody.
         let over = &self.over[outage.outages.saturating_sub(1).min(self.over.len())..];
-        let back = over.iter().filter(|over| inside(over)).map(|over| over.until.min(asked)).max();
-        let waits_since = if self.down_since.is_some() { Some(asked) } else { back };
-        let held_until = waits_since.map_or(asked, |since| since + LONGEST_HOLD);
-        outage.own_fault || self.now >= held_until.max(asked + DWELL)
+        let back = over.iter().filter(|over| inside(over)).map(|over| over.until).max();
+        let waits = self.down_since.is_some() || back.is_some_and(|back| back + LONGEST_HOLD > asked);
+        outage.own_fault || self.now >= asked + if waits { LONGEST_HOLD } else { DWELL }
     }
 }
