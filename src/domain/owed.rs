@@ -123,8 +123,9 @@ fn first(news: &News<'_>, told: Told, least: Impact) -> Owed {
     if !news.concerns_all && !news.followed.iter().any(concerned) {
         return Owed::Nothing;
     }
-    // Trouble that went away before anything was said of it is not told.
-    if told.unsaid && news.followed.iter().all(|f| f.status == ComponentStatus::Operational) {
+    // Trouble that went away before anything was said of it is not told. A maintenance is announced of what works.
+    let announces = news.phase == Phase::Scheduled;
+    if told.unsaid && !announces && news.followed.iter().all(|f| f.status == ComponentStatus::Operational) {
         return Owed::Withheld(Rule::First, Reason::Recovered);
     }
     if reaches(news.impact, least) {

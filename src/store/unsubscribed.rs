@@ -21,8 +21,10 @@ macro_rules! withdraw {
              WHERE delivery.id = d.id AND delivery.state = d.state AND (d.class <> 'free' OR ", $payload, "->'everyone' IS NULL)
                 AND NOT EXISTS (SELECT 1 FROM notice_recipient x WHERE x.notice_id IN (d.notice_id, i.audience_id)
                     AND x.subscriber_id = d.subscriber_id)
+                AND (d.class <> 'post_mortem' OR NOT EXISTS (SELECT 1 FROM notice z JOIN notice_recipient x ON x.notice_id = z.id
+                    WHERE z.incident_id = d.incident_id AND x.subscriber_id = d.subscriber_id))
                 AND NOT EXISTS (SELECT 1 FROM subscription u WHERE u.subscriber_id = d.subscriber_id AND u.ended_at IS NULL
-                    AND (u.events = 'all' OR (u.events = 'begin_and_end' AND d.rule IN ('first', 'relapse', 'notice')))
+                    AND (u.events = 'all' OR (u.events = 'begin_and_end' AND d.rule IN ('first', 'worse', 'relapse', 'notice')))
                     AND (d.rule <> 'first' OR u.least_impact IN ('none', i.impact) OR i.impact = 'critical'
                         OR (u.least_impact = 'minor' AND i.impact <> 'none'))
                     AND ((d.class <> 'free' AND u.component_id IS NULL AND u.group_key IS NULL)

@@ -22,6 +22,8 @@ on_both! {
     a_mailbox_that_was_full_is_not_tried_again;
     free_notices_and_post_mortems_need_a_subscription_too;
     what_was_folded_under_a_mail_that_is_withdrawn_is_told;
+    what_was_folded_under_trouble_that_went_away_unsaid_is_told;
+    what_else_broke_is_a_beginning_and_leaves;
 }
 
 /// Alpha in the group `eu`, Beta, which cannot work without it, and Gamma.
@@ -257,4 +259,33 @@ async fn what_was_folded_under_a_mail_that_is_withdrawn_is_told(on: On) {
     say(&w, "x", "resolved", &["a"], json!({})).await;
     w.pass(60).await;
     assert_eq!(got(&w), ["ann y", "bob x", "bob x"]);
+}
+
+async fn what_was_folded_under_trouble_that_went_away_unsaid_is_told(on: On) {
+    let mut w = world(on, Script::default(), &[("ann", &[json!({"component": "a"}), json!({"component": "b"})])]).await;
+    hold(&w).await;
+    say(&w, "x", "investigating", &["a"], json!({})).await;
+    w.pass(1).await;
+    say(&w, "y", "investigating", &["b"], json!({})).await;
+    w.pass(1).await;
+    let works = json!({"components": [{"key": "a", "status": "operational"}]});
+    say(&w, "x", "monitoring", &[], works).await;
+    w.pass(1).await;
+    release(&mut w).await;
+    assert_eq!(got(&w), ["ann y"]);
+}
+
+async fn what_else_broke_is_a_beginning_and_leaves(on: On) {
+    let brief = |key| json!({"component": key, "events": "begin_and_end"});
+    let follows = [brief("a"), brief("c"), json!({"component": "b"})];
+    let mut w = world(on, Script::default(), &[("ann", &follows)]).await;
+    say(&w, "x", "investigating", &["a"], json!({})).await;
+    w.pass(10).await;
+    hold(&w).await;
+    say(&w, "x", "investigating", &["c"], json!({})).await;
+    w.pass(2).await;
+    end(&w, &["ann"], &follows[2]).await;
+    assert_eq!(withdrawn(&w).await, [""; 0]);
+    release(&mut w).await;
+    assert_eq!(got(&w), ["ann x", "ann x"]);
 }

@@ -136,7 +136,7 @@ impl Page<'_> {
         let lane = lanes::lane(self.tx, class, Fence::Incident(incident)).await?;
         let elsewhere = self.told_elsewhere(incident, update, shares).await?;
         let (mut deliveries, mut items, mut folds, mut renewed) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let mut recovered = Vec::new();
+        let (mut recovered, mut over) = (Vec::new(), Vec::new());
         for share in shares {
             let Some(thread) = threads.get(&share.subscriber) else { continue };
             let mut delivery = self.delivery(class, lane, notice, thread, Rule::NothingNew);
@@ -147,7 +147,10 @@ impl Page<'_> {
                 folds.extend(queued().filter(|s| s.class == class).map(|s| (s.id, delivery.id)));
             }
             if delivery.reason == Some(Reason::Recovered) {
-                recovered.extend(queued().filter(|s| s.class == class).map(|s| s.id));
+                let unsaid: Vec<_> = queued().filter(|s| s.class == class).map(|s| s.id).collect();
+                // What was folded under it would be silenced with it.
+                over.extend((!unsaid.is_empty()).then_some(thread.id));
+                recovered.extend(unsaid);
             }
             // An all-clear that leaves after this update must not pass for older news.
             let all_clear = queued().find(|s| s.class == Class::AllClear);
@@ -157,8 +160,8 @@ impl Page<'_> {
         deliveries::renew(self.tx, &renewed).await?;
         deliveries::withdraw(self.tx, &recovered, Reason::Recovered).await?;
         self.store(&deliveries, &items, &folds).await?;
-        let better: Vec<_> = shares.iter().filter(|s| s.better).filter_map(|s| threads.get(&s.subscriber)).collect();
-        self.release(&better.iter().map(|t| t.id).collect::<Vec<_>>()).await
+        over.extend(shares.iter().filter(|s| s.better).filter_map(|s| threads.get(&s.subscriber)).map(|t| t.id));
+        self.release(&over).await
     }
 
     /// What the rules make of a delivery: its rule, its due time, or why it is not mailed.
