@@ -174,7 +174,12 @@ async fn said_before(
     };
     let is_newest = before.revision == incident.revision;
     let is_recent = is_newest || tx.now() - before.received_at < SAME_WORDS;
-    let was: IncidentIn = serde_json::from_str(&before.payload).unwrap_or_else(|_| said.clone());
+    let mut was: IncidentIn = serde_json::from_str(&before.payload).unwrap_or_else(|_| said.clone());
+    let ends = class_of(said.phase) == Class::IncidentEnd;
+    if !ends || newer_than(tx, incident, before.observed_at).await?.iter().any(reopens) {
+        // The end that stands is another's.
+        was.ended_at = said.ended_at;
+    }
     let is_same = match said.observed_at {
         // The newest word is taken back: its components are not as it said.
         _ if is_newest && was.components != said.components && changes(tx, incident, said).await? => false,

@@ -20,7 +20,7 @@ statements! {
     );
     // The same update again: by the source's id of it; without one by its words, or by its time and phase (an edit).
     SAID_BEFORE = super::Sql::same(
-        "SELECT id, revision, received_at, content_hash, payload FROM notice WHERE incident_id = $1 AND repeats_id IS NULL AND ((update_key = $2 AND phase = $5)
+        "SELECT id, revision, received_at, observed_at, content_hash, payload FROM notice WHERE incident_id = $1 AND repeats_id IS NULL AND ((update_key = $2 AND phase = $5)
             OR ($2 IS NULL AND update_key IS NULL AND (content_hash = $3 OR (observed_at = $4 AND phase = $5))))
          ORDER BY revision DESC LIMIT 1",
     );
@@ -101,6 +101,8 @@ pub struct SaidBefore {
     pub received_at: Timestamp,
     /// A hash of what it said.
     pub content_hash: Option<Vec<u8>>,
+    /// As of when.
+    pub observed_at: Timestamp,
     /// What it said, as JSON.
     pub payload: String,
 }

@@ -149,9 +149,10 @@ statements! {
     );
     // Not a column of VIEW: it names all items, and would stand beside each.
     CONTEXTS = over_few_rows!("SELECT d.id, d.context FROM", [id uuid], "JOIN delivery d ON d.id = j.id");
-    // In the newest words: what was edited since repeats it.
+    // In the newest words: what was edited since repeats it. The first words said again, late, take no edit back.
     PAYLOADS = over_few_rows!(
         "SELECT n.id, COALESCE((SELECT r.payload FROM notice r WHERE r.incident_id = n.incident_id AND r.repeats_id = n.id
+            AND r.content_hash <> n.content_hash
             ORDER BY r.revision DESC, r.received_at DESC, r.id DESC LIMIT 1), n.payload) FROM",
         [id uuid],
         "JOIN notice n ON n.id = j.id"
