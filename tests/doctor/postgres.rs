@@ -9,13 +9,14 @@ async fn a_server_that_forgets_or_takes_no_writes_is_refused() {
     let shell = Shell::on_database(&cluster.url());
     assert_eq!(shell.run(&["migrate"]).code, 0);
     shell.run(&["doctor"]).well();
-    for (name, value, sentence) in [
-        ("fsync", "off", "PostgreSQL runs with fsync = off"),
-        ("full_page_writes", "off", "PostgreSQL runs with full_page_writes = off"),
-        ("default_transaction_read_only", "on", "PostgreSQL takes no writes here: default_transaction_read_only = on"),
+    let read_only = "PostgreSQL takes no writes here: default_transaction_read_only = on";
+    for (name, value, code, sentence) in [
+        ("fsync", "off", 1, "PostgreSQL runs with fsync = off"),
+        ("full_page_writes", "off", 1, "PostgreSQL runs with full_page_writes = off"),
+        ("default_transaction_read_only", "on", 75, read_only),
     ] {
         cluster.set(name, Some(value)).await;
-        shell.run(&["serve"]).refused(1, sentence, "set ");
+        shell.run(&["serve"]).refused(code, sentence, "set ");
         shell.run(&["doctor"]).found("fail", sentence, "set ");
         cluster.set(name, None).await;
     }
@@ -47,7 +48,7 @@ async fn a_server_that_forgets_or_takes_no_writes_is_refused() {
     none.run(&["doctor"]).found("fail", "database \"none\" does not exist", "createdb");
 
     cluster.become_standby();
-    shell.run(&["serve"]).refused(1, "PostgreSQL is a standby here", "primary");
+    shell.run(&["serve"]).refused(75, "PostgreSQL is a standby here", "primary");
     shell.run(&["doctor"]).found("fail", "PostgreSQL is a standby here", "primary");
 }
 

@@ -115,7 +115,7 @@ fn a_full_disk_is_refused() {
         with_mounts(folder.path(), &format!("{mount} && {script}"))
     };
     let Some(served) = on_small(&format!("exec {program} serve")) else { return };
-    served.refused(1, "database or disk is full", "free some space");
+    served.refused(75, "database or disk is full", "free some space");
     let full = format!("dd if=/dev/zero of=fill bs=1k count=128 2>/dev/null; exec {program} doctor");
     on_small(&full).unwrap().found("fail", "cannot be written: No space left", "give it space");
 }
