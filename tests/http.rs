@@ -601,6 +601,7 @@ async fn undelivered(face: &Face) -> [String; 2] {
         for sql in [
             "INSERT INTO connection (id, key, component_id, name, fault, episode, cleared, failed_at, created_at)
              SELECT ?1, ?2, id, 'C', 'permanent', 1, ?3, 1, 1 FROM component",
+            "INSERT INTO connection_subscriber (connection_id, subscriber_id) SELECT ?1, id FROM subscriber WHERE ?2 || ?3 <> ''",
             "INSERT INTO thread (id, matter_kind, matter_id, subscriber_id, ordinal, root, subject, sender, created_at)
              SELECT ?1, 'connections', ?1, id, 0, ?2, 's', ?3, 1 FROM subscriber",
             "INSERT OR IGNORE INTO lane (id, class, fence_kind, fence_id, created_at) VALUES (?1, 'action_required', ?2, ?1, ?3)",
@@ -688,7 +689,7 @@ async fn a_surge_is_opened_held_and_released_by_hand() {
     assert_eq!(opened.body["opened_by"], "api:statuspage");
     let again = face.post("/v1/surges", &why).await;
     assert_eq!(again.status, StatusCode::CONFLICT);
-    assert!(again.body["detail"].as_str().unwrap().contains("known to be down"), "{}", again.body);
+    assert!(again.body["detail"].as_str().unwrap().contains("its own customers are not asked"), "{}", again.body);
     let path = format!("/v1/surges/{}", opened.body["id"].as_str().unwrap());
     let extended = json!({"reason": "they say 20:00", "until": "2026-04-30T20:00:00Z"});
     let held = face.post(&format!("{path}/hold"), &extended).await;
