@@ -1,4 +1,5 @@
-//! The claim: takes what is due for slots whose session is open and idle, asks the gate, freezes what may leave.
+//! The claim: takes what is due for sessions that are open and idle, or will be by the time it is ready, asks the gate, freezes
+//! what may leave.
 
 use super::caught;
 use super::compose::{self, Frozen};

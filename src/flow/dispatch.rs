@@ -3,7 +3,9 @@
 //! One loop owns a group of slots. Each round is one transaction (outcomes recorded, new work claimed). What follows its
 //! commit runs beside the next rounds: batches of renders, one look for each batch, and the relay dialogues.
 
+mod ends;
 mod outcomes;
+mod pool;
 pub(super) mod refusals;
 mod round;
 mod seats;
@@ -19,36 +21,34 @@ use super::setting::{Setting, Stream};
 use super::spill::Spill;
 use super::surge::Watch;
 use super::trouble::Trouble;
-use crate::domain::delivery::{HandOver, Outcome};
 use crate::domain::id::DeliveryId;
 use crate::domain::time::{Span, Timestamp};
-use crate::mail::{self, Transport};
+use crate::mail::Transport;
 use crate::store::streams::Probe;
 use crate::store::{Store, StoreError};
 use crate::template::Templates;
+use ends::Ended;
 use outcomes::is_accepted;
+use pool::Pool;
 use refusals::Refusals;
-use seats::Seated;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot};
-use tokio::task::{JoinError, JoinSet};
-use way::{Finished, Job, go};
+use tokio::task::JoinSet;
+use way::{Job, go};
 
 /// So many sessions lost in a row are trouble with the relay, not with a session.
 const LOST_IN_A_ROW: u32 = 3;
-/// So many mails are remembered with which a session was lost.
-const MOST_LOSSES: usize = 1_000;
-/// How long outcomes wait for others to share their transaction. Until it is durable their slots take nothing new: where
-/// dialogues take longer than this, slots are what there is too little of, and nothing waits.
+/// How long outcomes wait for others to share their transaction. Until it is durable their slots take nothing new. Where dialogues
+/// take longer than this, slots are what there is too little of: mails are claimed ahead for them, or nothing waits.
 const GATHER: Duration = Duration::from_millis(8);
-/// Nor do they wait for the last ones: so many outcomes for each dialogue that still runs are enough.
-const ENOUGH: usize = 10;
 /// So many mails are rendered and looked at together.
 const BATCH: usize = 16;
 /// How long the list of lanes is trusted.
 const LANES_AGE: Duration = Duration::from_millis(100);
+/// A busy stream gives a session to one that has waited for it so long.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// No cap has anybody wait longer for the next mail: the clock was set back.
 const LONGEST_TURN: Span = Span::minutes(3);
 
@@ -84,9 +84,18 @@ pub struct Dispatcher {
     number: usize,
     sessions: Arc<Sessions>,
     bell: Arc<Notify>,
-    idle: Vec<Seated>,
+    pool: Arc<Pool>,
+    /// As often as it has a session.
+    open: Arc<()>,
+    /// As often as a claimed mail has no session yet.
+    ahead: Arc<()>,
     opening: usize,
-    dialogues: usize,
+    /// Claimed mails whose end is not known.
+    under_way: usize,
+    /// So many mails were claimed for which there was no session then, and so many fewer were done since.
+    starved: usize,
+    /// Such a mail is put back by the next round.
+    put_back: bool,
     grow_at: Option<Instant>,
     /// Outcomes that could neither be recorded nor spilled: the disk of both may be full.
     unrecorded: Vec<(Job, Record)>,
@@ -103,17 +112,10 @@ pub struct Dispatcher {
     lanes: Lanes,
     hungry: bool,
     lost: u32,
-    /// How long a dialogue takes, on the average of the last dozen or so.
+    /// How long a dialogue takes, on the average.
     usual: Duration,
-}
-
-/// What ended beside the rounds.
-enum Ended {
-    /// And how long it took, if it was held at all.
-    Dialogue(Box<Finished>, Option<Duration>),
-    Opening(Result<Seated, mail::OpenError>),
-    /// Nothing that a round waits for.
-    Aside,
+    /// And a round.
+    round: Duration,
 }
 
 impl Dispatcher {
@@ -136,11 +138,15 @@ impl Dispatcher {
             transport,
             slots: slots.max(1),
             number,
+            pool: Arc::new(Pool::new(number, Arc::clone(&sessions), PATIENCE)),
             sessions,
             bell,
-            idle: Vec::new(),
+            open: Arc::default(),
+            ahead: Arc::default(),
             opening: 0,
-            dialogues: 0,
+            under_way: 0,
+            starved: 0,
+            put_back: false,
             grow_at: None,
             unrecorded: Vec::new(),
             unspilled: Trouble::default(),
@@ -154,6 +160,7 @@ impl Dispatcher {
             hungry: false,
             lost: 0,
             usual: Duration::ZERO,
+            round: Duration::ZERO,
         }
     }
 
@@ -175,12 +182,19 @@ impl Dispatcher {
         // greet keeps nobody from the sessions there are.
         let mut busy = JoinSet::new();
         // A drain that was dropped half-way took its tasks with it.
-        (self.dialogues, self.opening) = (0, 0);
+        (self.under_way, self.opening) = (0, 0);
         let mut results = std::mem::take(&mut self.unrecorded);
         let mut accepted = 0;
         loop {
             accepted += results.iter().filter(|(_, r)| is_accepted(r)).count();
-            let work = if stop() { Ok(false) } else { StoreError::in_time("read the lanes", self.has_work()).await };
+            let stopping = stop();
+            if stopping {
+                self.pool.turn_away();
+            }
+            for seated in self.pool.parting() {
+                busy.spawn(seated.close());
+            }
+            let work = if stopping { Ok(false) } else { StoreError::in_time("read the lanes", self.has_work()).await };
             let has_work = match work {
                 Ok(has_work) => has_work,
                 Err(e) => {
@@ -193,7 +207,11 @@ impl Dispatcher {
                 }
             };
             let taking = has_work && self.provide_sessions(&mut busy).await;
+            let (begun, some) = (Instant::now(), taking || !results.is_empty());
             let round = self.round(std::mem::take(&mut results), taking).await;
+            if some {
+                self.round = average(self.round, begun.elapsed());
+            }
             let jobs = match round {
                 Ok(jobs) => jobs,
                 Err(e) if busy.is_empty() => return Err(e),
@@ -202,8 +220,13 @@ impl Dispatcher {
                     Vec::new()
                 }
             };
-            self.send(jobs, &mut busy, &mut results);
-            if busy.is_empty() && results.is_empty() && (!taking || self.lanes.open.is_empty()) {
+            self.send(jobs, &mut busy);
+            let once_more = std::mem::take(&mut self.put_back) && !stopping;
+            if once_more {
+                // What was put back is due, and the lanes were read before it was.
+                self.lanes_at = None;
+            }
+            if busy.is_empty() && results.is_empty() && (!taking || self.lanes.open.is_empty()) && !once_more {
                 self.rest().await;
                 return match self.trouble.take() {
                     Some(e) => Err(e),
@@ -220,25 +243,19 @@ impl Dispatcher {
         }
     }
 
-    /// Sends claimed mails on their way, each with a session that was idle. Some prepare together, beside others and
-    /// beside the next round.
-    fn send(&mut self, jobs: Vec<Job>, busy: &mut JoinSet<Ended>, results: &mut Vec<(Job, Record)>) {
+    /// Sends claimed mails on their way. Some prepare together, beside others and beside the next round.
+    fn send(&mut self, jobs: Vec<Job>, busy: &mut JoinSet<Ended>) {
         let mut jobs = jobs.into_iter();
         while jobs.len() > 0 {
             let (mut batch, mut told) = (Vec::new(), Vec::new());
             for job in jobs.by_ref().take(BATCH) {
-                let Some(seated) = self.idle.pop() else {
-                    self.lanes.floors.forget();
-                    results.push((job, Record::PutBack));
-                    continue;
-                };
                 let (tell, ready) = oneshot::channel();
-                let shared = self.shared.clone();
-                busy.spawn(async {
-                    let (finished, took) = go(shared, seated, ready).await;
+                let (shared, pool, ahead) = (self.shared.clone(), Arc::clone(&self.pool), Arc::clone(&self.ahead));
+                busy.spawn(async move {
+                    let (finished, took) = go(shared, &pool, ahead, ready).await;
                     Ended::Dialogue(Box::new(finished), took)
                 });
-                self.dialogues += 1;
+                self.under_way += 1;
                 batch.push((job, Command::Render));
                 told.push(tell);
             }
@@ -251,6 +268,22 @@ impl Dispatcher {
                 Ended::Aside
             });
         }
+    }
+
+    /// How many mails to claim: for each idle session one, and of a relay far away as many more as sessions will be done
+    /// before the next round has new ones ready. Not where anything is in trouble: what is not claimed is not lost.
+    fn wanted(&self) -> usize {
+        let open = count(&self.open);
+        let calm = self.pause.is_none() && self.lost == 0 && self.starved == 0;
+        let ahead = match self.usual {
+            // Twice: they are not done evenly, and a mail has to be prepared.
+            usual if usual > GATHER && calm => {
+                ((self.round + GATHER) * 2).as_micros() * open as u128 / usual.as_micros()
+            }
+            _ => 0,
+        };
+        let ahead = usize::try_from(ahead).unwrap_or(open).min(open);
+        (self.pool.idle() + ahead).saturating_sub(count(&self.ahead))
     }
 
     /// What is due is looked for from the beginning: it can be due before what was seen.
@@ -276,78 +309,6 @@ impl Dispatcher {
         self.unrecorded.iter().map(|(job, _)| job.claimed.id)
     }
 
-    /// Waits for what ends, and a little longer for more of it: a round costs much the same for one as for fifty.
-    async fn gather(&mut self, busy: &mut JoinSet<Ended>, results: &mut Vec<(Job, Record)>) {
-        // One slow reply must not keep the other slots from new work: now and then the round is made without.
-        let mut end = tokio::time::Instant::now() + LANES_AGE;
-        while let Ok(Some(more)) = tokio::time::timeout_at(end, busy.join_next()).await {
-            if matches!(more, Ok(Ended::Aside)) {
-                continue;
-            }
-            let first = results.is_empty();
-            self.ended(more, results).await;
-            if results.len() >= self.dialogues * ENOUGH {
-                break;
-            }
-            if first && !results.is_empty() {
-                // A timer of no time at all would still take a millisecond.
-                if self.usual > GATHER {
-                    break;
-                }
-                end = tokio::time::Instant::now() + GATHER;
-            }
-        }
-    }
-
-    async fn ended(&mut self, ended: Result<Ended, JoinError>, results: &mut Vec<(Job, Record)>) {
-        match ended {
-            Ok(Ended::Dialogue(finished, took)) => {
-                self.usual = took.map_or(self.usual, |took| (self.usual * 7 + took) / 8);
-                self.finish(*finished, results);
-            }
-            Ok(Ended::Opening(Ok(seated))) => {
-                self.opening -= 1;
-                self.idle.push(seated);
-                self.opened().await;
-            }
-            Ok(Ended::Opening(Err(e))) => {
-                self.opening -= 1;
-                self.not_opened(&e).await;
-            }
-            Ok(Ended::Aside) => {}
-            Err(e) => {
-                tracing::error!(error = %e, "a dialogue ended by a fault of the program; its lease will tell: {e}");
-                self.dialogues = self.dialogues.saturating_sub(1);
-            }
-        }
-    }
-
-    fn finish(&mut self, finished: Finished, results: &mut Vec<(Job, Record)>) {
-        self.dialogues = self.dialogues.saturating_sub(1);
-        match &finished.job {
-            Some((job, Record::Attempt(Outcome { hand_over: HandOver::NotHandedOver, words, .. }))) => {
-                tracing::warn!(
-                    stream = self.stream.name,
-                    "a session was lost before anything was handed over: {words}"
-                );
-                self.lost += 1;
-                if self.losses.len() >= MOST_LOSSES {
-                    self.losses.clear();
-                }
-                *self.losses.entry(job.claimed.id).or_default() += 1;
-                // Its mail is due again at once.
-                self.look_anew();
-            }
-            Some((job, Record::Attempt(_))) => {
-                self.lost = 0;
-                self.losses.remove(&job.claimed.id);
-            }
-            _ => {}
-        }
-        results.extend(finished.job);
-        self.idle.extend(finished.session);
-    }
-
     /// Whether something may wait for a turn under a cap: it has to look again soon.
     #[must_use]
     pub fn is_paced(&self) -> bool {
@@ -369,7 +330,7 @@ impl Dispatcher {
         // A cap that is reached, and a relay that cannot be reached, need no sessions yet.
         let later = self.turn_at.is_some_and(|at| now < at && at - now <= LONGEST_TURN);
         self.turn_at = self.turn_at.filter(|_| later);
-        let without = self.dialogues + self.opening + self.idle.len() == 0;
+        let without = count(&self.open) + self.opening == 0;
         if self.lost >= LOST_IN_A_ROW && without {
             // It takes sessions and drops them: hammering it would help nobody.
             self.lost = 0;
@@ -377,7 +338,11 @@ impl Dispatcher {
         }
         self.lanes.open.clear();
         if !(later || without && self.sessions.let_be(now)) {
+            let before = self.pause;
             self.pause = self.lanes.read(&mut tx, &self.shared.setting, &self.stream).await?;
+            if before.is_none() && self.pause.is_some() {
+                self.pool.turn_away();
+            }
         }
         let paused = self.pause.is_some_and(|pause| now < pause.at);
         if paused || (without && !self.lanes.open.is_empty() && !self.sessions.may_try(now)) {
@@ -386,6 +351,16 @@ impl Dispatcher {
         self.lanes_at = Some(Instant::now());
         Ok(())
     }
+}
+
+/// The average of the last dozen or so.
+fn average(of: Duration, latest: Duration) -> Duration {
+    (of * 7 + latest) / 8
+}
+
+/// How many others have it.
+fn count(of: &Arc<()>) -> usize {
+    Arc::strong_count(of) - 1
 }
 
 async fn until(stop: impl Fn() -> bool) {

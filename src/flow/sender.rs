@@ -54,6 +54,8 @@ pub enum Event {
     HandedOver(Outcome),
     /// The database could not be asked: nothing was read, nothing may leave.
     Blind,
+    /// It was claimed ahead, and no session is there for it in time.
+    NoSession,
     /// The record is durable.
     Recorded,
 }
@@ -84,7 +86,7 @@ pub enum Record {
     Gated(Verdict),
     /// It cannot be rendered or built; a person must look.
     Broken(String),
-    /// The database could not be asked after the claim; nothing was handed over.
+    /// The database could not be asked after the claim, or there is no session; nothing was handed over.
     PutBack,
 }
 
@@ -96,7 +98,9 @@ impl Step {
             (Self::Armed, Event::Rendered) => (Self::Rendered, Command::Look),
             (Self::Armed, Event::RenderFailed(why)) => (Self::Recording, Command::Record(Record::Broken(why))),
             (Self::Rendered, Event::Looked(seen)) => looked(seen),
-            (Self::Rendered | Self::Looked, Event::Blind) => (Self::Recording, Command::Record(Record::PutBack)),
+            (Self::Rendered | Self::Looked, Event::Blind) | (Self::Looked, Event::NoSession) => {
+                (Self::Recording, Command::Record(Record::PutBack))
+            }
             (Self::Refreezing, Event::Refrozen(true)) => (Self::Armed, Command::Render),
             (Self::Looked, Event::Late) => (Self::Rendered, Command::Look),
             (Self::Looked, Event::HandedOver(outcome)) => (Self::Recording, Command::Record(Record::Attempt(outcome))),

@@ -68,7 +68,8 @@ impl Worker {
     }
 }
 
-/// The dispatchers of all streams; a stream's slots are shared out over `groups` loops, so that both cores work.
+/// The dispatchers of all streams; a stream's slots are shared out over `groups` loops, so that the rounds of one go on beside
+/// those of another where the database has several writers.
 #[must_use]
 pub fn dispatchers(shared: &Shared, transports: &BTreeMap<String, Transport>, groups: usize) -> Vec<Dispatcher> {
     let mut all = Vec::new();

@@ -18,6 +18,7 @@ mod corrections;
 mod daily;
 mod evidence;
 mod explain;
+mod far;
 mod holds;
 mod hostile;
 mod import;

@@ -1,4 +1,4 @@
-//! A round's transaction: what ended is recorded, and idle slots get new work.
+//! A round's transaction: what ended is recorded, and slots get new work.
 
 use super::super::claim::{Claimed, claim};
 use super::super::relation::{self, PROBE_PAUSED, PROBE_SOON};
@@ -14,7 +14,7 @@ use std::sync::PoisonError;
 use std::time::Instant;
 
 impl Dispatcher {
-    /// One transaction records what ended and claims for idle slots.
+    /// One transaction records what ended and claims new work.
     pub(super) async fn round(&mut self, results: Vec<(Job, Record)>, taking: bool) -> Result<Vec<Job>, StoreError> {
         if results.is_empty() && !taking {
             return Ok(Vec::new());
@@ -42,11 +42,12 @@ impl Dispatcher {
     }
 
     async fn record_and_claim(&mut self, results: &[(Job, Record)], taking: bool) -> Result<Vec<Claimed>, StoreError> {
+        let wanted = self.wanted();
         let (tx, noted, turned, claimed) = StoreError::in_time("record", async {
             let mut tx = self.shared.store.begin().await?;
             let noted = if results.is_empty() { None } else { self.shared.copies.note(&mut tx).await? };
             let turned = self.shared.record(&mut tx, &self.stream, results).await?;
-            let claimed = if taking && !turned { self.claim(&mut tx).await? } else { Vec::new() };
+            let claimed = if taking && wanted > 0 && !turned { self.claim(&mut tx, wanted).await? } else { Vec::new() };
             Ok((tx, noted, turned, claimed))
         })
         .await?;
@@ -68,10 +69,11 @@ impl Dispatcher {
         self.shared.copies.noted(noted);
         self.tell_refusals(now, results);
         if turned {
+            self.pool.turn_away();
             self.lanes_at = None;
             self.lanes.open.clear();
         }
-        self.hungry = claimed.len() == self.idle.len().min(MOST_DUE);
+        self.hungry = claimed.len() == wanted.min(MOST_DUE);
         if self.hungry && !claimed.is_empty() {
             self.bell.notify_last();
         }
@@ -96,9 +98,9 @@ impl Dispatcher {
         }
     }
 
-    /// Claims for the idle slots; of a paused stream one mail, if no other node sends it.
-    async fn claim(&mut self, tx: &mut Tx) -> Result<Vec<Claimed>, StoreError> {
-        let (shared, mut most) = (&self.shared, self.idle.len());
+    /// Claims so many; of a paused stream one mail, if no other node sends it.
+    async fn claim(&mut self, tx: &mut Tx, mut most: usize) -> Result<Vec<Claimed>, StoreError> {
+        let shared = &self.shared;
         if let Some(pause) = self.pause {
             most = 1;
             if !streams::take_probe(tx, pause, tx.now() + PROBE_PAUSED).await? {

@@ -2,30 +2,35 @@
 
 use super::super::relation;
 use super::super::sessions::Seat;
-use super::{Dispatcher, Ended};
+use super::{Dispatcher, Ended, count};
 use crate::mail::{self, Session, Transport};
 use crate::store::StoreError;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 /// A session nobody needs is given back after this.
 const IDLE: Duration = Duration::from_secs(30);
-/// A busy stream gives a session to one that has waited for it so long.
-const PATIENCE: Duration = Duration::from_secs(2);
 /// After a session that could not be opened beside others, no more are asked for.
 const GROW: Duration = Duration::from_secs(30);
 
 /// A session, and the right to it.
 pub(super) struct Seated {
     pub session: Session,
-    seat: Seat,
+    pub seat: Seat,
+    pub open: Arc<()>,
 }
 
 impl Seated {
     /// Says good-bye, which a relay may leave unanswered; the right ends with it.
-    async fn close(self) {
-        self.session.close().await;
-        drop(self.seat);
+    pub(super) fn close(self) -> impl Future<Output = Ended> {
+        let Self { session, seat, open } = self;
+        drop(open);
+        async move {
+            session.close().await;
+            drop(seat);
+            Ended::Aside
+        }
     }
 }
 
@@ -34,7 +39,7 @@ impl Dispatcher {
         tracing::warn!(stream = self.stream.name, "{e}; {}", e.hint());
         // What others are open takes the mail; asking for more again and again would only be refused.
         self.grow_at = Some(Instant::now() + GROW);
-        if self.dialogues + self.idle.len() > 0 {
+        if count(&self.open) > 0 {
             return;
         }
         let told = async {
@@ -63,32 +68,25 @@ impl Dispatcher {
             self.sessions.content(self.number);
         }
         let all = self.sessions.others_wait(self.number, Duration::ZERO);
-        for seated in self.idle.extract_if(.., |s| all || s.session.idle_for() > IDLE) {
+        let idle = self.pool.take_idle(|s| all || s.session.idle_for() > IDLE);
+        for seated in idle.into_iter().chain(self.pool.parting()) {
             // New work does not wait for it.
             tokio::spawn(seated.close());
         }
     }
 
-    /// Whether a session is open and idle; opens some if there is more work than that. Trouble with the relay is
+    /// Whether there are sessions for mail to be claimed; opens some if there is more work than that. Trouble with the relay is
     /// probed by one session every now and then, and claims nothing: what is not claimed is not lost.
     pub(super) async fn provide_sessions(&mut self, busy: &mut JoinSet<Ended>) -> bool {
         let now = Instant::now();
-        let mut kept = Vec::new();
-        for mut seated in self.idle.drain(..) {
+        for mut seated in self.pool.take_idle(|s| !s.session.usable(now) || s.session.idle_for() > IDLE) {
             if seated.session.usable(now) && seated.session.alive().await {
-                kept.push(seated);
+                self.pool.give(seated);
             } else {
-                busy.spawn(closing(seated));
+                busy.spawn(seated.close());
             }
         }
-        self.idle = kept;
-        if self.sessions.others_wait(self.number, PATIENCE)
-            && let Some(seated) = self.idle.pop()
-        {
-            busy.spawn(closing(seated));
-            return !self.idle.is_empty();
-        }
-        let open = self.dialogues + self.opening + self.idle.len();
+        let open = count(&self.open) + self.opening;
         // One mail needs one session; where work is plenty, as many again as there are.
         let more = match open {
             0 => 1,
@@ -99,17 +97,12 @@ impl Dispatcher {
             let Some(seat) = self.sessions.take(self.number, open) else { break };
             let transport = self.transport.clone();
             self.opening += 1;
-            busy.spawn(async move { Ended::Opening(open_seated(&transport, seat).await) });
+            busy.spawn(async move { Ended::Opening(open_session(&transport, seat).await) });
         }
-        !self.idle.is_empty()
+        self.wanted() > 0
     }
 }
 
-async fn closing(seated: Seated) -> Ended {
-    seated.close().await;
-    Ended::Aside
-}
-
-async fn open_seated(transport: &Transport, seat: Seat) -> Result<Seated, mail::OpenError> {
-    Ok(Seated { session: Session::open(transport).await?, seat })
+async fn open_session(transport: &Transport, seat: Seat) -> Result<(Session, Seat), mail::OpenError> {
+    Ok((Session::open(transport).await?, seat))
 }

@@ -9,6 +9,7 @@ use super::super::sender::{Command, Event, LOOK_AGE, LOOK_ONCE_MORE, Record, Ste
 use super::super::words::Words;
 use super::Shared;
 use super::outcomes::of;
+use super::pool::Pool;
 use super::seats::Seated;
 use crate::domain::delivery::State;
 use crate::domain::id::DeliveryId;
@@ -17,6 +18,7 @@ use crate::mail;
 use crate::store::copies::MailCopy;
 use crate::store::{StoreError, claims};
 use crate::template::Templates;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
@@ -33,10 +35,13 @@ pub(super) struct Job {
     pub looked: Instant,
 }
 
-/// A dialogue that ended.
+/// What became of a mail. There is no record where the claim is another's by now, or a fault of the program ended it: then its
+/// lease will tell.
+#[derive(Default)]
 pub(super) struct Finished {
-    pub session: Option<Seated>,
     pub job: Option<(Job, Record)>,
+    /// There was no session for it.
+    pub starved: bool,
 }
 
 impl Shared {
@@ -154,25 +159,39 @@ fn sender(from: &str) -> &str {
     from.rsplit_once('<').map_or(from, |(_, address)| address.trim_end_matches('>'))
 }
 
-/// The way of a mail from when it is prepared, and how long the dialogue took if there was one.
+/// The way of a mail from when it is prepared, and how long the dialogue took if there was one. It is `ahead` until it has
+/// a session; without one it is put back when its look is no longer trusted.
 pub(super) async fn go(
     shared: Shared,
-    seated: Seated,
+    pool: &Pool,
+    ahead: Arc<()>,
     prepared: oneshot::Receiver<(Job, Command)>,
 ) -> (Finished, Option<Duration>) {
-    match prepared.await {
-        Ok((job, Command::HandOver)) => {
-            let begun = Instant::now();
-            (hand_over(shared, seated, job).await, Some(begun.elapsed()))
+    let mut job = match prepared.await {
+        Ok((job, Command::HandOver)) => job,
+        Ok((job, Command::Record(record))) => {
+            return (Finished { job: Some((job, record)), starved: false }, None);
         }
-        Ok((job, Command::Record(record))) => (Finished { session: Some(seated), job: Some((job, record)) }, None),
-        // Its claim is another's by now, or a fault of the program ended the preparing: then its lease will tell.
-        Ok(_) | Err(_) => (Finished { session: Some(seated), job: None }, None),
+        Ok(_) | Err(_) => return (Finished::default(), None),
+    };
+    let Some(seated) = pool.take(LOOK_AGE).await else {
+        let job = match job.on(Event::NoSession) {
+            Command::Record(record) => Some((job, record)),
+            _ => None,
+        };
+        return (Finished { job, starved: true }, None);
+    };
+    drop(ahead);
+    let begun = Instant::now();
+    let (session, job) = hand_over(shared, seated, job).await;
+    if let Some(seated) = session {
+        pool.give(seated);
     }
+    (Finished { job, starved: false }, Some(begun.elapsed()))
 }
 
 /// The dialogue with the relay, as a whole no longer than allowed. The look must be fresh when DATA is written.
-async fn hand_over(shared: Shared, mut seated: Seated, mut job: Job) -> Finished {
+async fn hand_over(shared: Shared, mut seated: Seated, mut job: Job) -> (Option<Seated>, Option<(Job, Record)>) {
     let end = tokio::time::Instant::now() + shared.dialogue;
     let (from, to) = (sender(&job.claimed.frozen.from).to_owned(), job.claimed.frozen.to.clone());
     let session = &mut seated.session;
@@ -182,7 +201,7 @@ async fn hand_over(shared: Shared, mut seated: Seated, mut job: Job) -> Finished
     if let Err(outcome) = begun {
         let outcome = of(outcome, &from, &to);
         let _ = job.on(Event::HandedOver(outcome.clone()));
-        return Finished { session: Some(seated), job: Some((job, Record::Attempt(outcome))) };
+        return (Some(seated), Some((job, Record::Attempt(outcome))));
     }
     let mut trusted = LOOK_ONCE_MORE;
     while job.looked.elapsed() > trusted {
@@ -190,18 +209,18 @@ async fn hand_over(shared: Shared, mut seated: Seated, mut job: Job) -> Finished
         let command = job.on(Event::Late);
         let (again, command) = match shared.advance(vec![(job, command)]).await.pop() {
             Some(advanced) => advanced,
-            None => return Finished { session: None, job: None },
+            None => return (None, None),
         };
         job = again;
         match command {
             Command::HandOver => {}
             Command::Record(record) => {
                 session.reset().await;
-                return Finished { session: Some(seated), job: Some((job, record)) };
+                return (Some(seated), Some((job, record)));
             }
             _ => {
                 session.reset().await;
-                return Finished { session: Some(seated), job: None };
+                return (Some(seated), None);
             }
         }
     }
@@ -217,7 +236,7 @@ async fn hand_over(shared: Shared, mut seated: Seated, mut job: Job) -> Finished
     // One that has had its share of mails is still owed a good-bye.
     let session = (!session.is_broken()).then_some(seated);
     match job.on(Event::HandedOver(outcome)) {
-        Command::Record(record) => Finished { session, job: Some((job, record)) },
-        _ => Finished { session, job: None },
+        Command::Record(record) => (session, Some((job, record))),
+        _ => (session, None),
     }
 }
