@@ -655,6 +655,7 @@ async fn a_failed_batch_is_resent_in_pages() {
         (json!({"filter": {"incident": "nope"}}), "filter.incident"),
         (json!({"filter": {"stream": "nope"}}), "filter.stream"),
         (json!({"filter": {"state": "failed"}, "limit": 0}), "limit"),
+        (json!({"ids": ["dlv_0198c0de000070008000000000000001"], "limit": 1}), "limit"),
         (json!({"filter": {"colour": "red"}}), "filter.colour"),
     ] {
         let reply = face.post("/v1/resends", &body).await;
@@ -689,6 +690,8 @@ async fn a_surge_is_opened_held_and_released_by_hand() {
     assert_eq!(opened.body["opened_by"], "api:statuspage");
     let again = face.post("/v1/surges", &why).await;
     assert_eq!(again.status, StatusCode::CONFLICT);
+    let unknown = face.post("/v1/surges", &json!({"component": "imep", "reason": "their page is red"})).await;
+    assert_eq!((unknown.status, unknown.fields()), (StatusCode::UNPROCESSABLE_ENTITY, vec!["component"]));
     assert!(again.body["detail"].as_str().unwrap().contains("its own customers are not asked"), "{}", again.body);
     let path = format!("/v1/surges/{}", opened.body["id"].as_str().unwrap());
     let extended = json!({"reason": "they say 20:00", "until": "2026-04-30T20:00:00Z"});

@@ -261,7 +261,7 @@ pub fn main(serve: Serve) -> ExitCode {
 }
 
 async fn run(command: Command, config: Option<&Path>, json: bool, serve: Serve) -> Result<u8, Failure> {
-    let config = Config::load(config, std::env::vars());
+    let config = Config::load_with_environment(config);
     // What needs no configuration, or looks at it: a broken one must not stand in its way.
     match &command {
         Command::Demo(args) => return demo::command(args, json).await,

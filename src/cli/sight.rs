@@ -123,6 +123,13 @@ fn customer(out: &mut String, of: &Customer) {
     }
     of.subscriptions.iter().for_each(|one| follows(out, one));
     of.connections.iter().for_each(|one| connection(out, one));
+    if of.more_connections > 0 {
+        let _ = writeln!(
+            out,
+            "  and {} more connections: --limit shows up to 200, each is shown by its key",
+            of.more_connections
+        );
+    }
     story(out, &of.timeline);
     mails(out, &of.deliveries, of.next);
 }

@@ -1,6 +1,6 @@
 //! `allclear signal`
 
-use super::failure::{FAILURE, Failure, PARTIAL, USAGE};
+use super::failure::{FAILURE, Failure, PARTIAL, TRY_AGAIN, USAGE};
 use super::{Context, caller, enqueue, output, tell};
 use crate::domain::connection::{By, Fault, What};
 use crate::domain::time::Timestamp;
@@ -85,7 +85,10 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
     let store = context.store_or_new().await?;
     let mut answer = ingest::signal(&store, &context.settings(), &caller(), &said, keyed).await?;
     tell(&store).await;
-    ingest::drain_state(&store, &mut answer).await?;
+    // It is committed: that nobody can say now what is on the wire must not look like a refusal.
+    if let Err(error) = ingest::drain_state(&store, &mut answer).await {
+        eprintln!("hint: it is taken in, but what is still on the wire cannot be read: {error}");
+    }
     context.answer(&answer, || enqueue::line(&answer))?;
     Ok(0)
 }
@@ -166,7 +169,8 @@ async fn many(context: &Context, file: &Path) -> Result<u8, Failure> {
     }
     told.end()?;
     done.map_err(|error| {
-        Failure::new(FAILURE, error.to_string(), "run it again with the whole file: what was taken in changes nothing")
+        let code = if error.is_away() { TRY_AGAIN } else { FAILURE };
+        Failure::new(code, error.to_string(), "run it again with the whole file: what was taken in changes nothing")
     })?;
     let Told { lines, wrong, .. } = told;
     if wrong > 0 {

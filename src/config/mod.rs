@@ -80,6 +80,14 @@ impl Config {
         check::load(path.or_else(|| default.exists().then_some(default)), env)
     }
 
+    /// Reads and checks the configuration, with the variables of this process. Others' are theirs, whatever is in them.
+    ///
+    /// # Errors
+    /// As [`Config::load`], and when one of ours is not UTF-8.
+    pub fn load_with_environment(path: Option<&Path>) -> Result<Self, ConfigError> {
+        Self::load(path, source::environment(std::env::vars_os())?.into_iter())
+    }
+
     /// The limits of a class.
     #[must_use]
     pub fn limits(&self, class: Class) -> Limits {

@@ -1,5 +1,6 @@
 //! Where values come from: one TOML file, and environment variables over it.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
@@ -32,6 +33,27 @@ const FLAT: [(&str, &[&str]); 11] = [
 /// The variable that sets a dotted key.
 pub(super) fn variable(key: &str) -> String {
     format!("{PREFIX}{}", key.replace('.', "__").to_uppercase())
+}
+
+/// The variables that are text.
+///
+/// # Errors
+/// When one of ours is not.
+pub(super) fn environment(
+    all: impl Iterator<Item = (OsString, OsString)>,
+) -> Result<Vec<(String, String)>, ConfigError> {
+    let mut env = Vec::new();
+    for (name, value) in all {
+        let Ok(name) = name.into_string() else { continue };
+        match value.into_string() {
+            Ok(value) => env.push((name, value)),
+            Err(_) if name.starts_with(PREFIX) => {
+                return Err(ConfigError::variable(&name, "is not UTF-8", "Set it in UTF-8."));
+            }
+            Err(_) => {}
+        }
+    }
+    Ok(env)
 }
 
 /// Joins the file and the environment; the environment wins.

@@ -56,6 +56,18 @@ fn templates_lie_beside_the_file_and_copies_are_kept_for_days() {
     assert_eq!(refused("[retention]\nmail_copies_days = 4000").0, "retention.mail_copies_days");
 }
 
+#[cfg(unix)]
+#[test]
+fn of_variables_that_are_not_text_only_ours_are_refused() {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt;
+    let bytes = || OsString::from_vec(vec![0xe9]);
+    let read =
+        |name: &str| source::environment([(OsString::from(name), bytes()), ("A".into(), "b".into())].into_iter());
+    assert_eq!(read("LESS").unwrap(), [("A".to_owned(), "b".to_owned())]);
+    assert_eq!(read("ALLCLEAR_HTTP__LISTEN").unwrap_err().key(), Some("ALLCLEAR_HTTP__LISTEN"));
+}
+
 #[test]
 fn a_file_sets_what_it_names() {
     let config = file(

@@ -53,6 +53,14 @@ pub enum BulkError {
     },
 }
 
+impl BulkError {
+    /// Whether the database is away: later it may be taken in.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        matches!(self, Self::Ingest { source: IngestError::Store(e), .. } if e.is_away())
+    }
+}
+
 /// Takes lines in to the end of the input, or until `hear` has heard enough. Empty lines are skipped. Returns the number
 /// of lines that were read.
 ///

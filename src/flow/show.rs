@@ -72,8 +72,10 @@ pub struct Customer {
     pub subscriptions: Vec<Subscription>,
     /// Since when and why their address gets no mail.
     pub suppressed: Option<Suppression>,
-    /// Their connections.
+    /// Their connections, broken ones first.
     pub connections: Vec<History>,
+    /// How many more they have.
+    pub more_connections: i64,
     /// All that happened, oldest first.
     pub timeline: Vec<Step>,
     /// Their mails, newest first.
@@ -250,10 +252,21 @@ pub async fn subscriber(tx: &mut Tx, asked: Asked<'_>, what: &str) -> Seen {
         for connection in subjects::connections_of(tx, subscriber.id, asked.rows()).await? {
             connections.push(history(tx, connection, asked.rows()).await?);
         }
+        let shown = i64::try_from(connections.len()).unwrap_or(i64::MAX);
+        let more_connections = subjects::connection_count(tx, subscriber.id).await?.saturating_sub(shown);
         let suppressed = suppressions::of_address(tx, &subscriber.address).await?;
         let timeline = timeline(&connections, suppressed.as_ref(), &mut deliveries);
         let subscriptions = subjects::subscriptions_of(tx, subscriber.id, asked.rows()).await?;
-        customers.push(Customer { subscriber, subscriptions, suppressed, connections, timeline, deliveries, next });
+        customers.push(Customer {
+            subscriber,
+            subscriptions,
+            suppressed,
+            connections,
+            more_connections,
+            timeline,
+            deliveries,
+            next,
+        });
     }
     Ok((!customers.is_empty()).then_some(Sight::Customer { customers }))
 }

@@ -103,7 +103,8 @@ impl From<Refused> for Problem {
     fn from(refused: Refused) -> Self {
         match refused {
             Refused::Store(e) => e.into(),
-            Refused::Unknown | Refused::NoComponent(_) => Self::not_found(&refused.to_string()),
+            Refused::Unknown => Self::not_found(&refused.to_string()),
+            Refused::NoComponent(_) => Self::invalid(vec![FieldError::new("component", "names none that is known")]),
             Refused::Past => Self::invalid(vec![FieldError::new("until", "is in the past")]),
             Refused::Future => Self::invalid(vec![FieldError::new("since", "is in the future")]),
             other => Self::conflict("surge_refused", &other.to_string(), other.hint()),

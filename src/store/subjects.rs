@@ -47,8 +47,9 @@ statements! {
     // SQLite and PostgreSQL both answer three index look-ups here, not a scan.
     CONNECTION = connections!("WHERE c.id = $1 OR c.key = $2");
     CONNECTIONS_OF = connections!(
-        "JOIN connection_subscriber s ON s.connection_id = c.id WHERE s.subscriber_id = $1 ORDER BY c.key LIMIT $2"
+        "JOIN connection_subscriber s ON s.connection_id = c.id WHERE s.subscriber_id = $1 ORDER BY broken DESC, c.key LIMIT $2"
     );
+    CONNECTION_COUNT = super::Sql::same("SELECT COUNT(*) FROM connection_subscriber WHERE subscriber_id = $1");
     // The connection's own, and the component's: a component may have had a million of its connections recover.
     RECOVERIES = super::Sql::same(
         "SELECT r.id, k.key AS component, r.connection_id, r.episode, r.recovered_by, r.covers_from, r.covers_until,
@@ -285,12 +286,20 @@ pub async fn connection(tx: &mut Tx, name: Name<'_>) -> Result<Option<Connection
     first!(tx, Connection, CONNECTION, id, key)
 }
 
-/// The connections of a subscriber, by key.
+/// The connections of a subscriber, broken ones first, then by key.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn connections_of(tx: &mut Tx, of: SubscriberId, limit: i64) -> Result<Vec<Connection>, StoreError> {
     rows!(tx, Connection, CONNECTIONS_OF, of, limit)
+}
+
+/// How many connections a subscriber has.
+///
+/// # Errors
+/// When the database fails.
+pub async fn connection_count(tx: &mut Tx, of: SubscriberId) -> Result<i64, StoreError> {
+    value!(tx, i64, CONNECTION_COUNT, of)
 }
 
 /// What a subscriber follows, or did.

@@ -29,6 +29,7 @@ on_both! {
     whoever_is_named_in_any_way_is_found;
     a_key_of_two_kinds_is_shown_as_both;
     whoever_has_a_key_or_an_address_or_had_it_is_shown;
+    of_many_connections_the_broken_ones_are_shown_and_the_others_counted;
     an_incident_shows_its_updates_and_its_mails;
     a_search_finds_what_fits_all_that_is_asked;
     mail_is_found_by_the_address_it_went_to_whoever_has_it_now;
@@ -434,6 +435,23 @@ async fn mail_is_found_by_the_address_it_went_to_whoever_has_it_now(on: On) {
         let expected: BTreeSet<_> = mails.iter().map(|n| all[*n].clone()).collect();
         assert_eq!(face.found(&format!("address={address}")).await, expected, "{address}");
     }
+}
+
+async fn of_many_connections_the_broken_ones_are_shown_and_the_others_counted(on: On) {
+    let w = World::new(on, START).await;
+    w.component("imap", "Mail sync").await;
+    w.subscriber("ann").await;
+    for key in ["a", "b", "c", "d"] {
+        w.connection(key, "imap", "ann").await;
+    }
+    w.broken("d").await;
+    let face = Face::of(&w, &[Scope::Read]).await;
+    let seen = face.get("/v1/subscribers/ann?limit=2").await;
+    let ann = &seen["customers"][0];
+    let shown: Vec<_> = ann["connections"].as_array().unwrap().iter().map(|c| c["key"].as_str().unwrap()).collect();
+    assert_eq!((shown, &ann["more_connections"]), (vec!["d", "a"], &json!(2)));
+    let said = cli(&w, &["show", "ann", "--limit", "2"]);
+    assert!(said.contains("and 2 more connections"), "{said}");
 }
 
 async fn an_incident_shows_its_updates_and_its_mails(on: On) {

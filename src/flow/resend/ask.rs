@@ -142,6 +142,14 @@ pub fn check(said: &ResendsIn) -> Result<(), Vec<FieldError>> {
         }
         _ => {}
     }
+    if said.filter.is_none() {
+        // All that are named are sent: one must not think that only some are.
+        for (field, given) in [("limit", said.limit.is_some()), ("next", said.next.is_some())] {
+            if given {
+                say(field, "is for a filter: name fewer ids".to_owned());
+            }
+        }
+    }
     if said.limit.is_some_and(|limit| !(1..=MOST).contains(&limit)) {
         say("limit", format!("is not 1 to {MOST}"));
     }
