@@ -135,6 +135,10 @@ impl Component {
     /// The component was back before, or was never reported down: its connections are declared well now.
     fn cover_what_ended(&mut self, said: Said) -> Effect {
         match (self.last_since, said.since) {
+            // It was observed before the last outage began, and tells nothing of it.
+            (Some(last), None) if said.observed_at < last && !said.newest_in_sequence => {
+                Effect::StaleAtBirth(Reason::ReplacedByNewer)
+            }
             (Some(last), _) if !self.last_covered => self.end(last, said, true, false),
             (_, Some(since)) => {
                 self.episode += 1;
@@ -152,7 +156,9 @@ impl Component {
             self.up_since = Some(at);
         }
         self.last_covered = covers;
-        let covering = covers.then(|| Covering { from: said.since.unwrap_or(since), until: at });
+        // What failed after it was observed is not well by it, however late it is heard.
+        let until = if said.newest_in_sequence { at } else { said.observed_at };
+        let covering = covers.then(|| Covering { from: said.since.unwrap_or(since), until });
         Effect::Ended { n: self.episode, since, at, covering, was_open }
     }
 }
@@ -196,6 +202,22 @@ mod tests {
         assert!(covering.covers(Timestamp(10)) && covering.covers(Timestamp(45)));
         assert!(!covering.covers(Timestamp(9)) && !covering.covers(Timestamp(51)));
         assert_eq!(c.up_since, Some(Timestamp(20)));
+    }
+
+    #[test]
+    fn a_covering_recovery_that_is_heard_late_tells_nothing_of_an_outage_after_it() {
+        let mut c = Component::default();
+        for (what, at) in [(What::Failed, 10), (What::Recovered, 20), (What::Failed, 40), (What::Recovered, 60)] {
+            c.hear(said(what, at));
+        }
+        assert_eq!(c.hear(covering(25, None)), Effect::StaleAtBirth(Reason::ReplacedByNewer));
+        let Effect::Ended { n: 2, covering: Some(newest), .. } = c.hear(covering(65, None)) else {
+            panic!("not covered");
+        };
+        assert!(newest.covers(Timestamp(40)) && !newest.covers(Timestamp(39)));
+        let mut c = Component { last_covered: false, ..c };
+        let Effect::Ended { covering: Some(late), .. } = c.hear(covering(25, Some(5))) else { panic!("not covered") };
+        assert!(late.covers(Timestamp(5)) && late.covers(Timestamp(25)) && !late.covers(Timestamp(26)));
     }
 
     #[test]

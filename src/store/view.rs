@@ -29,7 +29,7 @@ macro_rules! elsewhere {
 macro_rules! truth {
     () => {
         concat!("d.id, d.class, d.state, d.token, d.maybe_mailed, d.created_at, d.resend_no > 0 AS resend,
-                EXISTS (SELECT 1 FROM surge g WHERE g.id = d.canary_id AND g.stage <> 'holding') AS canary, t.last_mailed_at, t.told_at, t.ended_at, d.rule,
+                EXISTS (SELECT 1 FROM surge g WHERE g.id = d.canary_id AND g.stage IN ('canary', 'releasing')) AS canary, t.last_mailed_at, t.told_at, t.ended_at, d.rule,
                 CASE WHEN d.class = 'incident_update' THEN (SELECT x.id FROM delivery x WHERE x.thread_id = d.thread_id
                     AND x.revision > d.revision AND x.class IN ('incident_update', 'incident_end')
                     AND (x.state IN ('queued', 'sending') OR x.maybe_mailed) ORDER BY x.revision DESC LIMIT 1) END AS newer,

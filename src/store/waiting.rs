@@ -51,7 +51,9 @@ statements! {
         "AND (due_at <= $2 OR reason = 'paced') AND created_at + 0 <= $3 LIMIT 1) AS w"
     ));
     // What has waited longest, and nobody is deciding about at this moment: it was put off to the end of the longest hold.
-    SEND_AHEAD_HELD = send_ahead!("AND reason IN ('awaiting_reconnection', 'component_down', 'daily_cap')");
+    // Who waits to come back after an earlier outage was not kept by this one, and is asked when his own time has come.
+    SEND_AHEAD_HELD = send_ahead!("AND reason IN ('awaiting_reconnection', 'component_down', 'daily_cap')
+        AND (reason <> 'awaiting_reconnection' OR created_at + 0 <= $8)");
     SEND_AHEAD = send_ahead!("AND due_at <= $4");
     CANARIES = super::Sql::same(
         "SELECT COUNT(CASE WHEN state IN ('queued', 'sending') THEN 1 END),
@@ -135,7 +137,8 @@ pub async fn is_ripe(tx: &mut Tx, of: ComponentId, due_by: Timestamp, by: Timest
 }
 
 /// Moves mails that have waited longest for a component into a lane that nothing holds, as the canary of a surge. None
-/// leaves before its dwell has ended.
+/// leaves before its dwell has ended. What was planned after `ripe` and waits for connections that may come back after an
+/// earlier outage stays, unless it is among those `planned`.
 ///
 /// # Errors
 /// When the database fails.
@@ -146,10 +149,12 @@ pub async fn send_ahead(
     surge: SurgeId,
     most: i64,
     planned: Option<Planned>,
+    ripe: Timestamp,
 ) -> Result<(), StoreError> {
     let now = tx.now();
     let (by, since) = planned.unwrap_or((Timestamp::END, Timestamp::END));
-    let held = exec!(tx, SEND_AHEAD_HELD, of, to, surge, now, most, by, since)?;
+    let back_by = planned.map_or(ripe, |_| Timestamp::END);
+    let held = exec!(tx, SEND_AHEAD_HELD, of, to, surge, now, most, by, since, back_by)?;
     let rest = most - i64::try_from(held).unwrap_or(most);
     exec!(tx, SEND_AHEAD, of, to, surge, now, rest, by, since).map(drop)
 }

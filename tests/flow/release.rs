@@ -35,6 +35,7 @@ on_both! {
     a_release_that_runs_does_not_take_them_along;
     those_are_asked_first_who_did_not_confirm_and_not_who_waits;
     where_nobody_looks_for_floods_they_are_asked_at_once;
+    a_flood_asks_nobody_who_waits_to_come_back_after_an_outage_before_it;
 }
 
 /// 25 failed in an outage that is over, and none has come back.
@@ -417,4 +418,22 @@ async fn where_nobody_looks_for_floods_they_are_asked_at_once(on: On) {
     w.clock.set(w.now() + Span::minutes(2));
     w.pass(7).await;
     assert_eq!((asked(&w).len(), surges(&w).await.len()), (25, 0));
+}
+
+async fn a_flood_asks_nobody_who_waits_to_come_back_after_an_outage_before_it(on: On) {
+    let mut w = world(on, 120).await;
+    w.down("outlook").await;
+    fail(&w, "k", 0..25).await;
+    until(&mut w, "2025-06-02T08:20:00Z").await;
+    w.up("outlook").await;
+    until(&mut w, "2025-06-02T10:00:00Z").await;
+    fail(&w, "k", 30..60).await;
+    until(&mut w, "2025-06-02T10:28:00Z").await;
+    assert_eq!((asked(&w).len(), surges(&w).await), (20, vec!["flood canary calm".to_owned()]));
+    let of_before = |w: &World| asked(w).iter().filter(|key| key[1..].parse::<u32>().unwrap() < 25).count();
+    assert_eq!(of_before(&w), 0, "{:?}", asked(&w));
+    until(&mut w, "2025-06-02T19:50:00Z").await;
+    assert_eq!((of_before(&w), asked(&w).len()), (0, 30), "{:?}", asked(&w));
+    until(&mut w, "2025-06-02T20:40:00Z").await;
+    assert_eq!((of_before(&w), asked(&w).len()), (25, 55), "{:?}", asked(&w));
 }

@@ -288,7 +288,16 @@ fn cases() -> Vec<(&'static str, Vec<Value>, Option<&'static str>)> {
         ("LEAVES_OF", vec![Id(id(COMPONENT, 4)), Number(1), Number(1), Number(1)], Some("delivery_due")),
         (
             "SEND_AHEAD_HELD",
-            vec![Id(id(COMPONENT, 4)), Id(id(LANE, 5)), Id(id(NOTICE, 1)), Number(1), Number(20), Number(1), Number(9)],
+            vec![
+                Id(id(COMPONENT, 4)),
+                Id(id(LANE, 5)),
+                Id(id(NOTICE, 1)),
+                Number(1),
+                Number(20),
+                Number(1),
+                Number(9),
+                Number(1),
+            ],
             Some("delivery_held delivery_due"),
         ),
         ("HASTEN_HELD", vec![Id(id(COMPONENT, 4)), Number(90_000)], None),

@@ -206,14 +206,17 @@ pub(super) async fn open_outage(store: &Store, seen: &Surge) -> Result<bool, Sto
     let mut tx = store.begin().await?;
     let Some(mut surge) = release::locked(&mut tx, seen).await? else { return Ok(false) };
     let (Some(key), None, Why::Opened) = (surge.component.clone(), surge.episode, surge.why) else { return Ok(false) };
-    surge.episode = open_episode(&mut tx, &key, surge.since).await?;
+    let opened = open_episode(&mut tx, &key, surge.since).await?;
+    // It is down already: a source has said so, at the moment in which the surge began.
+    surge.reported |= opened.is_some_and(|(_, is_new)| !is_new);
+    surge.episode = opened.map(|(n, _)| n);
     db::save(&mut tx, &surge).await?;
     tx.commit().await?;
     Ok(true)
 }
 
-/// The number of the outage that was opened, or of the one that is known.
-pub(super) async fn open_episode(tx: &mut Tx, key: &str, since: Timestamp) -> Result<Option<i64>, StoreError> {
+/// The number of the outage that was opened, or of the one that is known, and whether it is a new one.
+pub(super) async fn open_episode(tx: &mut Tx, key: &str, since: Timestamp) -> Result<Option<(i64, bool)>, StoreError> {
     let Some(component) = ingest::components(tx, &[key], true).await?.pop() else { return Ok(None) };
     // Nobody's word is repeated here.
     let mut state = Component { overruled: false, ..component.domain() };
@@ -227,11 +230,10 @@ pub(super) async fn open_episode(tx: &mut Tx, key: &str, since: Timestamp) -> Re
         newest_in_sequence: true,
         out_of_sequence: false,
     };
-    if let Effect::Opened { since } = state.hear(said) {
-        ingest::save_episode(tx, component.id, state.episode, since, None, None, None).await?;
-        ingest::save_component(tx, component.id, &state).await?;
-    }
-    Ok(Some(state.episode))
+    let Effect::Opened { since } = state.hear(said) else { return Ok(Some((state.episode, false))) };
+    ingest::save_episode(tx, component.id, state.episode, since, None, None, None).await?;
+    ingest::save_component(tx, component.id, &state).await?;
+    Ok(Some((state.episode, true)))
 }
 
 pub(super) fn row(flood: &Flood, now: Timestamp, who: &str, because: String) -> Surge {

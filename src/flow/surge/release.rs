@@ -5,7 +5,7 @@ use super::detect::{BACK, open_episode};
 use crate::domain::class::Class;
 use crate::domain::hold::{HoldCause, HoldScope};
 use crate::domain::id::ComponentId;
-use crate::domain::surge::{Next, Occasion, Rules, Stage, WAVE, Why, minute};
+use crate::domain::surge::{Next, Occasion, Rules, Stage, WAVE, Why, minute, ripe};
 use crate::domain::time::{Span, Timestamp};
 use crate::flow::alert;
 use crate::flow::setting::Setting;
@@ -61,7 +61,7 @@ pub(super) async fn carry_out(
                 let longest = setting.limits(Class::ActionRequired).longest_hold;
                 for planned in surge.canaries_of(why, now, longest) {
                     let most = rules.canaries(waiting::count(tx, component, planned).await?);
-                    waiting::send_ahead(tx, component, lane, surge.id, most, planned).await?;
+                    waiting::send_ahead(tx, component, lane, surge.id, most, planned, ripe(now, longest)).await?;
                 }
             }
             Next::Release(why) => {
@@ -102,7 +102,7 @@ pub(super) async fn carry_out(
                     _ => None,
                 };
                 if let Some(since) = since.filter(|_| surge.episode.is_none()) {
-                    surge.episode = open_episode(tx, &key, since).await?;
+                    surge.episode = open_episode(tx, &key, since).await?.map(|(n, _)| n);
                 }
             }
             Next::End(_) if surge.occasion.nothing_failed() => {}

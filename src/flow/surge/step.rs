@@ -45,6 +45,12 @@ pub(super) async fn step(
     }
     let mut tx = store.begin().await?;
     let Some(mut surge) = unchanged(&mut tx, seen).await? else { return Ok(false) };
+    if let (Some(component), Some(n)) = (surge.component_id, surge.episode)
+        && db::ended_elsehow(&mut tx, component, n).await? != view.recovered_by_source
+    {
+        // Its component came back since: nobody is asked by what was seen before.
+        return Ok(false);
+    }
     surge.ceased |= ceased;
     let flooding = floods(rules, &view.failed);
     release::carry_out(&mut tx, setting, rules, &mut surge, next, flooding, WHO, None).await?;
