@@ -1,12 +1,13 @@
 //! Surges: a flood of permanent failures is its provider's outage. Nobody is asked, the operators are told once, what
 //! heals is never mailed, and those truly broken are told all the same.
 
+use super::by_hand::{arm, record, taken};
 use super::table::until;
 use crate::on_both;
 use crate::support::{On, World, t};
 use allclear::config::{Secret, Webhook};
 use allclear::domain::class::Class;
-use allclear::domain::delivery::State;
+use allclear::domain::delivery::{Reason, State};
 use allclear::domain::hold::{HoldCause, HoldScope};
 use allclear::domain::surge::Rules;
 use allclear::domain::time::{Span, Timestamp};
@@ -15,9 +16,11 @@ use allclear::flow::show;
 use allclear::flow::surge::{self, Act, Acted, Asked};
 use allclear::mail::sink::{Answer, Envelope, Phase, Script};
 use allclear::store::holds::{self, HoldRow};
+use allclear::store::record::Settled;
 use allclear::store::search::{self, Cursor, Filter};
 use allclear::store::surge as rows;
 use serde_json::json;
+use sqlx::{Connection, PgConnection};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,6 +34,8 @@ on_both! {
     a_release_that_was_wrong_stops_itself_and_corrections_leave_at_once;
     who_cannot_be_recovered_is_told_also_where_a_release_is_stopped;
     a_canary_that_waits_is_told_what_is_proven_of_itself;
+    a_canary_that_was_on_the_wire_when_its_surge_ended_waits_like_the_others;
+    what_a_source_reports_in_the_moment_in_which_a_surge_begins_is_not_the_surge_s_own;
     what_a_source_reports_while_a_release_runs_is_not_given_up_with_it;
     a_source_that_reports_late_is_heard_after_a_release;
     a_canary_is_of_those_whose_time_has_come;
@@ -316,6 +321,58 @@ async fn a_canary_that_waits_is_told_what_is_proven_of_itself(on: On) {
     assert_eq!(surges(&w).await, ["flood holding recoveries_rise"]);
     until(&mut w, "2025-06-02T08:42:00Z").await;
     assert_eq!(asked(&w).iter().filter(|to| *to == "k3").count(), 1, "{:?}", w.deliveries().await);
+}
+
+async fn a_canary_that_was_on_the_wire_when_its_surge_ended_waits_like_the_others(on: On) {
+    let mut w = one_canary_put_off(on).await;
+    w.clock.set(t("2025-06-02T08:42:00Z"));
+    let mail = arm(&w, Class::ActionRequired, "other", "canary@status.example.com").await;
+    w.up("outlook").await;
+    until(&mut w, "2025-06-02T08:44:00Z").await;
+    assert_eq!(surges(&w).await, ["flood over component_recovered"]);
+    let due_at = Some(t("2025-06-02T09:00:00Z"));
+    let put_off =
+        Settled { token: 2, outcome: None, state: State::Queued, due_at, reason: Some(Reason::Retry), ..taken(mail) };
+    record(&w, "other", put_off).await;
+    until(&mut w, "2025-06-02T19:55:00Z").await;
+    assert_eq!(asked(&w).len(), 19, "{:?}", w.deliveries().await);
+    until(&mut w, "2025-06-02T20:10:00Z").await;
+    assert!(asked(&w)[19..].contains(&"k3".to_owned()), "{:?}", w.deliveries().await);
+}
+
+async fn what_a_source_reports_in_the_moment_in_which_a_surge_begins_is_not_the_surge_s_own(on: On) {
+    let mut w = world(on, 100).await;
+    flood(&mut w).await;
+    w.settle().await;
+    w.down("outlook").await;
+    // As on PostgreSQL, when the source's transaction began before the surge's was committed, and its outage is opened after both.
+    w.execute("UPDATE surge SET reported = FALSE, episode = NULL").await;
+    until(&mut w, "2025-06-02T12:00:00Z").await;
+    assert_eq!((asked(&w).len(), surges(&w).await), (0, vec!["flood holding component_down".to_owned()]));
+}
+
+/// On PostgreSQL a step reads before it has the surge for itself.
+#[tokio::test]
+async fn a_step_that_was_decided_before_its_component_s_recovery_begins_no_canary() {
+    let mut w = world(On::Postgres, 100).await;
+    flood(&mut w).await;
+    until(&mut w, "2025-06-02T08:20:00Z").await;
+    w.clock.set(t("2025-06-02T08:28:00Z"));
+    let mut others = PgConnection::connect(&w.url).await.unwrap();
+    let mut busy = others.begin().await.unwrap();
+    let locked = "SELECT pg_backend_pid() FROM surge WHERE ended_at IS NULL FOR UPDATE";
+    let keeps: i32 = sqlx::query_scalar(locked).fetch_one(&mut *busy).await.unwrap();
+    let mut watcher = PgConnection::connect(&w.url).await.unwrap();
+    let waits = "SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE $1 = ANY (pg_blocking_pids(pid)))";
+    let mut node = w.another("node");
+    let (stepped, ()) = tokio::join!(node.settle(), async {
+        while !sqlx::query_scalar::<_, bool>(waits).bind(keeps).fetch_one(&mut watcher).await.unwrap() {}
+        w.up("outlook").await;
+        busy.rollback().await.unwrap();
+    });
+    stepped.unwrap();
+    until(&mut w, "2025-06-02T19:55:00Z").await;
+    assert_eq!((asked(&w).len(), surges(&w).await), (0, vec!["flood over component_recovered".to_owned()]));
 }
 
 /// What waits takes its time to leave.
