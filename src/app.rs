@@ -120,7 +120,10 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     check_relays(config).await?;
     let templates = Templates::overlaid(config.templates.folder.as_deref(), &Page::of(config))?;
     let store = open(config).await?;
-    let node = nodes::take(&store, config.dispatch.node.as_deref(), &config.dispatch.host).await?;
+    // Which of the host's names has its outcomes in this folder.
+    let named = config.dispatch.spill_file.with_extension("node");
+    let before = std::fs::read_to_string(&named).ok();
+    let node = nodes::take(&store, config.dispatch.node.as_deref(), before.as_deref(), &config.dispatch.host).await?;
     let setting = Arc::new(Setting::of(config));
     let shared = Shared {
         store: store.clone(),
@@ -134,9 +137,9 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
         archive: Arc::new(Archive::new(config.retention.archive_after)),
     };
     let unfit = |source| AppError::Spill { path: config.dispatch.spill_file.display().to_string(), source };
-    shared.spill.append(&[]).map_err(unfit)?;
+    shared.spill.append(&[]).and_then(|()| std::fs::write(&named, &node.name)).map_err(unfit)?;
     // Outcomes that could not be recorded go first: what they decide must not be taken for lost.
-    shared.spill.merge(&store, &node.owner).await?;
+    shared.spill.merge(&store, &shared.setting, &node.owner).await?;
     while sweep::reap_left_behind(&store, &shared.setting, &node.owner).await? {}
     let mut tx = store.begin().await?;
     streams::probe_now(&mut tx).await?;

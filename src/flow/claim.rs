@@ -37,6 +37,8 @@ pub struct Claimed {
     pub tries: i64,
     /// What was frozen.
     pub frozen: Frozen,
+    /// When it was claimed.
+    pub at: Timestamp,
 }
 
 /// Asks the gate; a dispatcher without a gate (only in the demonstration) sends whatever is due.
@@ -250,7 +252,13 @@ impl Sorted<'_> {
                 address: frozen.to.clone(),
                 context: serde_json::to_string(&frozen).unwrap_or_default(),
             });
-            claimed.push(Claimed { id: seen.row.id, token: seen.row.token + 1, tries: seen.row.tries, frozen });
+            claimed.push(Claimed {
+                id: seen.row.id,
+                token: seen.row.token + 1,
+                tries: seen.row.tries,
+                frozen,
+                at: now,
+            });
         }
         if !restated.is_empty() {
             claims::restate(tx, &restated).await?;

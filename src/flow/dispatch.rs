@@ -173,7 +173,7 @@ impl Dispatcher {
         // What is in the file is safe there, however long a database that hangs takes.
         tokio::select! {
             biased;
-            merged = self.shared.spill.merge(&self.shared.store, &self.shared.owner) => drop(merged?),
+            merged = self.shared.spill.merge(&self.shared.store, &self.shared.setting, &self.shared.owner) => drop(merged?),
             () = until(&stop) => {}
         }
         self.lanes_at = None;

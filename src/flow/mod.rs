@@ -49,6 +49,7 @@ pub mod search;
 pub mod sender;
 pub mod sessions;
 pub mod setting;
+pub mod settled;
 pub mod show;
 pub mod signals;
 pub mod specimen;

@@ -96,9 +96,11 @@ impl Step {
     pub fn on(self, event: Event) -> (Self, Command) {
         match (self, event) {
             (Self::Armed, Event::Rendered) => (Self::Rendered, Command::Look),
-            (Self::Armed, Event::RenderFailed(why)) => (Self::Recording, Command::Record(Record::Broken(why))),
+            (Self::Armed | Self::Refreezing, Event::RenderFailed(why)) => {
+                (Self::Recording, Command::Record(Record::Broken(why)))
+            }
             (Self::Rendered, Event::Looked(seen)) => looked(seen),
-            (Self::Rendered | Self::Looked, Event::Blind) | (Self::Looked, Event::NoSession) => {
+            (Self::Rendered | Self::Looked | Self::Refreezing, Event::Blind) | (Self::Looked, Event::NoSession) => {
                 (Self::Recording, Command::Record(Record::PutBack))
             }
             (Self::Refreezing, Event::Refrozen(true)) => (Self::Armed, Command::Render),
@@ -160,14 +162,22 @@ const FULL: Span = Span::minutes(30);
 /// What is counted by the hour or by the day is not free again within minutes.
 const PERIOD: Span = Span::minutes(30);
 
-/// What a try's outcome makes of the row. `tries` were answered "later" before this one, `wait` is the retry interval
-/// already chosen for them.
+/// How often a mail was tried before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Before {
+    /// Tries that count.
+    pub tries: i64,
+    /// Tries that were refused with a 5xx.
+    pub refused: i64,
+}
+
+/// What a try's outcome makes of the row. `wait` is the retry interval already chosen for the tries before it.
 #[must_use]
-pub fn after(outcome: &Outcome, tries: i64, now: Timestamp, wait: Span, quarantine: Span) -> After {
+pub fn after(outcome: &Outcome, before: Before, now: Timestamp, wait: Span, quarantine: Span) -> After {
     match outcome.hand_over {
         HandOver::Accepted => After::Accepted,
-        HandOver::Deferred => no(outcome.kind, false, tries, now, wait),
-        HandOver::Refused => no(outcome.kind, true, tries, now, wait),
+        HandOver::Deferred => no(outcome.kind, false, before, now, wait),
+        HandOver::Refused => no(outcome.kind, true, before, now, wait),
         // Nothing left and the mail is not at fault: it goes as soon as a session is open again.
         HandOver::NotHandedOver => After::Queued { due_at: now, counts: false, reason: Reason::Retry },
         HandOver::Unknown => After::Unknown { until: now + quarantine },
@@ -175,12 +185,12 @@ pub fn after(outcome: &Outcome, tries: i64, now: Timestamp, wait: Span, quaranti
 }
 
 /// What a "no" makes of the row: `refused` for 5xx, else 4xx.
-fn no(kind: Option<ReplyKind>, refused: bool, tries: i64, now: Timestamp, wait: Span) -> After {
+fn no(kind: Option<ReplyKind>, refused: bool, before: Before, now: Timestamp, wait: Span) -> After {
     let kind = kind.unwrap_or(ReplyKind::Unknown);
-    let most = if refused && kind != ReplyKind::QuotaUsed { MOST_REFUSALS } else { MOST_TRIES };
-    let again = |least: Span, reason| match tries + 1 < most {
-        true => After::Queued { due_at: now + wait.max(least), counts: true, reason },
-        false => After::Failed(Reason::GaveUp),
+    let never = refused && kind != ReplyKind::QuotaUsed && before.refused + 1 >= MOST_REFUSALS;
+    let again = |least: Span, reason| match never || before.tries + 1 >= MOST_TRIES {
+        false => After::Queued { due_at: now + wait.max(least), counts: true, reason },
+        true => After::Failed(Reason::GaveUp),
     };
     match (kind, refused) {
         (ReplyKind::AddressDead, _) => After::Failed(Reason::AddressDead),
@@ -232,7 +242,7 @@ mod tests {
     fn what_may_have_left_rests_until_the_quarantine_is_over() {
         let lost =
             Outcome { hand_over: HandOver::Unknown, code: None, enhanced: None, kind: None, words: String::new() };
-        let then = after(&lost, 0, Timestamp(100), Span::ZERO, Span(7));
+        let then = after(&lost, Before::default(), Timestamp(100), Span::ZERO, Span(7));
         assert_eq!(then, After::Unknown { until: Timestamp(107) });
     }
 
@@ -255,8 +265,9 @@ mod tests {
 
     #[test]
     fn with_the_database_away_nothing_leaves() {
-        let (_, command) = Step::Rendered.on(Event::Blind);
-        assert_eq!(command, Command::Record(Record::PutBack));
+        for step in [Step::Rendered, Step::Looked, Step::Refreezing] {
+            assert_eq!(step.on(Event::Blind).1, Command::Record(Record::PutBack));
+        }
     }
 
     #[test]
@@ -267,11 +278,16 @@ mod tests {
         assert_eq!(step.on(Event::Refrozen(true)), (Step::Armed, Command::Render));
     }
 
-    /// What a reply about a mail tried before makes of it, in words.
+    /// What a reply about a mail that got as many of its kind before makes of it, in words.
     fn reply(hand_over: HandOver, kind: ReplyKind, tries: i64) -> String {
+        let refused = if hand_over == HandOver::Refused { tries } else { 0 };
+        replied(hand_over, kind, Before { tries, refused })
+    }
+
+    fn replied(hand_over: HandOver, kind: ReplyKind, before: Before) -> String {
         let words = String::new();
         let outcome = Outcome { hand_over, code: Some(450), enhanced: None, kind: Some(kind), words };
-        match after(&outcome, tries, Timestamp(0), Span::seconds(40), Span::minutes(15)) {
+        match after(&outcome, before, Timestamp(0), Span::seconds(40), Span::minutes(15)) {
             After::Queued { due_at, counts: true, reason } => format!("{reason} {}", due_at.0 / 1_000_000),
             After::Failed(reason) => format!("failed {reason}"),
             After::Paused(kind) => format!("paused {kind}"),
@@ -316,6 +332,8 @@ mod tests {
         for kind in [ReplyKind::MailboxFull, ReplyKind::SlowDown, ReplyKind::Greylisted] {
             assert!(!reply(HandOver::Refused, kind, 3).starts_with("failed"), "{kind}");
             assert_eq!(reply(HandOver::Refused, kind, 4), "failed gave_up", "{kind}");
+            let deferred = Before { tries: MOST_TRIES - 2, refused: 3 };
+            assert!(!replied(HandOver::Refused, kind, deferred).starts_with("failed"), "{kind}");
         }
     }
 

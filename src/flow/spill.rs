@@ -1,8 +1,10 @@
 //! The spill file: outcomes that could not be recorded because the database was away. Each line is fsynced before
 //! its slot takes new work, and merged as soon as the database is back.
 
+use super::setting::Setting;
+use super::settled::settle;
 use crate::store::record::Settled;
-use crate::store::{Store, StoreError, record};
+use crate::store::{Store, StoreError};
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -56,7 +58,7 @@ impl Spill {
     ///
     /// # Errors
     /// When the database fails, or the file cannot be read; it stays.
-    pub async fn merge(&self, store: &Store, owner: &str) -> Result<usize, StoreError> {
+    pub async fn merge(&self, store: &Store, setting: &Setting, owner: &str) -> Result<usize, StoreError> {
         // One at a time: two would record the same lines, and the second remove what came after them.
         let _merging = self.merging.lock().await;
         let (taken, mut merged) = (self.path.with_extension("merging"), 0);
@@ -67,7 +69,7 @@ impl Spill {
             let outcomes: Vec<Settled> = read.into_iter().flatten().collect();
             if !outcomes.is_empty() {
                 let mut tx = store.begin().await?;
-                record::outcomes(&mut tx, owner, &outcomes).await?;
+                settle(&mut tx, setting, owner, &outcomes).await?;
                 tx.commit().await?;
             }
             merged += outcomes.len();

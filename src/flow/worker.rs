@@ -172,7 +172,7 @@ pub async fn recover_all(shared: &Shared) -> Result<bool, StoreError> {
     let mut progress = matches!(watched, Ok(true));
     // A loop that always has something to send never begins anew: what it spilled must not be taken for lost meanwhile.
     // Where it cannot be recorded, leases are left alone, and corrections are owed all the same.
-    let merged = shared.spill.merge(store, &shared.owner).await;
+    let merged = shared.spill.merge(store, &shared.setting, &shared.owner).await;
     progress |= matches!(merged, Ok(lines) if lines > 0);
     while shared.copies.sweep(store).await? {
         progress = true;

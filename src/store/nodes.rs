@@ -40,7 +40,8 @@ statements! {
 pub struct Node {
     /// What this process writes as the owner of its claims.
     pub owner: String,
-    name: String,
+    /// Its name.
+    pub name: String,
     incarnation: Uuid,
     _lock: Option<File>,
     /// Which file was SQLite's when the name was taken.
@@ -157,17 +158,18 @@ fn taken(name: &str) -> StoreError {
 /// So many processes of one host at most are told apart by number.
 const MOST_ON_A_HOST: u32 = 1_000;
 
-/// Takes the right to dispatch under a name: the one given, or the first of `host`, `host-2`, `host-3`… that no running
-/// process has. Whoever starts again after the host's processes died takes one of their names, and with it what that one
-/// left behind. SQLite has one dispatching process whatever its name.
+/// Takes the right to dispatch under a name: the one given, or the one that this process had `before`, or the first of
+/// `host`, `host-2`, `host-3`… that no running process has. Whoever starts again after the host's processes died takes one
+/// of their names, and with it what that one left behind: best its own, whose spill file it has. SQLite has one dispatching
+/// process whatever its name.
 ///
 /// # Errors
 /// When another process has the name given, or the database fails.
-pub async fn take(store: &Store, given: Option<&str>, host: &str) -> Result<Node, StoreError> {
+pub async fn take(store: &Store, given: Option<&str>, before: Option<&str>, host: &str) -> Result<Node, StoreError> {
     let lock = store.file().map(lock_file).transpose()?;
     let mut session = store.session().await?;
     let name = match &mut session {
-        Some(session) => free_name(session, given, host).await?,
+        Some(session) => free_name(session, given, before, host).await?,
         None => given.unwrap_or(host).to_owned(),
     };
     let name = name.as_str();
@@ -187,10 +189,16 @@ pub async fn take(store: &Store, given: Option<&str>, host: &str) -> Result<Node
     })
 }
 
-async fn free_name(session: &mut sqlx::PgConnection, given: Option<&str>, host: &str) -> Result<String, StoreError> {
+async fn free_name(
+    session: &mut sqlx::PgConnection,
+    given: Option<&str>,
+    before: Option<&str>,
+    host: &str,
+) -> Result<String, StoreError> {
     let Some(given) = given else {
-        for n in 1..=MOST_ON_A_HOST {
-            let name = if n == 1 { host.to_owned() } else { format!("{host}-{n}") };
+        let names = (1..=MOST_ON_A_HOST).map(|n| if n == 1 { host.to_owned() } else { format!("{host}-{n}") });
+        let own = names.clone().find(|name| Some(name.as_str()) == before);
+        for name in own.into_iter().chain(names) {
             if claim(session, &name).await? {
                 return Ok(name);
             }

@@ -152,6 +152,9 @@ pub struct Settled {
     /// The mail, when any of it may have left.
     #[serde(default)]
     pub copy: Option<MailCopy>,
+    /// The address, where the relay said that it is dead: it gets no more mail.
+    #[serde(default)]
+    pub dead: Option<String>,
 }
 
 impl Settled {

@@ -6,6 +6,14 @@ use crate::domain::id::{DeliveryId, PauseId};
 use crate::domain::reply::ReplyKind;
 use crate::domain::time::Timestamp;
 use serde::Serialize;
+use std::collections::HashMap;
+
+/// An attempt that was refused as if all were.
+macro_rules! of_us {
+    ($attempt:literal) => {
+        concat!($attempt, ".kind IN ('our_authentication', 'our_reputation', 'credentials')")
+    };
+}
 
 statements! {
     PAUSE = super::Sql::same(
@@ -30,15 +38,27 @@ statements! {
     WAKE_PAUSED = super::Sql::same(
         "UPDATE delivery SET due_at = $2 WHERE stream = $1 AND state = 'queued' AND reason = 'stream_paused' AND due_at > $2",
     );
-    // It, or another to the same domain, was refused like that before, a mail of the stream was taken since, and it is
-    // refused again: the fault is this mail's or its recipient's, whatever the words say.
+    // It, or another to the same domain, was refused like that before, a mail of the stream was taken since its own first
+    // refusal, and it is refused again: the fault is this mail's or its recipient's, whatever the words say. And how often
+    // it was since the last pause. (Other streams may have sent a million since.)
     REFUSED_ALONE = over_rows!(
-        "SELECT DISTINCT j.id FROM", [id uuid, domain text, kind text, since bigint],
+        concat!("SELECT x.id, (SELECT COUNT(*) FROM attempt r WHERE r.delivery_id = x.id AND r.ended_at > x.ended_at AND ", of_us!("r"), ")
+         FROM (SELECT j.id, d.stream, MAX(p.ended_at) AS ended_at,
+            MAX(CASE WHEN p.domain = j.domain AND p.kind = j.kind THEN 1 ELSE 0 END) AS known,
+            (SELECT MIN(f.ended_at) FROM attempt f WHERE f.delivery_id = j.id AND ", of_us!("f"), ") AS own
+         FROM"),
+        [id uuid, domain text, kind text, since bigint],
         "JOIN delivery d ON d.id = j.id
          JOIN stream_pause p ON p.stream = d.stream AND p.ended_by = 'probe' AND p.ended_at >= j.since
          WHERE NOT EXISTS (SELECT 1 FROM stream_pause o WHERE o.stream = d.stream AND o.ended_at IS NULL)
-            AND ((p.domain = j.domain AND p.kind = j.kind) OR EXISTS (SELECT 1 FROM attempt a WHERE a.delivery_id = d.id
-                AND a.kind IN ('our_authentication', 'our_reputation', 'credentials') AND a.ended_at <= p.ended_at))"
+         GROUP BY j.id, d.stream) AS x
+         WHERE CASE WHEN x.own IS NULL THEN x.known = 1 ELSE EXISTS (SELECT 1 FROM (SELECT o.delivery_id FROM attempt o
+            WHERE o.outcome = 'accepted' AND o.ended_at >= x.own ORDER BY o.ended_at LIMIT 1000) AS o
+            JOIN delivery od ON od.id = o.delivery_id WHERE od.stream = x.stream) END"
+    );
+    REFUSALS = over_rows!(
+        "SELECT j.id, COUNT(*) FROM", [id uuid],
+        "JOIN attempt a ON a.delivery_id = j.id AND a.outcome = 'refused' GROUP BY j.id"
     );
     // Sessions lost with a mail and nothing heard of it since; and after how many of them the relay took another mail of
     // the stream before the next was lost. The order, and the stream asked for row by row, leave planners only the index
@@ -206,15 +226,27 @@ pub struct Refused<'a> {
     pub kind: ReplyKind,
 }
 
-/// Which of these deliveries are refused alone, while others of their stream are taken; pauses that ended before
-/// `since` are forgotten.
+/// Which of these deliveries are refused alone, while others of their stream are taken, and how often each was so since
+/// the stream's last pause; pauses that ended before `since` are forgotten.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn refused_alone(tx: &mut Tx, of: &[Refused<'_>], since: Timestamp) -> Result<Vec<DeliveryId>, StoreError> {
+pub async fn refused_alone(
+    tx: &mut Tx,
+    of: &[Refused<'_>],
+    since: Timestamp,
+) -> Result<HashMap<DeliveryId, i64>, StoreError> {
     let row = of.iter().map(|r| columns! { id: r.id, domain: r.domain, kind: r.kind.as_str(), since: since.0 });
-    let rows = rows!(tx, (DeliveryId,), REFUSED_ALONE, json(row))?;
-    Ok(rows.into_iter().map(|(id,)| id).collect())
+    Ok(rows!(tx, (DeliveryId, i64), REFUSED_ALONE, json(row))?.into_iter().collect())
+}
+
+/// How often each of these deliveries was refused, of those that were.
+///
+/// # Errors
+/// When the database fails.
+pub async fn refusals(tx: &mut Tx, of: &[DeliveryId]) -> Result<HashMap<DeliveryId, i64>, StoreError> {
+    let of = of.iter().map(|id| columns! { id: id.0 });
+    Ok(rows!(tx, (DeliveryId, i64), REFUSALS, json(of))?.into_iter().collect())
 }
 
 /// How often a session was lost with each of these deliveries since anything was heard of it, and after how many of

@@ -37,7 +37,8 @@ statements! {
          UNION SELECT up.component_id, d.depends_on FROM up JOIN component_dependency d ON d.component_id = up.cause_id)
          SELECT component_id, cause_id FROM up WHERE cause_id <> component_id"
     );
-    THREADS_OF = over_rows!("SELECT d.thread_id FROM", [id uuid], "JOIN delivery d ON d.id = j.id AND d.class = 'incident_update'");
+    THREADS_OF = over_rows!("SELECT d.thread_id FROM", [id uuid], "JOIN delivery d ON d.id = j.id AND d.class = 'incident_update'
+            AND d.state NOT IN ('queued', 'sending', 'accepted', 'unknown')");
     // Of each thread the newest; what was folded says the present state when it leaves.
     RELEASE = over_rows!(
         "UPDATE delivery SET state = 'queued', reason = 'outlived', folded_into = NULL, decided_at = NULL, due_at = j.due_at,

@@ -146,9 +146,34 @@ async fn what_the_relay_took_is_on_disk_soon_though_the_database_hangs() {
     let mut stopped = worker::dispatchers(&w.shared, &w.transports, 1);
     assert_eq!(stopped[0].drain(|| true).await.unwrap(), 0);
     hangs.rollback().await.unwrap();
-    assert_eq!(w.shared.spill.merge(&w.store, "test").await.unwrap(), 1);
+    assert_eq!(w.shared.spill.merge(&w.store, &w.shared.setting, "test").await.unwrap(), 1);
     w.pass(60).await;
     assert_eq!((w.sink.count(), w.deliveries().await), (1, vec!["free accepted".to_owned()]));
+}
+
+#[tokio::test]
+async fn of_what_was_spilled_follows_what_follows_from_any_other() {
+    let script = Script::default().answering(|at, to, _| match &to.to[..3] {
+        "gus" => (at == Phase::Rcpt).then(|| Answer::reply(at, "550 5.1.1 user unknown")),
+        _ => (at == Phase::Dot).then(|| Answer::reply(at, "451 4.3.0 try again later")),
+    });
+    let mut w = World::with(On::Postgres, START, script, |_| {}).await;
+    for key in ["ann", "gus"] {
+        w.subscriber(key).await;
+    }
+    w.notice(json!({"kind": "free", "subject": "News", "body": "Something.", "recipients": ["ann", "gus"]})).await;
+    worker::plan_all(&w.shared).await.unwrap();
+    let mut other = PgConnection::connect(&w.url).await.unwrap();
+    let mut hangs = other.begin().await.unwrap();
+    sqlx::raw_sql("LOCK TABLE attempt IN ACCESS EXCLUSIVE MODE").execute(&mut *hangs).await.unwrap();
+    for mut one in worker::dispatchers(&w.shared, &w.transports, 1) {
+        let _ = one.drain(|| false).await;
+    }
+    hangs.rollback().await.unwrap();
+    assert!(w.shared.spill.merge(&w.store, &w.shared.setting, "test").await.unwrap() > 0);
+    w.pass(30).await;
+    let dead = w.query("SELECT DISTINCT address || ' ' || reason FROM suppression").await;
+    assert_eq!(dead, [[Some("gus@example.net address_dead".to_owned())]]);
 }
 
 #[tokio::test]

@@ -45,6 +45,7 @@ pub fn taken(id: DeliveryId) -> Settled {
         counts: false,
         tells: false,
         copy: None,
+        dead: None,
     }
 }
 

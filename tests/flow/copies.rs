@@ -189,12 +189,12 @@ async fn the_accepted_bytes_stay(on: On) {
     // Words of another worker about the same delivery, which come late and twice.
     for hand_over in [HandOver::Unknown, HandOver::Deferred] {
         w.shared.spill.append(&[late(&w, id, b"other\r\n", hand_over), late(&w, id, b"more\r\n", hand_over)]).unwrap();
-        w.shared.spill.merge(&w.store, "late").await.unwrap();
+        w.shared.spill.merge(&w.store, &w.shared.setting, "late").await.unwrap();
         assert_kept_as_received(&w).await;
     }
     let sure = [late(&w, id, b"accepted\r\n", HandOver::Accepted), late(&w, id, b"other\r\n", HandOver::Unknown)];
     w.shared.spill.append(&sure).unwrap();
-    w.shared.spill.merge(&w.store, "late").await.unwrap();
+    w.shared.spill.merge(&w.store, &w.shared.setting, "late").await.unwrap();
     assert_eq!(copy(&w, id).await.unwrap().bytes, b"accepted\r\n");
 }
 
@@ -209,7 +209,7 @@ async fn a_copy_waits_in_the_spill_file_with_its_outcome(on: On) {
     assert!(matches!(copy(&w, id).await, Err(MailError::NotSent(State::Queued))));
     let mail = [b"Subject: \xc3\xa4\r\n\r\n".as_slice(), &b"x".repeat(100_000)].concat();
     w.shared.spill.append(&[late(&w, id, &mail, HandOver::Unknown)]).unwrap();
-    assert_eq!(w.shared.spill.merge(&w.store, "late").await.unwrap(), 1);
+    assert_eq!(w.shared.spill.merge(&w.store, &w.shared.setting, "late").await.unwrap(), 1);
     assert_eq!(copy(&w, id).await.unwrap().bytes, mail);
 }
 
@@ -232,7 +232,7 @@ async fn all_that_can_be_read_of_both_spill_files_is_merged_and_the_rest_is_kept
         std::fs::remove_file(&path).unwrap();
         std::fs::write(left, damaged).unwrap();
     }
-    assert_eq!(spill.merge(&w.store, "late").await.unwrap(), 2);
+    assert_eq!(spill.merge(&w.store, &w.shared.setting, "late").await.unwrap(), 2);
     for id in ids {
         assert_eq!(copy(&w, id).await.unwrap().bytes, b"x");
     }
@@ -241,7 +241,7 @@ async fn all_that_can_be_read_of_both_spill_files_is_merged_and_the_rest_is_kept
     for file in kept {
         assert!(file != path && std::fs::read(file).unwrap().starts_with(piece));
     }
-    assert_eq!(spill.merge(&w.store, "late").await.unwrap(), 0);
+    assert_eq!(spill.merge(&w.store, &w.shared.setting, "late").await.unwrap(), 0);
 }
 
 /// While a dispatcher is busy for hours nothing else merges what it spilled.

@@ -23,6 +23,9 @@ on_both! {
     somebody_ends_the_pause_and_what_waited_leaves;
     who_says_mended_too_early_costs_one_try;
     a_mail_refused_alone_fails_and_pauses_nothing_again;
+    a_refusal_of_us_that_returns_pauses_the_stream_again;
+    who_found_out_about_a_pause_has_not_failed_alone;
+    a_mail_that_was_put_off_often_does_not_fail_at_its_first_refusal;
     what_the_relay_refuses_is_no_outflow_and_is_told_with_its_words;
     a_relay_that_refuses_our_sender_pauses_the_stream;
     a_mail_whose_size_is_refused_with_its_sender_fails_alone;
@@ -164,6 +167,56 @@ async fn a_mail_refused_alone_fails_and_pauses_nothing_again(on: On) {
     assert!(pauses(&w).await.is_empty());
     assert_eq!(w.deliveries().await, ["free failed refused", "free accepted"]);
     assert_eq!(w.query("SELECT stream FROM stream_pause").await.len(), 1);
+}
+
+async fn a_refusal_of_us_that_returns_pauses_the_stream_again(on: On) {
+    let (mut w, refuses) = paused(on).await;
+    refuses.store(false, Ordering::Relaxed);
+    assert_eq!(w.pass(35).await.len(), 3);
+    assert!(pauses(&w).await.is_empty());
+    // All are of one domain, which was refused before: nobody gets through, so nobody has failed alone.
+    refuses.store(true, Ordering::Relaxed);
+    free(&w, &["bob", "eve"]).await;
+    assert!(w.pass(120).await.is_empty());
+    assert_eq!(pauses(&w).await, ["incidents our_authentication"]);
+    assert_eq!(w.deliveries().await.iter().filter(|d| d.starts_with("free queued")).count(), 2);
+    refuses.store(false, Ordering::Relaxed);
+    assert_eq!(w.pass(45).await.len(), 2);
+}
+
+/// One of a relay's servers does not know yet that all is mended.
+async fn who_found_out_about_a_pause_has_not_failed_alone(on: On) {
+    let refuses = Arc::new(AtomicBool::new(true));
+    let switch = Arc::clone(&refuses);
+    let script = Script::default().answering(move |at, to, nth| {
+        let late = to.to.starts_with("bob") && nth < 5;
+        let refused = at == Phase::Rcpt && (switch.load(Ordering::Relaxed) || late);
+        refused.then(|| Answer::reply(at, "550 5.7.26 this mail is unauthenticated: SPF did not pass"))
+    });
+    let mut w = World::with(on, START, script, |_| {}).await;
+    for key in ["ann", "bob"] {
+        w.subscriber(key).await;
+    }
+    free(&w, &["bob"]).await;
+    assert!(w.pass(65).await.is_empty());
+    let tried = w.query("SELECT CAST(COUNT(*) AS TEXT) FROM attempt").await;
+    assert_eq!(tried, [[Some("3".to_owned())]]);
+    free(&w, &["ann"]).await;
+    refuses.store(false, Ordering::Relaxed);
+    w.pass(120).await;
+    assert_eq!(w.deliveries().await, ["free accepted", "free accepted"]);
+}
+
+async fn a_mail_that_was_put_off_often_does_not_fail_at_its_first_refusal(on: On) {
+    let script = Script::default().answering(|at, _, nth| {
+        let line = if nth < 5 { "451 4.3.0 try again later" } else { "552 5.2.2 mailbox full" };
+        (at == Phase::Rcpt && nth < 6).then(|| Answer::reply(at, line))
+    });
+    let mut w = World::with(on, START, script, |_| {}).await;
+    w.subscriber("ann").await;
+    free(&w, &["ann"]).await;
+    w.pass(120).await;
+    assert_eq!(w.deliveries().await, ["free accepted"]);
 }
 
 /// Said to `MAIL`, or of the sender at `RCPT`: nobody of the stream gets through, so nobody's mail fails.

@@ -129,7 +129,7 @@ async fn the_late_word_of_a_vanished_worker_spares_a_second_copy(on: On) {
     // Twice: nobody knew whether the first commit had been made.
     for _ in 0..2 {
         w.shared.spill.append(std::slice::from_ref(&late)).unwrap();
-        assert_eq!(w.shared.spill.merge(&w.store, "vanished").await.unwrap(), 1);
+        assert_eq!(w.shared.spill.merge(&w.store, &w.shared.setting, "vanished").await.unwrap(), 1);
         assert_eq!(w.deliveries().await, ["action_required accepted"]);
     }
     let attempts = w.query("SELECT outcome, owner FROM attempt").await;

@@ -12,7 +12,7 @@ use allclear::flow::failures::{Place, place};
 use allclear::flow::gate::{Item as GateItem, Split, Verdict, View, as_it_was, stays_whole};
 use allclear::flow::recovery::{after_quarantine, is_by_hand};
 use allclear::flow::resend::decide::{Asked, Decision, decide};
-use allclear::flow::sender::{After, Command, Event, Record, after};
+use allclear::flow::sender::{After, Before, Command, Event, Record, after};
 use allclear::store::resend::Copies;
 
 /// One step of somebody. Numbers are places in the lists of the world.
@@ -32,7 +32,7 @@ pub enum Do {
     Arm(u8),
     /// The last look, a statement of its own.
     Look(u8),
-    /// The look fails.
+    /// The look fails, or a smaller mail cannot be stored.
     LookBlind(u8),
     /// The look is too old when DATA would be written.
     Late(u8),
@@ -74,7 +74,7 @@ pub fn tries(of: &Configuration, world: &World, tries: &mut Vec<Do>) {
         match worker.at {
             At::Claiming => tries.push(Do::Arm(w)),
             At::Rendered => tries.extend([Do::Look(w), Do::LookBlind(w)]),
-            At::Refreezing => tries.push(Do::Refreeze(w)),
+            At::Refreezing => tries.extend([Do::Refreeze(w), Do::LookBlind(w)]),
             At::Looked => {
                 tries.push(Do::Late(w));
                 tries.push(Do::Data(w, HandOver::Accepted, true));
@@ -366,7 +366,7 @@ impl Driver<'_> {
         let (state, quarantined, mailed) = match kept {
             Kept::Back => (State::Queued, false, false),
             Kept::Decided(state) => (state, false, false),
-            Kept::Attempt(reply) => match after(&outcome(reply), 0, now, Span(1), Span(1)) {
+            Kept::Attempt(reply) => match after(&outcome(reply), Before::default(), now, Span(1), Span(1)) {
                 After::Accepted => (State::Accepted, false, true),
                 After::Queued { .. } | After::Paused(_) => (State::Queued, false, false),
                 After::Failed(_) => (State::Failed, false, false),

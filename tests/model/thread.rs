@@ -13,7 +13,7 @@ use allclear::domain::subscription::Events;
 use allclear::domain::time::Span;
 use allclear::flow::gate::{Holds, Item, Verdict, View, gate};
 use allclear::flow::recovery::after_quarantine;
-use allclear::flow::sender::{After, Command, Event, Step, after};
+use allclear::flow::sender::{After, Before, Command, Event, Step, after};
 use stateright::{Model, Property};
 use uuid::Uuid;
 
@@ -262,7 +262,7 @@ impl Thread {
             return Some(());
         }
         let row = &mut self.mails[usize::from(mail)];
-        (row.state, row.quarantined) = match after(&outcome(reply?), 0, at(0), Span(1), Span(1)) {
+        (row.state, row.quarantined) = match after(&outcome(reply?), Before::default(), at(0), Span(1), Span(1)) {
             After::Accepted => (State::Accepted, false),
             After::Unknown { .. } => (State::Unknown, true),
             After::Failed(_) => (State::Failed, false),

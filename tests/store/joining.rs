@@ -68,6 +68,7 @@ async fn armed(w: &World) -> Settled {
         counts: true,
         tells: false,
         copy: None,
+        dead: None,
     }
 }
 

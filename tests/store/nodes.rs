@@ -42,10 +42,10 @@ fn name(node: &Node) -> &str {
 #[tokio::test]
 async fn who_starts_does_not_take_the_name_of_a_living_node_whose_session_was_lost() {
     let (store, _folder, url, host) = world().await;
-    let mut first = take(&store, None, &host).await.unwrap();
+    let mut first = take(&store, None, None, &host).await.unwrap();
     assert_eq!(name(&first), host);
     lose(&mut PgConnection::connect(&url).await.unwrap(), &host).await;
-    let starting = take(&store, None, &host);
+    let starting = take(&store, None, None, &host);
     tokio::pin!(starting);
     let second = loop {
         tokio::select! {
@@ -59,24 +59,37 @@ async fn who_starts_does_not_take_the_name_of_a_living_node_whose_session_was_lo
 }
 
 #[tokio::test]
+async fn who_starts_again_takes_the_name_that_it_had() {
+    let (store, _folder, _url, host) = world().await;
+    let own = format!("{host}-2");
+    let mut nodes = Vec::new();
+    for expected in [&own, &host, &format!("{host}-3")] {
+        nodes.push(take(&store, None, Some(&own), &host).await.unwrap());
+        assert_eq!(name(&nodes[nodes.len() - 1]), expected);
+    }
+    nodes.push(take(&store, None, Some("elsewhere"), &host).await.unwrap());
+    assert_eq!(name(&nodes[3]), format!("{host}-4"));
+}
+
+#[tokio::test]
 async fn a_dead_node_s_name_is_taken_and_one_that_ended_gives_it_back() {
     let (store, _folder, url, host) = world().await;
-    let first = take(&store, Some(&host), "any").await.unwrap();
+    let first = take(&store, Some(&host), None, "any").await.unwrap();
     let dead = first.owner.clone();
     drop(first);
-    let second = take(&store, Some(&host), "any").await.unwrap();
+    let second = take(&store, Some(&host), None, "any").await.unwrap();
     assert!(name(&second) == host && second.owner != dead);
     second.leave(&store).await.unwrap();
     let mut conn = PgConnection::connect(&url).await.unwrap();
     let names: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM node").fetch_one(&mut conn).await.unwrap();
     assert_eq!(names, 0);
-    assert_eq!(name(&take(&store, Some(&host), "any").await.unwrap()), host);
+    assert_eq!(name(&take(&store, Some(&host), None, "any").await.unwrap()), host);
 }
 
 #[tokio::test]
 async fn a_node_whose_name_is_looked_at_goes_on_and_one_whose_name_is_taken_stops() {
     let (store, _folder, url, host) = world().await;
-    let mut first = take(&store, None, &host).await.unwrap();
+    let mut first = take(&store, None, None, &host).await.unwrap();
     let mut other = PgConnection::connect(&url).await.unwrap();
     lose(&mut other, &host).await;
     // Its own session, which the server takes for alive, or a process that starts.
@@ -120,7 +133,7 @@ async fn connections_that_lead_nowhere_are_noticed() {
     let (through, age) = hole(&url).await;
     let connections = Connections { sqlite_readers: 1, postgres: 2 };
     let store = Store::open(&through, connections, Clock::Database).await.unwrap();
-    let mut node = take(&store, Some(&host), "any").await.unwrap();
+    let mut node = take(&store, Some(&host), None, "any").await.unwrap();
     node.hold(&store).await.unwrap();
     age.fetch_add(1, SeqCst);
     // Not at once: after a break the old ones come back by themselves.

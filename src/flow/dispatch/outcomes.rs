@@ -3,19 +3,20 @@
 use super::super::gate::Verdict;
 use super::super::relation::{self, PROBE_PAUSED, PROBE_SOON};
 use super::super::retry;
-use super::super::sender::{After, Record, after};
+use super::super::sender::{After, Before, Record, after};
 use super::super::setting::{Setting, Stream};
+use super::super::settled::settle;
 use super::Shared;
 use super::way::Job;
-use crate::domain::class::Class;
 use crate::domain::delivery::{HandOver, Outcome, Reason, State};
 use crate::domain::id::DeliveryId;
 use crate::domain::time::{Span, Timestamp};
 use crate::mail::{self, classify_between};
 use crate::store::record::Settled;
 use crate::store::streams::{self, Refused};
-use crate::store::{StoreError, Tx, copies, record, suppressions, told};
+use crate::store::{StoreError, Tx, copies};
 use crate::template::context::Mail;
+use std::collections::HashMap;
 
 /// A mail that is refused as if all were, while others are taken, has failed at this try.
 const TRIES_ALONE: i64 = 3;
@@ -30,6 +31,10 @@ pub(super) const fn is_accepted(record: &Record) -> bool {
     matches!(record, Record::Attempt(Outcome { hand_over: HandOver::Accepted, .. }))
 }
 
+fn is_refused(record: &Record) -> bool {
+    matches!(record, Record::Attempt(Outcome { hand_over: HandOver::Refused, .. }))
+}
+
 /// The session was lost with it, and the relay has nothing of it.
 pub(super) const fn is_lost(record: &Record) -> bool {
     matches!(record, Record::Attempt(Outcome { hand_over: HandOver::NotHandedOver, .. }))
@@ -38,7 +43,7 @@ pub(super) const fn is_lost(record: &Record) -> bool {
 /// What the relay said of a mail that failed by it at once, unless it was the address.
 pub(super) fn refused_for_good((_, record): &(Job, Record)) -> Option<&Outcome> {
     let Record::Attempt(outcome) = record else { return None };
-    let then = after(outcome, 0, Timestamp(0), Span::ZERO, Span::ZERO);
+    let then = after(outcome, Before::default(), Timestamp(0), Span::ZERO, Span::ZERO);
     matches!(then, After::Failed(why) if why != Reason::AddressDead).then_some(outcome)
 }
 
@@ -67,7 +72,11 @@ impl Shared {
         let mut at_fault = AtFault::default();
         if !refusals.is_empty() {
             let refused: Vec<_> = refusals.iter().map(|r| r.0).collect();
-            at_fault.refused = streams::refused_alone(tx, &refused, tx.now() - REMEMBERED).await?;
+            at_fault.alone = streams::refused_alone(tx, &refused, tx.now() - REMEMBERED).await?;
+        }
+        let again: Vec<_> = results.iter().filter(|(_, r)| is_refused(r)).map(|(job, _)| job.claimed.id).collect();
+        if !again.is_empty() {
+            at_fault.refused = streams::refusals(tx, &again).await?;
         }
         let lost: Vec<_> = results.iter().filter(|(_, r)| is_lost(r)).map(|(job, _)| job.claimed.id).collect();
         if !lost.is_empty() {
@@ -77,20 +86,13 @@ impl Shared {
             at_fault.ends_sessions = losses.into_iter().filter(proven).map(|(id, ..)| id).collect();
         }
         let settled = self.settled(results, &at_fault, tx.now());
-        record::outcomes(tx, &self.owner, &settled).await?;
+        settle(tx, &self.setting, &self.owner, &settled).await?;
         if self.copies.keeps_none() {
             let ended: Vec<_> = settled.iter().filter(|s| s.state != State::Queued).map(|s| s.id).collect();
             copies::forget(tx, &ended).await?;
         }
-        self.suppress_dead(tx, results, &settled).await?;
-        let gone = |s: &&Settled| s.tells && !matches!(s.state, State::Queued | State::Accepted | State::Unknown);
-        let gone: Vec<_> = settled.iter().filter(gone).map(|s| s.id).collect();
-        if !gone.is_empty() {
-            // What was folded under them would be silenced with them.
-            told::release_refused(tx, &gone, tx.now() + self.setting.limits(Class::AllClear).stable_for).await?;
-        }
         let mut turned = false;
-        if let Some((refused, outcome)) = refusals.iter().find(|r| !at_fault.refused.contains(&r.0.id)) {
+        if let Some((refused, outcome)) = refusals.iter().find(|r| !at_fault.alone.contains_key(&r.0.id)) {
             let words = format!("{} {}", outcome.code.unwrap_or_default(), outcome.words);
             let delivery = Some((refused.id, refused.domain));
             relation::pause(tx, stream, refused.kind, &words, delivery, &self.owner).await?;
@@ -108,36 +110,18 @@ impl Shared {
         Ok(turned)
     }
 
-    async fn suppress_dead(
-        &self,
-        tx: &mut Tx,
-        results: &[(Job, Record)],
-        settled: &[Settled],
-    ) -> Result<(), StoreError> {
-        // Operators are told of the next surge whatever became of the last mail: their address is ours to mend.
-        let ours = self.setting.operators.address.as_deref();
-        let dead = results.iter().zip(settled).filter(|((job, _), s)| {
-            s.reason == Some(Reason::AddressDead) && ours != Some(job.claimed.frozen.to.as_str())
-        });
-        let dead: Vec<_> = dead
-            .map(|((job, _), s)| {
-                let said = s.outcome.as_ref().map(|o| format!("{} {}", o.code.unwrap_or_default(), o.words));
-                (job.claimed.frozen.to.as_str(), format!("{} ({})", said.unwrap_or_default(), job.claimed.id))
-            })
-            .collect();
-        if dead.is_empty() { Ok(()) } else { suppressions::suppress(tx, &dead, "address_dead", &self.owner).await }
-    }
-
     pub(super) fn settled(&self, results: &[(Job, Record)], at_fault: &AtFault, now: Timestamp) -> Vec<Settled> {
-        results.iter().map(|(job, record)| settle(job, record, &self.setting, now, at_fault)).collect()
+        results.iter().map(|(job, record)| what_became(job, record, &self.setting, now, at_fault)).collect()
     }
 }
 
 /// Mails that are at fault themselves, as far as the others of their stream show it.
 #[derive(Default)]
 pub(super) struct AtFault {
-    /// Refused for what the others are not.
-    refused: Vec<DeliveryId>,
+    /// Refused for what the others are not, and how often before.
+    alone: HashMap<DeliveryId, i64>,
+    /// How often it was refused before, if it was.
+    refused: HashMap<DeliveryId, i64>,
     /// Session after session ended with it, and the others got through.
     ends_sessions: Vec<DeliveryId>,
 }
@@ -146,7 +130,7 @@ pub(super) struct AtFault {
 fn refusal((job, record): &(Job, Record)) -> Option<(Refused<'_>, &Outcome)> {
     let Record::Attempt(outcome) = record else { return None };
     let domain = job.claimed.frozen.to.rsplit('@').next().unwrap_or_default();
-    match after(outcome, 0, Timestamp(0), Span::ZERO, Span::ZERO) {
+    match after(outcome, Before::default(), Timestamp(0), Span::ZERO, Span::ZERO) {
         After::Paused(kind) => Some((Refused { id: job.claimed.id, domain, kind }, outcome)),
         _ => None,
     }
@@ -172,8 +156,8 @@ pub(super) fn of(outcome: mail::Outcome, from: &str, to: &str) -> Outcome {
 }
 
 /// What a record makes of its row.
-fn settle(job: &Job, record: &Record, setting: &Setting, now: Timestamp, at_fault: &AtFault) -> Settled {
-    let alone = at_fault.refused.contains(&job.claimed.id);
+fn what_became(job: &Job, record: &Record, setting: &Setting, now: Timestamp, at_fault: &AtFault) -> Settled {
+    let alone = at_fault.alone.get(&job.claimed.id);
     let blank = Settled {
         id: job.claimed.id,
         token: job.claimed.token,
@@ -185,11 +169,14 @@ fn settle(job: &Job, record: &Record, setting: &Setting, now: Timestamp, at_faul
         counts: false,
         tells: matches!(job.claimed.frozen.mail, Mail::Incident(_) | Mail::AllClear(_)),
         copy: job.copy.clone(),
+        dead: None,
     };
     match record {
         Record::Attempt(outcome) => {
             let wait = retry::wait(setting.retry, job.claimed.tries + 1, rand::random());
-            let then = after(outcome, job.claimed.tries, now, wait, setting.quarantine);
+            let refused = at_fault.refused.get(&job.claimed.id).copied().unwrap_or_default();
+            let before = Before { tries: job.claimed.tries, refused };
+            let then = after(outcome, before, now, wait, setting.quarantine);
             let outcome = Some(outcome.clone());
             match then {
                 After::Accepted => Settled { outcome, state: State::Accepted, ..blank },
@@ -205,10 +192,10 @@ fn settle(job: &Job, record: &Record, setting: &Setting, now: Timestamp, at_faul
                 After::Queued { due_at, counts, reason } => {
                     Settled { outcome, due_at: Some(due_at), reason: Some(reason), counts, ..blank }
                 }
-                After::Paused(_) if alone && job.claimed.tries + 1 >= TRIES_ALONE => {
+                After::Paused(_) if alone.is_some_and(|before| before + 1 >= TRIES_ALONE) => {
                     Settled { outcome, state: State::Failed, reason: Some(Reason::Refused), ..blank }
                 }
-                After::Paused(_) if alone => {
+                After::Paused(_) if alone.is_some() => {
                     let due_at = Some(now + wait.max(PROBE_PAUSED));
                     Settled { outcome, due_at, reason: Some(Reason::Retry), counts: true, ..blank }
                 }
@@ -217,7 +204,12 @@ fn settle(job: &Job, record: &Record, setting: &Setting, now: Timestamp, at_faul
                     let due_at = Some(now + PROBE_PAUSED + PROBE_PAUSED);
                     Settled { outcome, due_at, reason: Some(Reason::StreamPaused), counts: true, ..blank }
                 }
-                After::Failed(reason) => Settled { outcome, state: State::Failed, reason: Some(reason), ..blank },
+                After::Failed(reason) => {
+                    // Operators are told of the next surge whatever became of the last mail: their address is ours to mend.
+                    let to = Some(&job.claimed.frozen.to).filter(|to| setting.operators.address.as_ref() != Some(to));
+                    let dead = to.filter(|_| reason == Reason::AddressDead).cloned();
+                    Settled { outcome, state: State::Failed, reason: Some(reason), dead, ..blank }
+                }
                 After::Unknown { until } => Settled {
                     outcome,
                     state: State::Unknown,

@@ -6,7 +6,7 @@ use super::super::sender::{Record, Step};
 use super::Dispatcher;
 use super::outcomes::{AtFault, is_accepted, refused_for_good};
 use super::way::Job;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Span, Timestamp};
 use crate::failpoint;
 use crate::store::queue::MOST_DUE;
 use crate::store::{StoreError, Tx, streams};
@@ -36,6 +36,7 @@ impl Dispatcher {
             step: Step::Armed,
             bytes: Vec::new(),
             copy: None,
+            claimed_at: Instant::now(),
             looked: Instant::now(),
         });
         Ok(jobs.collect())
@@ -104,7 +105,9 @@ impl Dispatcher {
         if let Some(pause) = self.pause {
             most = 1;
             if !streams::take_probe(tx, pause, tx.now() + PROBE_PAUSED).await? {
+                // Another has taken it, and says when the next is.
                 self.lanes.open.clear();
+                return Ok(Vec::new());
             }
         }
         let set = shared.templates.set_hash();
@@ -164,7 +167,9 @@ impl Dispatcher {
 
     fn spill(&self, one: &(Job, Record)) -> std::io::Result<()> {
         let of = std::slice::from_ref(one);
-        let settled = self.shared.settled(of, &AtFault::default(), one.0.claimed.frozen.date);
+        // The database, whose clock counts, is away.
+        let since = i64::try_from(one.0.claimed_at.elapsed().as_micros()).unwrap_or_default();
+        let settled = self.shared.settled(of, &AtFault::default(), one.0.claimed.at + Span(since));
         self.shared.spill.append(&settled)?;
         // What was taken back at the last look is spilled, too: the point is that of a relay's answer.
         if settled.iter().any(|one| one.outcome.is_some()) {

@@ -32,6 +32,7 @@ pub(super) struct Job {
     pub step: Step,
     pub bytes: Vec<u8>,
     pub copy: Option<MailCopy>,
+    pub claimed_at: Instant,
     pub looked: Instant,
 }
 
@@ -100,7 +101,7 @@ impl Shared {
 
     async fn refreeze(&self, job: &mut Job, split: &Split) -> Event {
         match StoreError::in_time("freeze a smaller mail", self.try_refreeze(job, split)).await {
-            Ok(ours) => Event::Refrozen(ours),
+            Ok(event) => event,
             Err(e) => {
                 tracing::warn!(error = %e, "a smaller mail cannot be stored; nothing is sent: {e}");
                 Event::Blind
@@ -108,15 +109,17 @@ impl Shared {
         }
     }
 
-    async fn try_refreeze(&self, job: &mut Job, split: &Split) -> Result<bool, StoreError> {
+    async fn try_refreeze(&self, job: &mut Job, split: &Split) -> Result<Event, StoreError> {
         let mut tx = self.store.begin().await?;
         let now = tx.now();
         let seen = views(&mut tx, &[job.claimed.id]).await?;
-        let Some(seen) = seen.get(&job.claimed.id) else { return Ok(false) };
+        let Some(seen) = seen.get(&job.claimed.id) else { return Ok(Event::Refrozen(false)) };
         let said = Words::learn(&mut tx, std::iter::once(seen)).await?;
         let freeze = || compose::freeze(seen, &split.keep, &said, &self.setting, now);
-        let frozen = caught::about_a_mail(freeze);
-        let Ok(frozen) = frozen else { return Ok(false) };
+        let frozen = match caught::about_a_mail(freeze) {
+            Ok(frozen) => frozen,
+            Err(ComposeError(why)) => return Ok(Event::RenderFailed(why)),
+        };
         part(&mut tx, seen, split, now).await?;
         let context = serde_json::to_string(&frozen).unwrap_or_default();
         let ours = claims::refreeze(&mut tx, job.claimed.id, job.claimed.token, &context).await?;
@@ -124,7 +127,7 @@ impl Shared {
             tx.commit().await?;
             job.claimed.frozen = frozen;
         }
-        Ok(ours)
+        Ok(Event::Refrozen(ours))
     }
 }
 
