@@ -15,6 +15,8 @@ pub struct Component {
     pub failing_as_of: Option<Timestamp>,
     /// When its newest ended outage ended.
     pub up_since: Option<Timestamp>,
+    /// The newest time at which it was seen well; what failed before is old news.
+    pub well_as_of: Option<Timestamp>,
     /// When its newest outage began.
     pub last_since: Option<Timestamp>,
     /// The newest outage's connections are declared well.
@@ -32,7 +34,7 @@ pub struct Said {
     pub observed_at: Timestamp,
     /// Of a recovery: the connections are well too (`connections: "all"`).
     pub covers: bool,
-    /// Of a covering recovery: which failures it covers, from when on.
+    /// Of a covering recovery: which failures it covers, from when on. Of a failure: since when it lasts, if before.
     pub since: Option<Timestamp>,
     /// The source's sequence number is newer than any before: it beats time.
     pub newest_in_sequence: bool,
@@ -80,7 +82,13 @@ impl Component {
         match said.what {
             What::Failed | What::RecoveryFailed => self.fail(said),
             What::Recovering => Effect::Recovering,
-            What::Recovered => self.recover(said),
+            What::Recovered => {
+                let effect = self.recover(said);
+                if !matches!(effect, Effect::StaleAtBirth(_) | Effect::NothingToCover) {
+                    self.well_as_of = self.well_as_of.max(Some(said.observed_at));
+                }
+                effect
+            }
         }
     }
 
@@ -88,7 +96,7 @@ impl Component {
     #[must_use]
     pub fn said_now(&self, now: Timestamp) -> Timestamp {
         let lasts = self.down_since.max(self.failing_as_of).filter(|_| self.down_since.is_some() || self.overruled);
-        let after = lasts.max(self.up_since.map(|up| up + Span(1)));
+        let after = lasts.max(self.well().map(|well| well + Span(1)));
         after.map_or(now, |at| at.max(now))
     }
 
@@ -98,20 +106,25 @@ impl Component {
         self.down_since.is_none() && self.last_since.is_some_and(|since| since <= at) && Some(at) <= self.up_since
     }
 
+    fn well(&self) -> Option<Timestamp> {
+        self.up_since.max(self.well_as_of)
+    }
+
     fn fail(&mut self, said: Said) -> Effect {
         if self.down_since.is_some() || self.overruled {
             self.failing_as_of = self.failing_as_of.max(Some(said.observed_at));
             return Effect::Repeated;
         }
-        if self.up_since.is_some_and(|up| said.observed_at <= up) && !said.newest_in_sequence {
+        if self.well().is_some_and(|well| said.observed_at <= well) && !said.newest_in_sequence {
             return Effect::StaleAtBirth(Reason::Recovered);
         }
+        let since = said.since.map_or(said.observed_at, |since| since.min(said.observed_at));
         self.episode += 1;
-        self.down_since = Some(said.observed_at);
+        self.down_since = Some(since);
         self.last_since = self.down_since;
         self.failing_as_of = self.down_since;
         self.last_covered = false;
-        Effect::Opened { since: said.observed_at }
+        Effect::Opened { since }
     }
 
     fn recover(&mut self, said: Said) -> Effect {
@@ -235,6 +248,30 @@ mod tests {
         assert_eq!(c.hear(said(What::Failed, 15)), Effect::StaleAtBirth(Reason::Recovered));
         assert_eq!(c.hear(said(What::Failed, 21)), Effect::Opened { since: Timestamp(21) });
         assert_eq!(c.episode, 2);
+    }
+
+    #[test]
+    fn a_down_older_than_any_up_opens_nothing() {
+        let mut c = Component::default();
+        c.hear(said(What::Recovered, 50));
+        assert_eq!(c.hear(said(What::Failed, 30)), Effect::StaleAtBirth(Reason::Recovered));
+        let mut c = Component::default();
+        for (what, at) in [(What::Failed, 10), (What::Recovered, 20), (What::Recovered, 50)] {
+            c.hear(said(what, at));
+        }
+        // It is not back later for being said again.
+        assert!(c.was_down_at(Timestamp(20)) && !c.was_down_at(Timestamp(21)));
+        assert_eq!(c.hear(said(What::Failed, 30)), Effect::StaleAtBirth(Reason::Recovered));
+        assert_eq!(c.said_now(Timestamp(50)), Timestamp(51));
+        // Seen to last after it, with a beginning from before.
+        let began = Said { since: Some(Timestamp(40)), ..said(What::Failed, 51) };
+        assert_eq!({ c }.hear(began), Effect::Opened { since: Timestamp(40) });
+        assert_eq!(c.hear(said(What::Failed, 51)), Effect::Opened { since: Timestamp(51) });
+        let mut covered = Component::default();
+        for said in [said(What::Failed, 10), said(What::Recovered, 20), covering(50, None)] {
+            covered.hear(said);
+        }
+        assert_eq!(covered.hear(said(What::Failed, 30)), Effect::StaleAtBirth(Reason::Recovered));
     }
 
     #[test]

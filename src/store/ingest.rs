@@ -10,7 +10,7 @@ use crate::domain::time::Timestamp;
 
 statements! {
     COMPONENTS = over_rows!(
-        "SELECT c.id, c.key, c.name, c.episode, c.down_since, c.failing_as_of, c.up_since, e.since AS last_since,
+        "SELECT c.id, c.key, c.name, c.episode, c.down_since, c.failing_as_of, c.up_since, c.well_as_of, e.since AS last_since,
                 COALESCE(e.covers_connections, FALSE) AS last_covered,
                 CASE WHEN EXISTS (SELECT 1 FROM surge s WHERE s.component_id = c.id AND s.ended_at IS NULL AND s.reported
                     AND s.stage = 'releasing' AND s.why = 'by_hand') THEN TRUE ELSE FALSE END AS overruled
@@ -87,7 +87,7 @@ statements! {
         "WHERE TRUE"
     );
     SAVE_COMPONENT = super::Sql::same(
-        "UPDATE component SET episode = $2, down_since = $3, failing_as_of = $4, up_since = $5 WHERE id = $1",
+        "UPDATE component SET episode = $2, down_since = $3, failing_as_of = $4, up_since = $5, well_as_of = $6 WHERE id = $1",
     );
     SAVE_EPISODE = super::Sql::same(
         "INSERT INTO episode (component_id, n, since, ended_at, covers_connections, covers_from, covers_until, incident_id)
@@ -111,6 +111,7 @@ pub struct ComponentNow {
     down_since: Option<Timestamp>,
     failing_as_of: Option<Timestamp>,
     up_since: Option<Timestamp>,
+    well_as_of: Option<Timestamp>,
     last_since: Option<Timestamp>,
     last_covered: bool,
     overruled: bool,
@@ -125,6 +126,7 @@ impl ComponentNow {
             down_since: self.down_since,
             failing_as_of: self.failing_as_of,
             up_since: self.up_since,
+            well_as_of: self.well_as_of,
             last_since: self.last_since,
             last_covered: self.last_covered,
             overruled: self.overruled,
@@ -428,7 +430,7 @@ pub async fn add_recoveries(tx: &mut Tx, of: &[RecoveryRow]) -> Result<(), Store
 /// # Errors
 /// When the database fails.
 pub async fn save_component(tx: &mut Tx, id: ComponentId, c: &Component) -> Result<(), StoreError> {
-    exec!(tx, SAVE_COMPONENT, id, c.episode, c.down_since, c.failing_as_of, c.up_since).map(drop)
+    exec!(tx, SAVE_COMPONENT, id, c.episode, c.down_since, c.failing_as_of, c.up_since, c.well_as_of).map(drop)
 }
 
 /// Stores an outage of a component.

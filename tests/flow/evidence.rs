@@ -18,6 +18,7 @@ on_both! {
     what_a_recovery_ends_in_the_same_lines_opens_nothing;
     what_a_recovery_speaks_for_in_the_same_lines_opens_nothing;
     what_failed_before_its_component_was_back_opens_nothing;
+    a_down_that_comes_after_the_up_that_ended_it_opens_nothing;
     what_is_said_in_one_moment_is_taken_in_its_order;
     who_is_left_out_of_a_recovery_waits_to_reconnect;
     what_is_told_after_an_outage_and_was_before_it_is_none_of_it;
@@ -111,6 +112,17 @@ async fn what_failed_before_its_component_was_back_opens_nothing(on: On) {
     }
     w.pass(20).await;
     assert_eq!((surges(&w).await, asked(&w), is_down(&w).await), (vec![], vec![], false));
+}
+
+/// A source without sequences that says again what got no answer: what ended it was said meanwhile.
+async fn a_down_that_comes_after_the_up_that_ended_it_opens_nothing(on: On) {
+    let w = after_an_outage(on).await;
+    assert_eq!(w.up("outlook").await.outcome.as_str(), "repeated");
+    let late = json!({"component": "outlook", "what": "failed", "observed_at": "2025-06-02T08:22:00Z"});
+    assert_eq!(w.signal(late).await.outcome.as_str(), "stale_at_birth");
+    assert!(!is_down(&w).await);
+    w.down("outlook").await;
+    assert!(is_down(&w).await);
 }
 
 async fn what_is_said_in_one_moment_is_taken_in_its_order(on: On) {

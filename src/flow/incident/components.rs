@@ -109,9 +109,8 @@ async fn hear(
     let started = said.started_at.filter(|at| state.down_since.is_none() && state.up_since.is_none_or(|up| *at > up));
     // What is said without a time is said after what it had to wait for.
     let observed_at = if said.observed_at.is_none() { state.said_now(observed_at) } else { observed_at };
-    let at = started.filter(|_| what == What::Failed).map_or(observed_at, |since| since.min(observed_at));
-    let heard =
-        Said { what, observed_at: at, covers: false, since: None, newest_in_sequence: false, out_of_sequence: false };
+    let since = started.filter(|_| what == What::Failed);
+    let heard = Said { what, observed_at, covers: false, since, newest_in_sequence: false, out_of_sequence: false };
     let mut ended = false;
     let effect = state.hear(heard);
     if what == What::Recovered && state.overruled && !matches!(effect, Effect::StaleAtBirth(_)) {
@@ -142,7 +141,7 @@ async fn hear(
             incidents::take_over(tx, component.id, state.episode, incident).await?;
             surge::reported(tx, component.id, &state).await?;
         }
-        _ => return Ok(false),
+        _ => {}
     }
     db::save_component(tx, component.id, &state).await?;
     Ok(ended)
