@@ -211,9 +211,8 @@ impl Connection {
 
     /// When something was observed that is said without a time: of what is said in one moment the later is newer.
     #[must_use]
-    pub fn said_now(&self, now: Timestamp) -> Timestamp {
-        let after = self.failed_at.max(self.failing_as_of).max(self.well_as_of.map(|well| well + Span(1)));
-        after.map_or(now, |at| at.max(now))
+    pub fn said_now(&self, now: Timestamp, coverings: &[Covering]) -> Timestamp {
+        self.uncovered(self.failed_at.max(self.failing_as_of).map_or(now, |at| at.max(now)), coverings)
     }
 
     /// Opens a new outage that nobody signalled: the deadline of a covering recovery passed in silence. The customer is
@@ -360,7 +359,7 @@ mod tests {
             let mut c = new();
             c.hear(soft(10), &[]);
             c.hear(again, &[]);
-            assert_eq!(c.said_now(Timestamp(20)), Timestamp(30));
+            assert_eq!(c.said_now(Timestamp(20), &[]), Timestamp(30));
             assert!(matches!(c.hear(said(What::Recovered, 20), &[]), Effect::StaleAtBirth(_)));
             // Nor does what failed before it begin anything, and what was seen at the same time ends it.
             assert!(matches!(c.hear(said(What::Failed, 15), &[]), Effect::StaleAtBirth(_)));
@@ -452,7 +451,7 @@ mod tests {
             (What::Recovered, 2, 2),
             (What::Failed, 3, 2),
         ] {
-            let at = c.said_now(Timestamp(10));
+            let at = c.said_now(Timestamp(10), &[]);
             c.hear(said(what, at.0), &[]);
             assert_eq!((c.episode, c.cleared), (episode, cleared));
         }

@@ -162,9 +162,10 @@ impl Batch {
             .connections
             .get_mut(key)
             .ok_or_else(|| FieldError::new("connection", format!("no connection has the key `{key}`")))?;
+        let coverings = self.coverings.get(&now.component_id).map_or(&[][..], Vec::as_slice);
         let observed_at = match one.observed_at {
             Some(at) => observed(Some(at), self.now)?,
-            None => state.said_now(self.now),
+            None => state.said_now(self.now, coverings),
         };
         let (_, component) = self
             .components
@@ -178,7 +179,6 @@ impl Batch {
             newest_in_sequence: one.sequence.is_some_and(|n| now.latest.is_none_or(|latest| n > latest)),
             out_of_sequence: one.sequence.is_some_and(|n| now.latest.is_some_and(|latest| n <= latest)),
         };
-        let coverings = self.coverings.get(&now.component_id).map_or(&[][..], Vec::as_slice);
         let before = *state;
         let effect = state.hear(said, coverings);
         self.evidence.hear(key, now.component_id, said, effect, (before, coverings), state);

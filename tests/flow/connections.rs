@@ -44,6 +44,7 @@ on_both! {
     a_text_about_several_is_answered_by_what_is_new_of_them;
     after_a_proven_own_fault_the_next_outage_has_its_time_to_heal;
     of_lines_without_times_the_later_is_newer;
+    a_failure_said_after_a_covering_recovery_is_none_of_what_it_covers;
     what_is_said_now_and_then_is_taken_in_before_the_input_ends;
     a_line_that_no_database_could_keep_is_refused_alone;
 }
@@ -601,6 +602,20 @@ async fn of_lines_without_times_the_later_is_newer(on: On) {
     w.pass(10).await;
     assert_eq!(w.all().len(), 1);
     assert!(w.all()[0].text().contains("Inbox ann-1"));
+}
+
+async fn a_failure_said_after_a_covering_recovery_is_none_of_what_it_covers(on: On) {
+    let all = "{\"component\":\"outlook\",\"what\":\"recovered\",\"connections\":\"all\"}\n";
+    for (said, outcomes, asked) in [
+        (format!("{all}{FAILED}"), ["recovering", "waiting"], 1),
+        (format!("{FAILED}{all}"), ["waiting", "recovering"], 0),
+    ] {
+        let mut w = world(on).await;
+        w.down("outlook").await;
+        w.pass(1).await;
+        assert_eq!(lines(&w, said.as_bytes()).await, outcomes);
+        assert_eq!(w.pass(10).await.len(), asked, "{said}");
+    }
 }
 
 async fn what_is_said_now_and_then_is_taken_in_before_the_input_ends(on: On) {
