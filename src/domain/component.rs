@@ -21,7 +21,8 @@ pub struct Component {
     pub last_since: Option<Timestamp>,
     /// The newest outage's connections are declared well.
     pub last_covered: bool,
-    /// An operator has its customers asked against the word of a source that it is down: what the source repeats is known.
+    /// An operator had its customers asked against the word of a source that it is down: until the source says that it is
+    /// back, what it repeats is known.
     pub overruled: bool,
 }
 
@@ -86,6 +87,7 @@ impl Component {
                 let effect = self.recover(said);
                 if !matches!(effect, Effect::StaleAtBirth(_) | Effect::NothingToCover) {
                     self.well_as_of = self.well_as_of.max(Some(said.observed_at));
+                    self.overruled = false;
                 }
                 effect
             }

@@ -274,11 +274,10 @@ impl Batch {
             newest_in_sequence: one.sequence.is_some_and(|n| latest.is_none_or(|latest| n > latest)),
             out_of_sequence: one.sequence.is_some_and(|n| latest.is_some_and(|latest| n <= latest)),
         };
+        let overruled = state.overruled;
         let effect = state.hear(said);
-        let is_old = matches!(effect, component::Effect::StaleAtBirth(_));
-        if said.what == What::Recovered && state.overruled && !is_old {
+        if overruled && !state.overruled {
             surge::unreported(tx, now.id).await?;
-            state.overruled = false;
         }
         let id = SignalId::new();
         let mut answer = Answer::new(id.to_string(), Became::Recorded);

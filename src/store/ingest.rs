@@ -11,9 +11,7 @@ use crate::domain::time::Timestamp;
 statements! {
     COMPONENTS = over_rows!(
         "SELECT c.id, c.key, c.name, c.episode, c.down_since, c.failing_as_of, c.up_since, c.well_as_of, e.since AS last_since,
-                COALESCE(e.covers_connections, FALSE) AS last_covered,
-                CASE WHEN EXISTS (SELECT 1 FROM surge s WHERE s.component_id = c.id AND s.ended_at IS NULL AND s.reported
-                    AND s.stage = 'releasing' AND s.why = 'by_hand') THEN TRUE ELSE FALSE END AS overruled
+                COALESCE(e.covers_connections, FALSE) AS last_covered, c.overruled
          FROM", [key text],
         "JOIN component c ON c.key = j.key
          LEFT JOIN episode e ON e.component_id = c.id AND e.n = c.episode ORDER BY c.id"
@@ -87,7 +85,8 @@ statements! {
         "WHERE TRUE"
     );
     SAVE_COMPONENT = super::Sql::same(
-        "UPDATE component SET episode = $2, down_since = $3, failing_as_of = $4, up_since = $5, well_as_of = $6 WHERE id = $1",
+        "UPDATE component SET episode = $2, down_since = $3, failing_as_of = $4, up_since = $5, well_as_of = $6, overruled = $7
+         WHERE id = $1",
     );
     SAVE_EPISODE = super::Sql::same(
         "INSERT INTO episode (component_id, n, since, ended_at, covers_connections, covers_from, covers_until, incident_id)
@@ -430,7 +429,8 @@ pub async fn add_recoveries(tx: &mut Tx, of: &[RecoveryRow]) -> Result<(), Store
 /// # Errors
 /// When the database fails.
 pub async fn save_component(tx: &mut Tx, id: ComponentId, c: &Component) -> Result<(), StoreError> {
-    exec!(tx, SAVE_COMPONENT, id, c.episode, c.down_since, c.failing_as_of, c.up_since, c.well_as_of).map(drop)
+    exec!(tx, SAVE_COMPONENT, id, c.episode, c.down_since, c.failing_as_of, c.up_since, c.well_as_of, c.overruled)
+        .map(drop)
 }
 
 /// Stores an outage of a component.

@@ -27,6 +27,7 @@ on_both! {
     the_few_are_asked_whatever_mail_they_had_today;
     a_source_that_repeats_itself_does_not_stop_a_release;
     a_source_that_says_it_anew_does;
+    a_source_that_repeats_itself_when_all_were_asked_opens_nothing;
     what_operators_hold_is_no_reason_to_suspect_our_reports;
     what_is_released_while_our_reports_are_suspect_stays_released;
     what_only_watches_stays_ended;
@@ -190,6 +191,22 @@ async fn a_source_that_says_it_anew_does(on: On) {
     act(&w, &open(&w).await, Act::ReleaseRest).await.unwrap();
     w.pass(60).await;
     assert_eq!((asked(&w).len(), surges(&w).await), (60, vec!["flood over nobody_waits".to_owned()]));
+}
+
+async fn a_source_that_repeats_itself_when_all_were_asked_opens_nothing(on: On) {
+    let mut w = overruled(on).await;
+    w.pass(60).await;
+    assert_eq!((asked(&w).len(), surges(&w).await), (60, vec!["flood over nobody_waits".to_owned()]));
+    let down = "SELECT key FROM component WHERE down_since IS NOT NULL";
+    assert_eq!(w.down("outlook").await.outcome.as_str(), "repeated");
+    assert!(w.query(down).await.is_empty());
+    w.broken("k100").await;
+    w.pass(7).await;
+    assert_eq!(asked(&w).last().map(String::as_str), Some("k100"));
+    // Once it has said that it is back, what it says is news.
+    w.up("outlook").await;
+    assert_eq!(w.down("outlook").await.outcome.as_str(), "recorded");
+    assert_eq!(w.query(down).await.len(), 1);
 }
 
 async fn what_operators_hold_is_no_reason_to_suspect_our_reports(on: On) {

@@ -113,7 +113,7 @@ async fn hear(
     let heard = Said { what, observed_at, covers: false, since, newest_in_sequence: false, out_of_sequence: false };
     let mut ended = false;
     let effect = state.hear(heard);
-    if what == What::Recovered && state.overruled && !matches!(effect, Effect::StaleAtBirth(_)) {
+    if !state.overruled && component.domain().overruled {
         surge::unreported(tx, component.id).await?;
     }
     match effect {

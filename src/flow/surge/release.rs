@@ -167,6 +167,7 @@ async fn end_episode(tx: &mut Tx, surge: &mut Surge, key: &str) -> Result<bool, 
     if lasts {
         db::release_episode(tx, component.id, n).await?;
         state.down_since = None;
+        state.overruled = surge.reported;
         ingest::save_component(tx, component.id, &state).await?;
     }
     Ok(lasts)
