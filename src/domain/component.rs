@@ -19,8 +19,8 @@ pub struct Component {
     pub well_as_of: Option<Timestamp>,
     /// When its newest outage began.
     pub last_since: Option<Timestamp>,
-    /// The newest outage's connections are declared well.
-    pub last_covered: bool,
+    /// The newest outage's connections are declared well: those that failed until then.
+    pub covered_until: Option<Timestamp>,
     /// An operator had its customers asked against the word of a source that it is down: until the source says that it is
     /// back, what it repeats is known.
     pub overruled: bool,
@@ -125,7 +125,7 @@ impl Component {
         self.down_since = Some(since);
         self.last_since = self.down_since;
         self.failing_as_of = self.down_since;
-        self.last_covered = false;
+        self.covered_until = None;
         Effect::Opened { since }
     }
 
@@ -154,13 +154,21 @@ impl Component {
             (Some(last), None) if said.observed_at < last && !said.newest_in_sequence => {
                 Effect::StaleAtBirth(Reason::ReplacedByNewer)
             }
-            (Some(last), _) if !self.last_covered => self.end(last, said, true, false),
+            (Some(last), _) if self.covered_until.is_none() => self.end(last, said, true, false),
             (_, Some(since)) => {
                 self.episode += 1;
                 self.last_since = Some(since);
                 self.end(since, said, true, false)
             }
-            (Some(_), None) => Effect::Repeated,
+            (Some(_), None) => match self.covered_until.filter(|until| *until < said.observed_at) {
+                // Said anew: it speaks for what failed meanwhile, which need not have been an outage.
+                Some(until) => {
+                    self.episode += 1;
+                    self.last_since = Some(said.observed_at);
+                    self.end(said.observed_at, Said { since: Some(until + Span(1)), ..said }, true, false)
+                }
+                None => Effect::Repeated,
+            },
             (None, None) => Effect::NothingToCover,
         }
     }
@@ -170,9 +178,9 @@ impl Component {
         if was_open || self.up_since.is_none() {
             self.up_since = Some(at);
         }
-        self.last_covered = covers;
         // What failed after it was observed is not well by it, however late it is heard.
         let until = if said.newest_in_sequence { at } else { said.observed_at };
+        self.covered_until = covers.then_some(until);
         let covering = covers.then(|| Covering { from: said.since.unwrap_or(since), until });
         Effect::Ended { n: self.episode, since, at, covering, was_open }
     }
@@ -230,9 +238,25 @@ mod tests {
             panic!("not covered");
         };
         assert!(newest.covers(Timestamp(40)) && !newest.covers(Timestamp(39)));
-        let mut c = Component { last_covered: false, ..c };
+        let mut c = Component { covered_until: None, ..c };
         let Effect::Ended { covering: Some(late), .. } = c.hear(covering(25, Some(5))) else { panic!("not covered") };
         assert!(late.covers(Timestamp(5)) && late.covers(Timestamp(25)) && !late.covers(Timestamp(26)));
+    }
+
+    #[test]
+    fn a_covering_recovery_that_is_said_anew_covers_what_failed_since() {
+        let mut c = Component::default();
+        c.hear(said(What::Failed, 10));
+        c.hear(covering(20, None));
+        for at in [15, 20] {
+            assert_eq!(c.hear(covering(at, None)), Effect::Repeated);
+        }
+        let Effect::Ended { n: 2, covering: Some(newest), was_open: false, .. } = c.hear(covering(50, None)) else {
+            panic!("not covered");
+        };
+        assert!(!newest.covers(Timestamp(20)) && newest.covers(Timestamp(21)) && newest.covers(Timestamp(45)));
+        assert!(!newest.covers(Timestamp(51)));
+        assert_eq!((c.up_since, c.hear(covering(50, None))), (Some(Timestamp(20)), Effect::Repeated));
     }
 
     #[test]
