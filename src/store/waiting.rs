@@ -30,7 +30,6 @@ macro_rules! send_ahead {
 }
 
 statements! {
-    WAITING_FOR = super::Sql::same(waits_for!("SELECT COUNT(*) FROM delivery", ""));
     OLDEST_PUT_OFF = super::Sql::same(waits_for!("SELECT MIN(created_at) FROM delivery", "AND reason <> 'dwell' AND due_at <= $2"));
     OLDEST_NOT_BACK = super::Sql::same(waits_for!(
         "SELECT MIN(created_at) FROM delivery",
@@ -45,7 +44,10 @@ statements! {
             AND reason NOT IN ('dwell', 'awaiting_reconnection', 'component_down', 'daily_cap'))) LIMIT 1) AS w"
     ));
     // `+ 0`: what waits is found by its lane; by its time would be nearly all there ever was.
-    WAITING_OF = super::Sql::same(waits_for!("SELECT COUNT(*) FROM delivery", "AND (created_at + 0 <= $2 OR created_at + 0 >= $3)"));
+    WAITING_OF = super::Sql::same(waits_for!(
+        "SELECT COUNT(*) FROM delivery",
+        "AND (created_at + 0 <= $2 OR created_at + 0 >= $3) AND (reason <> 'awaiting_reconnection' OR due_at + 0 <= $4)"
+    ));
     RIPE = super::Sql::same(waits_for!(
         "SELECT COUNT(*) FROM (SELECT 1 FROM delivery",
         "AND (due_at <= $2 OR reason = 'paced') AND created_at + 0 <= $3 LIMIT 1) AS w"
@@ -84,15 +86,15 @@ statements! {
 /// By when mails were planned, or since when.
 pub type Planned = (Timestamp, Timestamp);
 
-/// How many mails wait for a component: all, or those planned then.
+/// How many mails wait for a component: those planned then, or all but those that wait for connections to come back after an
+/// earlier outage, and are due later.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn count(tx: &mut Tx, of: ComponentId, planned: Option<Planned>) -> Result<i64, StoreError> {
-    match planned {
-        None => value!(tx, i64, WAITING_FOR, of),
-        Some((by, since)) => value!(tx, i64, WAITING_OF, of, by, since),
-    }
+    let (by, since) = planned.unwrap_or((Timestamp::END, Timestamp::END));
+    let back_by = planned.map_or(tx.now() + WAVE, |_| Timestamp::END);
+    value!(tx, i64, WAITING_OF, of, by, since, back_by)
 }
 
 /// When the first mail that waits for a component is or was due.

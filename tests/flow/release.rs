@@ -36,6 +36,7 @@ on_both! {
     those_are_asked_first_who_did_not_confirm_and_not_who_waits;
     where_nobody_looks_for_floods_they_are_asked_at_once;
     a_flood_asks_nobody_who_waits_to_come_back_after_an_outage_before_it;
+    nor_does_it_last_for_them_when_its_own_have_all_come_back;
 }
 
 /// 25 failed in an outage that is over, and none has come back.
@@ -420,13 +421,19 @@ async fn where_nobody_looks_for_floods_they_are_asked_at_once(on: On) {
     assert_eq!((asked(&w).len(), surges(&w).await.len()), (25, 0));
 }
 
-async fn a_flood_asks_nobody_who_waits_to_come_back_after_an_outage_before_it(on: On) {
+/// 25 failed in an outage that was over at 08:20, and none has come back; it is 10:00.
+async fn before(on: On) -> World {
     let mut w = world(on, 120).await;
     w.down("outlook").await;
     fail(&w, "k", 0..25).await;
     until(&mut w, "2025-06-02T08:20:00Z").await;
     w.up("outlook").await;
     until(&mut w, "2025-06-02T10:00:00Z").await;
+    w
+}
+
+async fn a_flood_asks_nobody_who_waits_to_come_back_after_an_outage_before_it(on: On) {
+    let mut w = before(on).await;
     fail(&w, "k", 30..60).await;
     until(&mut w, "2025-06-02T10:28:00Z").await;
     assert_eq!((asked(&w).len(), surges(&w).await), (20, vec!["flood canary calm".to_owned()]));
@@ -436,4 +443,14 @@ async fn a_flood_asks_nobody_who_waits_to_come_back_after_an_outage_before_it(on
     assert_eq!((of_before(&w), asked(&w).len()), (0, 30), "{:?}", asked(&w));
     until(&mut w, "2025-06-02T20:40:00Z").await;
     assert_eq!((of_before(&w), asked(&w).len()), (25, 55), "{:?}", asked(&w));
+}
+
+async fn nor_does_it_last_for_them_when_its_own_have_all_come_back(on: On) {
+    let mut w = before(on).await;
+    fail(&w, "k", 30..60).await;
+    until(&mut w, "2025-06-02T10:12:00Z").await;
+    recover(&w, 30..60).await;
+    until(&mut w, "2025-06-02T10:40:00Z").await;
+    assert_eq!((asked(&w), surges(&w).await), (vec![], vec!["flood over nobody_waits".to_owned()]));
+    assert_eq!(down(&w).await, [""; 0]);
 }
