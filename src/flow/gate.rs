@@ -5,6 +5,7 @@ use crate::domain::class::{Class, Limits};
 use crate::domain::delivery::{Reason, Rule};
 use crate::domain::id::DeliveryId;
 use crate::domain::incident::Impact;
+use crate::domain::surge::ripe;
 use crate::domain::time::{Span, Timestamp};
 use crate::domain::truth::{Claim, Original};
 
@@ -231,17 +232,23 @@ fn too_old(view: &View, limits: &Limits, now: Timestamp) -> bool {
     limits.greatest_age.is_some_and(|age| now - view.created_at >= age)
 }
 
-/// Until when a connection's component keeps its mail. After the longest hold the customer is asked although it has not been heard
-/// of: silence towards somebody who is truly broken is as bad as a stale alarm. A component that had worked for so long when the
-/// mail was made, since the fault was to heal by itself, keeps it no more.
-fn held_until(view: &View, claim: &Claim, why: Reason, limits: &Limits, now: Timestamp) -> Timestamp {
+/// Until when a connection's component keeps its mail, and why. After the longest hold the customer is asked although it has not
+/// been heard of: silence towards somebody who is truly broken is as bad as a stale alarm. A component that had worked for so long
+/// when the mail was made, since the fault was to heal by itself, keeps it no more. A canary passes its own flood, and no outage
+/// before that.
+fn held_until(view: &View, claim: &Claim, limits: &Limits, now: Timestamp) -> Option<(Timestamp, Reason)> {
+    let why = match claim.waits()? {
+        _ if view.canary && claim.awaiting.is_some() => Reason::AwaitingReconnection,
+        why => why,
+    };
     let back = claim.awaiting.filter(|_| why == Reason::AwaitingReconnection);
-    match limits.longest_hold {
-        _ if view.canary => now,
+    let until = match limits.longest_hold {
+        longest if view.canary && (back.is_none() || view.created_at <= ripe(now, longest)) => now,
         Some(longest) if back.is_some_and(|back| back + longest <= view.created_at) => now,
         Some(longest) => view.created_at + longest,
         None => look_again(view, now),
-    }
+    };
+    Some((until, why))
 }
 
 fn action_required(view: &View, limits: &Limits, now: Timestamp) -> Verdict {
@@ -249,7 +256,7 @@ fn action_required(view: &View, limits: &Limits, now: Timestamp) -> Verdict {
     let mut waiting = None;
     for (position, item) in view.items.iter().enumerate() {
         let Item::Connection(claim) = item else { continue };
-        match (claim.stale(), claim.waits().map(|reason| (held_until(view, claim, reason, limits, now), reason))) {
+        match (claim.stale(), held_until(view, claim, limits, now)) {
             (Some(reason), _) => split.dropped.push((position, reason)),
             (None, Some(wait)) if wait.0 > now => {
                 waiting = waiting.into_iter().chain([wait]).min();

@@ -13,10 +13,12 @@ statements! {
         "WHERE delivery_item.delivery_id = j.delivery_id AND delivery_item.subject_id = j.subject_id
             AND delivery_item.episode = j.episode"
     );
+    // What does not leave with a canary waits with the others.
     SPLIT_DELIVERY = super::Sql::same(
         "INSERT INTO delivery (id, class, stream, lane_id, cause_id, notice_id, subscriber_id, thread_id, resend_no, rule, state, due_at,
             reason, created_at, incident_id)
-         SELECT $2, d.class, d.stream, d.lane_id, $2, d.notice_id, d.subscriber_id, d.thread_id, 0, d.rule, 'queued', $3, $4, d.created_at,
+         SELECT $2, d.class, d.stream, COALESCE((SELECT l.id FROM surge s JOIN lane l ON l.class = d.class
+                AND l.fence_kind = 'component' AND l.fence_id = s.component_id WHERE s.id = d.canary_id), d.lane_id), $2, d.notice_id, d.subscriber_id, d.thread_id, 0, d.rule, 'queued', $3, $4, d.created_at,
             d.incident_id
          FROM delivery d WHERE d.id = $1",
     );

@@ -57,8 +57,9 @@ statements! {
     SEND_AHEAD_HELD = send_ahead!("AND reason IN ('awaiting_reconnection', 'component_down', 'daily_cap')
         AND (reason <> 'awaiting_reconnection' OR created_at + 0 <= $8)");
     SEND_AHEAD = send_ahead!("AND due_at <= $4");
+    // What is left of a mail whose other connections came back does not leave: it waits after an earlier outage.
     CANARIES = super::Sql::same(
-        "SELECT COUNT(CASE WHEN state IN ('queued', 'sending') THEN 1 END),
+        "SELECT COUNT(CASE WHEN state IN ('queued', 'sending') AND COALESCE(reason, '') <> 'awaiting_reconnection' THEN 1 END),
             COUNT(CASE WHEN state NOT IN ('queued', 'sending') AND COALESCE(decided_at, $2) >= $2 THEN 1 END)
          FROM delivery WHERE canary_id = $1",
     );
@@ -68,7 +69,8 @@ statements! {
     );
     // Each has waited for its own time, and is found by that while the component is down.
     CALL_BACK = super::Sql::same(
-        "UPDATE delivery SET canary_id = NULL, reason = 'component_down', lane_id =
+        "UPDATE delivery SET canary_id = NULL,
+            reason = CASE reason WHEN 'awaiting_reconnection' THEN reason ELSE 'component_down' END, lane_id =
             (SELECT id FROM lane WHERE class = 'action_required' AND fence_kind = 'component' AND fence_id = $2)
          WHERE canary_id = $1 AND state = 'queued'",
     );

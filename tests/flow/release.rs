@@ -37,6 +37,8 @@ on_both! {
     where_nobody_looks_for_floods_they_are_asked_at_once;
     a_flood_asks_nobody_who_waits_to_come_back_after_an_outage_before_it;
     nor_does_it_last_for_them_when_its_own_have_all_come_back;
+    nor_is_their_customer_asked_about_them_when_another_connection_fails_in_it;
+    nor_does_it_wait_for_them_when_all_such_others_have_come_back;
 }
 
 /// 25 failed in an outage that is over, and none has come back.
@@ -453,4 +455,47 @@ async fn nor_does_it_last_for_them_when_its_own_have_all_come_back(on: On) {
     until(&mut w, "2025-06-02T10:40:00Z").await;
     assert_eq!((asked(&w), surges(&w).await), (vec![], vec!["flood over nobody_waits".to_owned()]));
     assert_eq!(down(&w).await, [""; 0]);
+}
+
+async fn nor_is_their_customer_asked_about_them_when_another_connection_fails_in_it(on: On) {
+    let mut w = before(on).await;
+    w.connection("m0", "outlook", "k0").await;
+    w.broken("m0").await;
+    until(&mut w, "2025-06-02T10:01:00Z").await;
+    fail(&w, "k", 30..60).await;
+    until(&mut w, "2025-06-02T10:29:00Z").await;
+    assert_eq!((asked(&w).len(), surges(&w).await), (20, vec!["flood canary calm".to_owned()]));
+    let named = |w: &World| {
+        let texts: Vec<_> = w.all().iter().filter(|got| got.to.starts_with("k0@")).map(|got| got.text()).collect();
+        ["Inbox m0", "Inbox k0"].map(|name| texts.iter().filter(|text| text.contains(name)).count())
+    };
+    assert_eq!(named(&w), [1, 0]);
+    until(&mut w, "2025-06-02T10:50:00Z").await;
+    assert_eq!((asked(&w).len(), surges(&w).await), (31, vec!["flood over nobody_waits".to_owned()]));
+    until(&mut w, "2025-06-02T19:50:00Z").await;
+    assert_eq!((asked(&w).len(), named(&w)), (31, [1, 0]));
+    until(&mut w, "2025-06-02T20:40:00Z").await;
+    assert_eq!((asked(&w).len(), named(&w)), (56, [1, 1]));
+}
+
+async fn nor_does_it_wait_for_them_when_all_such_others_have_come_back(on: On) {
+    let mut w = before(on).await;
+    for n in 0..25 {
+        w.connection(&format!("m{n}"), "outlook", &format!("k{n}")).await;
+    }
+    fail(&w, "m", 0..25).await;
+    fail(&w, "k", 30..36).await;
+    until(&mut w, "2025-06-02T10:12:00Z").await;
+    for n in 0..25 {
+        w.recovered(&format!("m{n}"), "automatic").await;
+    }
+    until(&mut w, "2025-06-02T10:50:00Z").await;
+    let mut heard = asked(&w);
+    heard.sort();
+    assert_eq!(
+        (heard.join(" "), surges(&w).await),
+        ("k30 k31 k32 k33 k34 k35".to_owned(), vec!["flood over nobody_waits".to_owned()])
+    );
+    until(&mut w, "2025-06-02T20:40:00Z").await;
+    assert_eq!(asked(&w).len(), 31);
 }

@@ -99,6 +99,24 @@ fn a_component_that_is_back_for_long_keeps_nobody() {
 }
 
 #[test]
+fn a_canary_names_nobody_who_waits_to_come_back_after_an_outage_before_its_flood() {
+    let flooded = Claim { component_down: true, ..claim() };
+    let before = Claim { awaiting: Some(NOW - Span::hours(1)), ..flooded };
+    let v = |hours, items: &[Claim]| View {
+        created_at: NOW - Span::hours(hours),
+        canary: true,
+        holds: Holds { surge: true, ..Holds::default() },
+        ..view(Class::ActionRequired, items.iter().copied().map(Item::Connection).collect())
+    };
+    let parted = Split { keep: vec![0], later: vec![1], dropped: vec![] };
+    assert_eq!(decide(&v(2, &[flooded, before])), Verdict::Send(parted));
+    let waits = Verdict::Wait(NOW + Span::hours(10), Reason::AwaitingReconnection);
+    assert_eq!(decide(&v(2, &[before])), waits);
+    // Unless his own time ends within the wave.
+    assert!(sends(&decide(&v(11, &[before]))));
+}
+
+#[test]
 fn what_has_waited_for_long_is_looked_at_more_rarely() {
     for (minutes, seconds) in [(0, 30), (10, 30), (40, 120), (6_000, 300)] {
         let broken = Item::Correction(claim(), Original { decided: true, maybe_mailed: true });
