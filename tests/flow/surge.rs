@@ -53,6 +53,9 @@ on_both! {
     a_second_dip_is_a_new_outage;
     a_dip_in_the_minute_of_the_recovery_is_seen_too;
     what_an_operator_stops_is_ended_by_its_component_s_recovery;
+    a_covering_recovery_after_a_second_dip_is_of_the_first_too;
+    after_a_second_dip_those_of_the_first_wait_to_come_back_too;
+    what_recovered_between_two_dips_does_not_end_the_second;
     a_dip_during_the_release_stops_it;
     when_our_own_reports_are_suspect_nobody_is_asked_and_incidents_are_still_told;
     suspicion_of_our_reports_ends_though_others_fail_as_they_always_do;
@@ -675,6 +678,52 @@ async fn what_an_operator_stops_is_ended_by_its_component_s_recovery(on: On) {
         .query("SELECT CAST(COUNT(*) AS TEXT) FROM delivery WHERE class = 'action_required' AND state = 'queued'")
         .await;
     assert_eq!(waits, [[Some("0".to_owned())]]);
+}
+
+/// Connections fail in floods once more while those of the first are being asked; so many were.
+async fn second_dip(on: On) -> (World, usize) {
+    let mut w = slow_world(on, 250, |caps, rate| caps.overall = Some(rate)).await;
+    flood(&mut w).await;
+    fail(&w, "k", 25..60).await;
+    until(&mut w, "2025-06-02T08:40:00Z").await;
+    assert_eq!(surges(&w).await, ["flood releasing canary_well"]);
+    fail(&w, "k", 100..130).await;
+    w.pass(1).await;
+    assert_eq!(surges(&w).await, ["flood holding surge_returns"]);
+    let asked = to_act(&w);
+    assert!((20..60).contains(&asked), "{asked}");
+    (w, asked)
+}
+
+fn to_act(w: &World) -> usize {
+    w.all().iter().filter(|got| got.text().contains("Action needed")).count()
+}
+
+async fn a_covering_recovery_after_a_second_dip_is_of_the_first_too(on: On) {
+    let (mut w, asked) = second_dip(on).await;
+    w.signal(json!({"component": "outlook", "what": "recovered", "connections": "all"})).await;
+    w.pass(1).await;
+    assert_eq!(surges(&w).await, ["flood over component_recovered"]);
+    let waits = "SELECT key FROM subscriber s JOIN delivery d ON d.subscriber_id = s.id
+        WHERE d.class = 'action_required' AND d.state = 'queued'";
+    assert_eq!(w.query(waits).await.len(), 0);
+    w.pass(30).await;
+    assert_eq!(to_act(&w), asked);
+}
+
+async fn after_a_second_dip_those_of_the_first_wait_to_come_back_too(on: On) {
+    let (mut w, asked) = second_dip(on).await;
+    w.up("outlook").await;
+    until(&mut w, "2025-06-02T19:50:00Z").await;
+    assert_eq!((to_act(&w), surges(&w).await), (asked, vec!["flood over component_recovered".to_owned()]));
+}
+
+async fn what_recovered_between_two_dips_does_not_end_the_second(on: On) {
+    let (mut w, _) = second_dip(on).await;
+    let between = json!({"component": "outlook", "what": "recovered", "observed_at": "2025-06-02T08:35:00Z"});
+    assert_eq!(w.signal(between).await.outcome.as_str(), "stale_at_birth");
+    w.pass(1).await;
+    assert_eq!(surges(&w).await, ["flood holding surge_returns"]);
 }
 
 async fn a_dip_during_the_release_stops_it(on: On) {

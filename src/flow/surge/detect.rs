@@ -206,7 +206,7 @@ pub(super) async fn open_outage(store: &Store, seen: &Surge) -> Result<bool, Sto
     let mut tx = store.begin().await?;
     let Some(mut surge) = release::locked(&mut tx, seen).await? else { return Ok(false) };
     let (Some(key), None, Why::Opened) = (surge.component.clone(), surge.episode, surge.why) else { return Ok(false) };
-    let opened = open_episode(&mut tx, &key, surge.since).await?;
+    let opened = open_episode(&mut tx, &key, surge.since, surge.since).await?;
     // It is down already: a source has said so, at the moment in which the surge began.
     surge.reported |= opened.is_some_and(|(_, is_new)| !is_new);
     surge.episode = opened.map(|(n, _)| n);
@@ -215,8 +215,14 @@ pub(super) async fn open_outage(store: &Store, seen: &Surge) -> Result<bool, Sto
     Ok(true)
 }
 
-/// The number of the outage that was opened, or of the one that is known, and whether it is a new one.
-pub(super) async fn open_episode(tx: &mut Tx, key: &str, since: Timestamp) -> Result<Option<(i64, bool)>, StoreError> {
+/// The number of the outage that was opened, or of the one that is known, and whether it is a new one. What recovered before
+/// `failing_as_of` does not end it.
+pub(super) async fn open_episode(
+    tx: &mut Tx,
+    key: &str,
+    since: Timestamp,
+    failing_as_of: Timestamp,
+) -> Result<Option<(i64, bool)>, StoreError> {
     let Some(component) = ingest::components(tx, &[key], true).await?.pop() else { return Ok(None) };
     // Nobody's word is repeated here.
     let mut state = Component { overruled: false, ..component.domain() };
@@ -231,6 +237,7 @@ pub(super) async fn open_episode(tx: &mut Tx, key: &str, since: Timestamp) -> Re
         out_of_sequence: false,
     };
     let Effect::Opened { since } = state.hear(said) else { return Ok(Some((state.episode, false))) };
+    state.failing_as_of = Some(since.max(failing_as_of));
     ingest::save_episode(tx, component.id, state.episode, since, None, None, None).await?;
     ingest::save_component(tx, component.id, &state).await?;
     Ok(Some((state.episode, true)))

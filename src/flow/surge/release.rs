@@ -85,7 +85,7 @@ pub(super) async fn carry_out(
                     }
                 }
                 // What was given up goes on: then its component's recovery ends it. Where nothing failed newly, nothing was.
-                let since = match why {
+                let failing_as_of = match why {
                     _ if surge.occasion.nothing_failed() => None,
                     Why::SurgeReturns => {
                         let first = first_failure(tx, rules, component).await?;
@@ -101,8 +101,8 @@ pub(super) async fn carry_out(
                     Why::RecoveriesRise | Why::ReporterSuspect | Why::ByHand => Some(surge.since),
                     _ => None,
                 };
-                if let Some(since) = since.filter(|_| surge.episode.is_none()) {
-                    surge.episode = open_episode(tx, &key, since).await?.map(|(n, _)| n);
+                if let Some(as_of) = failing_as_of.filter(|_| surge.episode.is_none()) {
+                    surge.episode = open_episode(tx, &key, surge.since, as_of).await?.map(|(n, _)| n);
                 }
             }
             Next::End(_) if surge.occasion.nothing_failed() => {}
