@@ -235,7 +235,7 @@ pub struct View {
     pub recovered_by_source: bool,
     /// Percent of the component's connections that are broken in it.
     pub broken_percent: i64,
-    /// Mails that wait for it; when its component is back, those whose time is over.
+    /// Mails that wait for it; when its component is back and no operator keeps them, those whose time is over.
     pub waiting: i64,
     /// Of those that waited when the release began, some have not left.
     pub rest_leaves: bool,
@@ -281,7 +281,7 @@ pub fn next(view: &View, rules: &Rules, now: Timestamp) -> Next {
             }
         }
         (Kind::Reporter, _) => reporter(view, now),
-        (Kind::Flood, _) if view.recovered_by_source => back(view, rules),
+        (Kind::Flood, _) if view.recovered_by_source => back(view, rules, now),
         (Kind::Flood, Stage::Holding) => holding(view, rules, now),
         (Kind::Flood, Stage::Canary) => canary(view, rules, now),
         (Kind::Flood, Stage::Releasing) => releasing(view, rules, now),
@@ -303,13 +303,11 @@ fn waited(view: &View, ahead: Span, now: Timestamp) -> bool {
         || view.longest_hold.is_some_and(|longest| now - view.since >= Span(longest.0 - ahead.0))
 }
 
-/// Its component is back. Who can still come back waits for that alone; those whose time is over would be asked all at once.
-const fn back(view: &View, rules: &Rules) -> Next {
-    if view.waiting > rules.canary_least {
-        Next::Stop(Why::ComponentRecovered)
-    } else {
-        Next::End(Why::ComponentRecovered)
-    }
+/// Its component is back. Who can still come back waits for that alone; those whose time is over would be asked all at once. An
+/// operator keeps all of them.
+fn back(view: &View, rules: &Rules, now: Timestamp) -> Next {
+    let few = if view.until.is_some_and(|until| now < until) { 0 } else { rules.canary_least };
+    if view.waiting > few { Next::Stop(Why::ComponentRecovered) } else { Next::End(Why::ComponentRecovered) }
 }
 
 fn reporter(view: &View, now: Timestamp) -> Next {

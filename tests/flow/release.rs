@@ -19,6 +19,7 @@ on_both! {
     an_hour_of_failures_is_asked_about_once;
     those_left_of_an_outage_that_lasted_are_no_crowd_when_it_ends;
     those_held_by_hand_are_no_crowd_when_it_ends_either;
+    what_is_held_by_hand_stays_so_when_its_component_is_back;
     nobody_is_asked_for_others_whose_time_is_over;
     each_wave_has_a_canary_of_its_own;
     each_wave_has_one_while_its_outage_lasts_too;
@@ -152,6 +153,18 @@ async fn those_held_by_hand_are_no_crowd_when_it_ends_either(on: On) {
     until(&mut w, "2025-06-02T20:30:10Z").await;
     w.up("outlook").await;
     w.pass(30).await;
+    assert_eq!((asked(&w).len(), surges(&w).await), (0, vec!["flood holding held_until".to_owned()]));
+    assert_eq!(down(&w).await, [""; 0]);
+}
+
+async fn what_is_held_by_hand_stays_so_when_its_component_is_back(on: On) {
+    let mut w = world(on, 60).await;
+    flood(&mut w).await;
+    until(&mut w, "2025-06-02T08:10:00Z").await;
+    keep(&w).await;
+    until(&mut w, "2025-06-02T08:30:00Z").await;
+    w.up("outlook").await;
+    until(&mut w, "2025-06-02T21:00:00Z").await;
     assert_eq!((asked(&w).len(), surges(&w).await), (0, vec!["flood holding held_until".to_owned()]));
     assert_eq!(down(&w).await, [""; 0]);
 }

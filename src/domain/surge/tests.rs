@@ -255,6 +255,15 @@ fn whose_time_is_over_is_not_asked_with_all_others_when_the_component_is_back() 
         // All of them would be the canary.
         assert_eq!(after(&View { waiting: 20, ..back }, 1), Next::End(Why::ComponentRecovered));
     }
+    // Whom an operator keeps are kept, however few.
+    let kept = View { until: Some(NOW + Span::hours(1)), ..back };
+    for (waiting, minutes, next) in [
+        (1, 1, Next::Stop(Why::ComponentRecovered)),
+        (0, 1, Next::End(Why::ComponentRecovered)),
+        (1, 60, Next::End(Why::ComponentRecovered)),
+    ] {
+        assert_eq!(after(&View { waiting, ..kept.clone() }, minutes), next);
+    }
     let hours = |n| NOW + Span::hours(n);
     assert_eq!(ripe(hours(20), Some(Span::hours(12))), hours(9));
 }

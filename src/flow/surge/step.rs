@@ -7,7 +7,7 @@ use crate::domain::surge::{
     Evidence, Finding, Kind, Next, Occasion, Rule, Rules, Stage, View, WAVE, Why, minute, next, of_thousandths, ripe,
     within,
 };
-use crate::domain::time::Span;
+use crate::domain::time::{Span, Timestamp};
 use crate::flow::setting::Setting;
 use crate::store::surge::Surge;
 use crate::store::tallies::{self, Counts};
@@ -133,6 +133,10 @@ pub(super) async fn view(
     view.reporter_suspect = open.iter().any(|s| s.kind == Kind::Reporter);
     if let Some(n) = surge.episode {
         view.recovered_by_source = db::ended_elsehow(tx, component, n).await?;
+        // Whoever is declared well is kept by nobody.
+        if view.recovered_by_source && db::is_covered(tx, component, n).await? {
+            view.until = None;
+        }
     }
     // Whose time is over does not wait for an outage, however many fail in it.
     if surge.occasion == Occasion::NotBack && db::is_down(tx, component).await? {
@@ -178,7 +182,8 @@ pub(super) async fn view(
     }
     if view.recovered_by_source {
         let over = surge.planned(Why::ComponentRecovered, now, longest_hold);
-        view.waiting = waiting::count(tx, component, over).await?;
+        let all = view.until.filter(|until| now < *until).map(|_| (Timestamp::END, Timestamp::END));
+        view.waiting = waiting::count(tx, component, all.or(over)).await?;
     } else if rises(&view.recovered) && matches!(surge.stage, Stage::Canary | Stage::Releasing) {
         view.waiting = waiting::count(tx, component, planned).await?;
     }
