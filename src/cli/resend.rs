@@ -46,7 +46,8 @@ pub(super) struct Args {
     /// Undelivered mails planned before this time
     #[arg(long, value_name = "TIME", value_parser = Timestamp::parse)]
     until: Option<Timestamp>,
-    /// Send what is true now instead of what no longer is; mind neither age nor a mail that just left
+    /// Send what is true now instead of what no longer is; mind neither age nor a mail that just left nor what its reader
+    /// follows or asked for
     #[arg(long, requires = "reason")]
     force: bool,
     /// Why; goes to the journal

@@ -1,24 +1,19 @@
 //! What waits for a subscriber of whom a subscription is over, and is withdrawn where nothing else asks for it.
 
+use super::parameter::ids;
 use super::rows::json;
 use super::{StoreError, Tx};
-use crate::domain::id::ThreadId;
+use crate::domain::id::{DeliveryId, ThreadId};
 use std::collections::BTreeSet;
 
 /// Whoever is named as a recipient, and everybody to whom a notice goes, gets it whatever they follow. Others need a subscription
 /// that planning would have made it for: to a component `k` that it is about, of an incident also to everything. A mail of an
 /// incident may name nothing: then it is about all that the incident does.
-macro_rules! withdraw {
+macro_rules! unasked {
     ($payload:literal, $components:literal, $groups:literal) => {
-        row_by_row!(
-            over_rows, "UPDATE delivery SET state = 'withdrawn', reason = 'unsubscribed', folded_into = NULL, decided_at = j.at FROM",
-            [subscriber text, at bigint],
-            ["subscriber" "s" on "s.key = j.subscriber";
-             "delivery" "d" on "d.subscriber_id = s.id AND d.class IN ('incident_update', 'post_mortem', 'free') AND d.rule <> 'surge'
-                AND (d.state || '' = 'queued' OR (d.state || '' = 'folded' AND d.reason IN ('under_cause', 'told_elsewhere')))
-                AND NOT d.maybe_mailed AND d.resend_no = 0"],
-            concat!("LEFT JOIN incident i ON i.id = d.incident_id LEFT JOIN notice n ON n.id = d.notice_id
-             WHERE delivery.id = d.id AND delivery.state = d.state AND (d.class <> 'free' OR ", $payload, "->'everyone' IS NULL)
+        concat!("LEFT JOIN incident i ON i.id = d.incident_id LEFT JOIN notice n ON n.id = d.notice_id
+             WHERE d.class IN ('incident_update', 'post_mortem', 'free') AND d.rule <> 'surge'
+                AND (d.class <> 'free' OR ", $payload, "->'everyone' IS NULL)
                 AND NOT EXISTS (SELECT 1 FROM notice_recipient x WHERE x.notice_id IN (d.notice_id, i.audience_id)
                     AND x.subscriber_id = d.subscriber_id)
                 AND (d.class <> 'post_mortem' OR NOT EXISTS (SELECT 1 FROM notice z JOIN notice_recipient x ON x.notice_id = z.id
@@ -33,8 +28,52 @@ macro_rules! withdraw {
                             WHEN EXISTS (SELECT 1 FROM delivery_item y WHERE y.delivery_id = d.id)
                                 THEN EXISTS (SELECT 1 FROM delivery_item y WHERE y.delivery_id = d.id AND y.subject_id = k.id)
                             ELSE EXISTS (SELECT 1 FROM incident_component y WHERE y.incident_id = d.incident_id
-                                AND y.component_id = k.id) END)))
-             RETURNING delivery.thread_id")
+                                AND y.component_id = k.id) END)))")
+    };
+}
+
+/// A statement in the words of each database for what a notice says.
+macro_rules! in_both {
+    ($statement:ident) => {
+        super::Sql::differs(
+            $statement!(
+                "n.payload",
+                "SELECT value FROM json_each(n.payload, '$.components')",
+                "SELECT value FROM json_each(n.payload, '$.groups')"
+            )
+            .sqlite,
+            $statement!(
+                "n.payload::json",
+                "SELECT json_array_elements_text(n.payload::json->'components')",
+                "SELECT json_array_elements_text(n.payload::json->'groups')"
+            )
+            .postgres,
+        )
+    };
+}
+
+macro_rules! withdraw {
+    ($($words:literal),+) => {
+        row_by_row!(
+            over_rows, "UPDATE delivery SET state = 'withdrawn', reason = 'unsubscribed', folded_into = NULL, decided_at = j.at FROM",
+            [subscriber text, at bigint],
+            ["subscriber" "s" on "s.key = j.subscriber";
+             "delivery" "d" on "d.subscriber_id = s.id
+                AND (d.state || '' = 'queued' OR (d.state || '' = 'folded' AND d.reason IN ('under_cause', 'told_elsewhere')))
+                AND NOT d.maybe_mailed AND d.resend_no = 0"],
+            concat!(unasked!($($words),+), " AND delivery.id = d.id AND delivery.state = d.state RETURNING delivery.thread_id")
+        )
+    };
+}
+
+macro_rules! unfollowed {
+    ($($words:literal),+) => {
+        row_by_row!(
+            over_few_rows, "SELECT j.id FROM", [id uuid],
+            ["delivery" "o" on "o.id = j.id";
+             "delivery" "d" on "d.cause_id = o.cause_id AND d.subscriber_id = o.subscriber_id AND d.resend_no = 0
+                AND COALESCE(d.reason, '') NOT IN ('begin_and_end_only', 'below_least_impact', 'under_cause', 'told_elsewhere')"],
+            unasked!($($words),+)
         )
     };
 }
@@ -45,12 +84,9 @@ statements! {
         "SELECT 1",
         "SELECT 1 FROM plan WHERE kind <> 'failure' AND done_at IS NULL ORDER BY id FOR SHARE",
     );
-    WITHDRAW_UNSUBSCRIBED = super::Sql::differs(
-        withdraw!("n.payload", "SELECT value FROM json_each(n.payload, '$.components')",
-            "SELECT value FROM json_each(n.payload, '$.groups')").sqlite,
-        withdraw!("n.payload::json", "SELECT json_array_elements_text(n.payload::json->'components')",
-            "SELECT json_array_elements_text(n.payload::json->'groups')").postgres,
-    );
+    WITHDRAW_UNSUBSCRIBED = in_both!(withdraw);
+    // A copy is asked for as its original is.
+    UNFOLLOWED = in_both!(unfollowed);
 }
 
 /// Withdraws what waits for some subscribers, by key, and no subscription in force asks for; the threads it was in.
@@ -65,4 +101,12 @@ pub async fn withdraw(tx: &mut Tx, of: &BTreeSet<&str>) -> Result<Vec<ThreadId>,
     let at = tx.now().0;
     let list = json(of.iter().map(|key| columns! { subscriber: *key, at }));
     Ok(rows!(tx, (ThreadId,), WITHDRAW_UNSUBSCRIBED, list)?.into_iter().map(|row| row.0).collect())
+}
+
+/// Those of some deliveries that no subscription in force asks for, and that are not named so already.
+///
+/// # Errors
+/// When the database fails.
+pub async fn unfollowed(tx: &mut Tx, of: &[DeliveryId]) -> Result<Vec<DeliveryId>, StoreError> {
+    Ok(rows!(tx, (DeliveryId,), UNFOLLOWED, ids(of))?.into_iter().map(|row| row.0).collect())
 }

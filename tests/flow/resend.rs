@@ -25,6 +25,7 @@ on_both! {
     a_resend_that_becomes_stale_on_its_way_is_withdrawn;
     nobody_is_asked_again_about_what_is_anothers_now;
     neither_suppression_nor_stop_is_overridden;
+    whoever_follows_nothing_of_it_any_more_is_mailed_by_force_alone;
     what_is_too_old_needs_force_and_a_parked_mail_leaves_as_a_new_one;
     a_mail_of_an_incident_is_replaced_by_its_newest_update;
     the_newest_update_goes_once_instead_of_all_that_failed;
@@ -282,6 +283,35 @@ async fn neither_suppression_nor_stop_is_overridden(on: On) {
     go_on(&w).await;
     until(&mut w, "2025-06-02T08:50:00Z").await;
     assert_eq!(w.deliveries().await, ["action_required failed address_dead", "action_required accepted"]);
+}
+
+async fn whoever_follows_nothing_of_it_any_more_is_mailed_by_force_alone(on: On) {
+    let script = Script::default()
+        .answering(|at, _, nth| (at == Phase::Dot && nth == 1).then(|| Says::reply(at, "554 5.6.0 not like this")));
+    let mut w = world(on, script).await;
+    w.subscriber("bob").await;
+    w.subscribe("bob", "outlook").await;
+    incident(&w, "investigating", "major_outage").await;
+    until(&mut w, "2025-06-02T08:20:00Z").await;
+    stop(&w).await;
+    w.notice(json!({"kind": "free", "subject": "Hello", "body": "News.", "components": ["outlook"]})).await;
+    w.pass(1).await;
+    w.subscription(json!({"subscriber": "ann", "component": "outlook", "active": false})).await;
+    go_on(&w).await;
+    w.settle().await;
+    let of_ann = mails(&w, "ann").await;
+    assert_eq!(of_ann.iter().map(|d| d.state).collect::<Vec<_>>(), [State::Failed, State::Withdrawn]);
+    for mail in &of_ann {
+        assert_eq!(resend(&w, mail.id, false).await, "no: unsubscribed, nothing else");
+    }
+    let filter = FilterIn { state: Some(State::Failed), ..FilterIn::default() };
+    let tally = answer(&w, &ResendsIn { filter: Some(filter), ..ResendsIn::default() }).await.tally;
+    assert_eq!((tally.sent, tally.refused.get("unsubscribed")), (1, Some(&1)), "bob's leaves");
+    for mail in &of_ann {
+        assert_eq!(resend(&w, mail.id, true).await, "as_it_was");
+    }
+    w.settle().await;
+    assert_eq!(w.all().iter().filter(|mail| mail.to.starts_with("ann")).count(), 2);
 }
 
 async fn what_is_too_old_needs_force_and_a_parked_mail_leaves_as_a_new_one(on: On) {

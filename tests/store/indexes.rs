@@ -159,6 +159,7 @@ fn cases() -> Vec<(&'static str, Vec<Value>, Option<&'static str>)> {
             vec![Text(r#"[{"subscriber": "s7", "at": 1}]"#.to_owned())],
             Some("delivery_by_subscriber"),
         ),
+        ("UNFOLLOWED", vec![rows(DELIVERY)], None),
         ("JOIN", vec![rows(DELIVERY)], None),
         ("HASTEN_OWN_FAULTS", vec![rows(DELIVERY)], None),
         ("WITHDRAW_EMPTIED", vec![rows(DELIVERY)], None),

@@ -33,7 +33,8 @@ const UNDELIVERED: [State; 4] = [State::Failed, State::Suppressed, State::Parked
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ResendIn {
-    /// Send what is true instead of what no longer is, and mind neither age nor a mail that just left.
+    /// Send what is true instead of what no longer is, and mind neither age nor a mail that just left nor what the
+    /// recipient follows or asked for.
     pub force: bool,
     /// Why.
     pub reason: Option<String>,

@@ -1,8 +1,9 @@
 //! Whether a mail may be sent again, and what is sent. Pure: it takes what is known at one time.
 //!
 //! A resend goes through the gate like any mail. What the gate would not let go is refused with the gate's reason,
-//! and `force` does not change that: it sends something true instead. Force does override the age and the mail that
-//! left minutes ago; it overrides neither a suppression, nor a copy on its way, nor the number of resends, nor a hold.
+//! and `force` does not change that: it sends something true instead. Force does override the age, the mail that left
+//! minutes ago and what the recipient follows or asked for; it overrides neither a suppression, nor a copy on its way, nor
+//! the number of resends, nor a hold.
 
 use super::super::gate::{Verdict, View, gate};
 use crate::domain::class::Limits;
@@ -41,7 +42,7 @@ pub enum Refusal {
     Stale(Reason),
     /// It was taken back, and nothing else is true.
     Corrected(Reason),
-    /// The recipient asked not to hear of it.
+    /// The recipient asked not to hear of it, or follows nothing any more that asks for it.
     Unwanted(Reason),
     /// The address takes no mail of this class.
     Suppressed,
@@ -127,7 +128,8 @@ pub struct Asked {
     pub state: State,
     /// When what it says was accepted.
     pub said_at: Timestamp,
-    /// Why it was not mailed, or waits; [`Reason::NotTheirs`] where its recipient has lost what it asks about since.
+    /// Why it was not mailed, or waits; [`Reason::NotTheirs`] where its recipient has lost what it asks about since, and
+    /// [`Reason::Unsubscribed`] where they follow nothing any more that asks for it.
     pub reason: Option<Reason>,
     /// A newer mail of its thread says what is owed since.
     pub newer: bool,
@@ -208,7 +210,7 @@ pub fn decide(asked: &Asked, limits: &Limits, force: bool, now: Timestamp) -> De
         // Nobody is sent to use force in vain.
         return Decision::Refuse(if force { why } else { Refusal::Stale(reason) }, None);
     }
-    if let Some(reason @ (Reason::BeginAndEndOnly | Reason::BelowLeastImpact)) = asked.reason
+    if let Some(reason @ (Reason::BeginAndEndOnly | Reason::BelowLeastImpact | Reason::Unsubscribed)) = asked.reason
         && !force
     {
         return Decision::Refuse(Refusal::Unwanted(reason), None);

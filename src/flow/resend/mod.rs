@@ -17,7 +17,7 @@ use crate::store::deliveries::NewItem;
 use crate::store::lanes::Fence;
 use crate::store::recover::{self, Touched};
 use crate::store::resend::{self as db, Copies, Key, Known, NewResend, Newest, Present};
-use crate::store::{StoreError, Tx, archive, deliveries, journal, lanes, owners};
+use crate::store::{StoreError, Tx, archive, deliveries, journal, lanes, owners, unsubscribed};
 use decide::{Asked, Decision, Instead, Refusal, What, decide};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -29,7 +29,8 @@ pub struct Wish<'a> {
     pub who: &'a str,
     /// Why; needed to force.
     pub reason: Option<&'a str>,
-    /// What is no longer true is replaced by what is; age and a mail that just left do not matter.
+    /// What is no longer true is replaced by what is; age, a mail that just left and what the recipient follows or asked
+    /// for do not matter.
     pub force: bool,
     /// Only say what would be done.
     pub dry_run: bool,
@@ -140,6 +141,7 @@ impl Facts {
         let keys: Vec<Key> = known.iter().map(|k| (k.cause_id, k.subscriber_id)).collect();
         let copies: HashMap<Key, Copies> = db::copies(tx, &keys).await?.into_iter().collect();
         let lost = owners::not_theirs(tx, of).await?;
+        let unfollowed = unsubscribed::unfollowed(tx, of).await?;
         let mut looked = look::look(tx, of, &lost).await?;
         let mut facts = Self {
             asked: HashMap::new(),
@@ -155,7 +157,11 @@ impl Facts {
                 view: View { created_at: now, resend: true, ..looked.gate },
                 state: known.state,
                 said_at: known.said_at,
-                reason: if is_lost { Some(Reason::NotTheirs) } else { known.reason },
+                reason: match known.reason {
+                    _ if is_lost => Some(Reason::NotTheirs),
+                    _ if unfollowed.contains(&known.id) => Some(Reason::Unsubscribed),
+                    other => other,
+                },
                 newer: known.newer,
                 copies: copies.get(&(known.cause_id, known.subscriber_id)).copied().unwrap_or_default(),
                 instead: None,
