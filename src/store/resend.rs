@@ -76,22 +76,25 @@ statements! {
          WHERE NOT EXISTS (SELECT 1 FROM delivery_item k
             WHERE k.corrects_id = i.delivery_id AND k.subject_id = i.subject_id AND k.episode = i.episode)"
     );
+    // Of those that went to the reader, or were to go: another may be to others alone. An end goes to all who were told.
     NEWEST_UPDATE = over_rows!(
         "SELECT j.id, n.id AS notice_id, n.class, (SELECT x.id FROM delivery x WHERE x.cause_id = n.id
             AND x.subscriber_id = d.subscriber_id AND EXISTS (SELECT 1 FROM delivery_item y WHERE y.delivery_id = x.id
                 AND y.dropped IS NULL) ORDER BY x.resend_no DESC LIMIT 1) AS own FROM", [id uuid],
         "JOIN delivery d ON d.id = j.id JOIN thread t ON t.id = d.thread_id AND t.matter_kind = 'incident'
-         JOIN notice n ON n.incident_id = t.matter_id AND n.deliver AND n.reason IS NULL
-         WHERE NOT EXISTS (SELECT 1 FROM notice m WHERE m.incident_id = n.incident_id AND m.deliver AND m.reason IS NULL
-            AND m.revision > n.revision)"
+         JOIN notice n ON n.id = (SELECT m.id FROM notice m WHERE m.incident_id = t.matter_id AND m.deliver AND m.reason IS NULL
+            AND (m.class = 'incident_end' OR EXISTS (SELECT 1 FROM delivery x WHERE x.cause_id = m.id
+                AND x.subscriber_id = d.subscriber_id AND COALESCE(x.reason, '') <> 'unsubscribed'))
+            ORDER BY m.revision DESC LIMIT 1)"
     );
     ADD_RESENDS = over_rows!(
         "INSERT INTO delivery (id, class, stream, lane_id, cause_id, notice_id, subscriber_id, thread_id, resend_no, resend_of,
             state, due_at, rule, revision, phase, created_at, incident_id)
          SELECT j.id, j.class, j.stream, j.lane_id, j.cause_id, j.notice_id, d.subscriber_id, d.thread_id, j.resend_no, d.id,
             'queued', j.at, 'resend', COALESCE((SELECT n.revision FROM notice n WHERE n.id = j.notice_id), d.revision),
-            CASE WHEN j.notice_id = d.notice_id THEN d.phase ELSE (SELECT i.phase FROM thread t JOIN incident i ON i.id = t.matter_id
-                WHERE t.id = d.thread_id) END, j.at, d.incident_id FROM",
+            CASE WHEN j.notice_id = d.notice_id THEN d.phase ELSE COALESCE((SELECT x.phase FROM delivery x WHERE x.cause_id = j.cause_id
+                AND x.subscriber_id = d.subscriber_id AND x.resend_no = 0), (SELECT i.phase FROM thread t
+                JOIN incident i ON i.id = t.matter_id WHERE t.id = d.thread_id)) END, j.at, d.incident_id FROM",
         [id uuid, resend_of uuid, class text, stream text, lane_id uuid, cause_id uuid, notice_id uuid, resend_no bigint, at bigint],
         "JOIN delivery d ON d.id = j.resend_of"
     );
@@ -188,7 +191,7 @@ pub struct Present {
     pub on_its_way: bool,
 }
 
-/// The newest update of an incident.
+/// The newest update of an incident that was for a reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
 pub struct Newest {
     /// A mail of the incident.
@@ -302,7 +305,7 @@ pub async fn uncorrected(tx: &mut Tx, of: &[DeliveryId]) -> Result<Vec<(Delivery
     Ok(rows!(tx, Found, NOT_TAKEN_BACK, ids(of))?.into_iter().map(|f| (f.id, f.touched)).collect())
 }
 
-/// The newest updates of the incidents of some deliveries.
+/// The newest updates of the incidents of some deliveries that were for their readers.
 ///
 /// # Errors
 /// When the database fails.

@@ -28,6 +28,8 @@ on_both! {
     whoever_follows_nothing_of_it_any_more_is_mailed_by_force_alone;
     what_is_too_old_needs_force_and_a_parked_mail_leaves_as_a_new_one;
     a_mail_of_an_incident_is_replaced_by_its_newest_update;
+    an_update_that_was_to_others_alone_goes_to_nobody_else;
+    whoever_asked_not_to_hear_of_it_is_not_offered_it_as_news;
     the_newest_update_goes_once_instead_of_all_that_failed;
     ends_corrections_post_mortems_and_free_notices_can_be_sent_again;
     a_dry_run_counts_what_a_batch_does_and_a_batch_does_it_once;
@@ -350,6 +352,54 @@ async fn a_mail_of_an_incident_is_replaced_by_its_newest_update(on: On) {
     let words: Vec<_> = said.iter().map(|(_, what)| what.split(':').next().unwrap()).collect();
     assert_eq!(words, ["Investigating", "Identified", "Identified", "Resolved", "Resolved"], "{said:#?}");
     assert_eq!(mails(&w, "ann").await[4].resend_of, Some(second));
+}
+
+async fn an_update_that_was_to_others_alone_goes_to_nobody_else(on: On) {
+    let mut w = world(on, Script::default()).await;
+    w.subscriber("ivy").await;
+    incident(&w, "investigating", "major_outage").await;
+    until(&mut w, "2025-06-02T08:20:00Z").await;
+    incident(&w, "identified", "partial_outage").await;
+    until(&mut w, "2025-06-02T08:40:00Z").await;
+    w.notice(
+        json!({"kind": "incident", "incident": "o-1", "title": "Slow", "phase": "monitoring", "body": "Between us.",
+        "components": [{"key": "outlook", "status": "partial_outage"}], "recipients": ["ivy"]}),
+    )
+    .await;
+    until(&mut w, "2025-06-02T09:00:00Z").await;
+    let (first, second) = (mails(&w, "ann").await[0].id, mails(&w, "ann").await[1].id);
+    assert_eq!(resend(&w, second, false).await, "as_it_was");
+    until(&mut w, "2025-06-02T09:20:00Z").await;
+    assert_eq!(resend(&w, first, false).await, "no: replaced_by_newer, newest_update");
+    assert_eq!(resend(&w, first, true).await, "newest_update");
+    until(&mut w, "2025-06-02T09:40:00Z").await;
+    w.notice(
+        json!({"kind": "incident", "incident": "o-1", "title": "Slow", "phase": "monitoring", "body": "It is for all.",
+        "components": [{"key": "outlook", "status": "partial_outage"}], "everyone": true}),
+    )
+    .await;
+    until(&mut w, "2025-06-02T10:00:00Z").await;
+    let of =
+        |who: &str| w.all().iter().filter(|mail| mail.to.starts_with(who)).map(super::table::plain).collect::<Vec<_>>();
+    assert!(of("ivy").iter().any(|text| text.contains("Between us.")), "{:?}", of("ivy"));
+    let first_words: Vec<_> = of("ann").iter().map(|text| text.split(':').next().unwrap().to_owned()).collect();
+    assert_eq!(first_words, ["Investigating", "Identified", "Identified", "Identified", "Monitoring"]);
+    assert!(!of("ann").concat().contains("Between us."));
+}
+
+async fn whoever_asked_not_to_hear_of_it_is_not_offered_it_as_news(on: On) {
+    let mut w = world(on, Script::default()).await;
+    w.subscription(json!({"subscriber": "ann", "component": "outlook", "least_impact": "critical"})).await;
+    incident(&w, "investigating", "degraded_performance").await;
+    until(&mut w, "2025-06-02T08:20:00Z").await;
+    incident(&w, "identified", "degraded_performance").await;
+    until(&mut w, "2025-06-02T08:40:00Z").await;
+    let (first, second) = (mails(&w, "ann").await[0].id, mails(&w, "ann").await[1].id);
+    assert_eq!(resend(&w, first, false).await, "no: below_least_impact, newest_update");
+    assert_eq!(resend(&w, second, false).await, "no: below_least_impact, nothing else");
+    assert_eq!(resend(&w, first, true).await, "newest_update");
+    w.settle().await;
+    assert_eq!(w.all().len(), 1);
 }
 
 async fn the_newest_update_goes_once_instead_of_all_that_failed(on: On) {

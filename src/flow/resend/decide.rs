@@ -26,7 +26,7 @@ crate::names!(
         PresentState = "present_state",
         /// The mail that takes the old one back.
         Correction = "correction",
-        /// The newest update of the incident.
+        /// The newest update of the incident that was for its reader.
         NewestUpdate = "newest_update",
     }
 );
@@ -189,6 +189,12 @@ pub fn decide(asked: &Asked, limits: &Limits, force: bool, now: Timestamp) -> De
     if let Some(refusal) = spent(&asked.copies) {
         return Decision::Refuse(refusal, None);
     }
+    let unwanted = match asked.reason {
+        Some(reason @ (Reason::BeginAndEndOnly | Reason::BelowLeastImpact | Reason::Unsubscribed)) if !force => {
+            Some(Refusal::Unwanted(reason))
+        }
+        _ => None,
+    };
     if let Some(reason) = stale(asked, limits, now) {
         let Some(instead) = &asked.instead else {
             let why = if asked.corrected { Refusal::Corrected(reason) } else { Refusal::Stale(reason) };
@@ -201,7 +207,7 @@ pub fn decide(asked: &Asked, limits: &Limits, force: bool, now: Timestamp) -> De
             _ if instead.suppressed => Refusal::Suppressed,
             // What it stands for was mailed by itself a moment ago.
             _ if just_left(&instead.copies) => Refusal::JustLeft,
-            _ if !force => return Decision::Refuse(Refusal::Stale(reason), Some(instead.what)),
+            _ if !force => return Decision::Refuse(unwanted.unwrap_or(Refusal::Stale(reason)), Some(instead.what)),
             _ => {
                 let waits = if instead.view.is_some() { waits(view, of, now) } else { stopped(view) };
                 return Decision::Send(instead.what, waits);
@@ -210,10 +216,8 @@ pub fn decide(asked: &Asked, limits: &Limits, force: bool, now: Timestamp) -> De
         // Nobody is sent to use force in vain.
         return Decision::Refuse(if force { why } else { Refusal::Stale(reason) }, None);
     }
-    if let Some(reason @ (Reason::BeginAndEndOnly | Reason::BelowLeastImpact | Reason::Unsubscribed)) = asked.reason
-        && !force
-    {
-        return Decision::Refuse(Refusal::Unwanted(reason), None);
+    if let Some(refusal) = unwanted {
+        return Decision::Refuse(refusal, None);
     }
     if asked.view.suppressed {
         return Decision::Refuse(Refusal::Suppressed, None);

@@ -154,6 +154,19 @@ fn what_is_untrue_never_leaves_as_it_was() {
 }
 
 #[test]
+fn what_its_reader_asked_not_to_hear_of_asks_for_force_and_says_so_where_it_is_no_longer_true() {
+    for reason in [Reason::BeginAndEndOnly, Reason::BelowLeastImpact, Reason::Unsubscribed] {
+        let mut one = Asked { reason: Some(reason), ..asked(Class::IncidentUpdate) };
+        assert_eq!((said(&one, false), said(&one, true)), (no(Refusal::Unwanted(reason)), AGAIN));
+        one.newer = true;
+        assert_eq!(said(&one, false), no(Refusal::Stale(Reason::ReplacedByNewer)), "force would not help");
+        one.instead = Some(made_of_now(What::NewestUpdate));
+        assert_eq!(said(&one, false), Decision::Refuse(Refusal::Unwanted(reason), Some(What::NewestUpdate)));
+        assert_eq!(said(&one, true), Decision::Send(What::NewestUpdate, None));
+    }
+}
+
+#[test]
 fn what_goes_instead_is_asked_the_same_questions() {
     let mut one = asked(Class::ActionRequired);
     one.view.items = vec![Item::Connection(Claim { cleared: 1, ..claim() })];
