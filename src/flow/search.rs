@@ -83,12 +83,12 @@ pub async fn read<'a>(tx: &mut Tx, parameters: impl Iterator<Item = (&'a str, &'
                 filter.subscriber = Some(one.id);
             }
             "connection" => {
-                let key = text.parse::<ConnectionId>().map_or(Name::Key(text), |id| Name::Id(id.0));
+                let key = text.parse::<ConnectionId>().map_or(Name::Key(text), |id| Name::Either(id.0, text));
                 let found = subjects::connection(tx, key).await?;
                 filter.connection = Some(found.ok_or_else(|| wrong(name, format!("is not known: `{text}`")))?.id);
             }
             "incident" => {
-                let key = text.parse::<IncidentId>().map_or(Name::Key(text), |id| Name::Id(id.0));
+                let key = text.parse::<IncidentId>().map_or(Name::Key(text), |id| Name::Either(id.0, text));
                 let found = subjects::incident(tx, key).await?;
                 filter.incident = Some(found.ok_or_else(|| wrong(name, format!("is not known: `{text}`")))?.id);
             }

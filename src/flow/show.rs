@@ -294,7 +294,7 @@ pub async fn people(tx: &mut Tx, what: &str) -> Result<[Vec<Subscriber>; 3], Sto
 /// # Errors
 /// When the database fails.
 pub async fn connection(tx: &mut Tx, asked: Asked<'_>, what: &str) -> Seen {
-    let name = what.parse::<ConnectionId>().map_or(Name::Key(what), |id| Name::Id(id.0));
+    let name = what.parse::<ConnectionId>().map_or(Name::Key(what), |id| Name::Either(id.0, what));
     let Some(now) = subjects::connection(tx, name).await? else { return Ok(None) };
     let (mut deliveries, next) = page(tx, asked, &Filter { connection: Some(now.id), ..Filter::default() }).await?;
     let connection = history(tx, now, asked.rows()).await?;
@@ -313,7 +313,7 @@ async fn history(tx: &mut Tx, now: Connection, limit: i64) -> Result<History, St
 /// # Errors
 /// When the database fails.
 pub async fn incident(tx: &mut Tx, asked: Asked<'_>, what: &str) -> Seen {
-    let name = what.parse::<IncidentId>().map_or(Name::Key(what), |id| Name::Id(id.0));
+    let name = what.parse::<IncidentId>().map_or(Name::Key(what), |id| Name::Either(id.0, what));
     let Some(incident) = subjects::incident(tx, name).await? else { return Ok(None) };
     let components = subjects::components_of(tx, incident.id).await?;
     let updates = subjects::incident_notices(tx, incident.id, asked.rows()).await?.into_iter().map(Said::from);
@@ -328,7 +328,7 @@ pub async fn incident(tx: &mut Tx, asked: Asked<'_>, what: &str) -> Seen {
 /// # Errors
 /// When the database fails.
 pub async fn component(tx: &mut Tx, asked: Asked<'_>, what: &str) -> Seen {
-    let name = what.parse::<ComponentId>().map_or(Name::Key(what), |id| Name::Id(id.0));
+    let name = what.parse::<ComponentId>().map_or(Name::Key(what), |id| Name::Either(id.0, what));
     let Some(component) = subjects::component(tx, name).await? else { return Ok(None) };
     let outages = subjects::episodes(tx, component.id, asked.rows()).await?;
     let surges = surge::list(tx, Some(component.id), Timestamp::END, asked.rows()).await?;

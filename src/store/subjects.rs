@@ -45,7 +45,7 @@ statements! {
          ORDER BY c.key, s.group_key LIMIT $2",
     );
     // SQLite and PostgreSQL both answer three index look-ups here, not a scan.
-    CONNECTION = connections!("WHERE c.id = $1 OR c.key = $2");
+    CONNECTION = connections!("WHERE c.id = $1 OR c.key = $2 ORDER BY c.id <> $1");
     CONNECTIONS_OF = connections!(
         "JOIN connection_subscriber s ON s.connection_id = c.id WHERE s.subscriber_id = $1 ORDER BY broken DESC, c.key LIMIT $2"
     );
@@ -60,11 +60,11 @@ statements! {
          JOIN recovery r ON r.id = j.id JOIN component k ON k.id = r.component_id ORDER BY r.id DESC LIMIT $2",
     );
     COMPONENT = super::Sql::same(
-        "SELECT id, key, name, episode, down_since, up_since FROM component WHERE id = $1 OR key = $2",
+        "SELECT id, key, name, episode, down_since, up_since FROM component WHERE id = $1 OR key = $2 ORDER BY id <> $1",
     );
     INCIDENT = super::Sql::same(
         "SELECT id, key, title, phase, impact, revision, started_at, updated_at, resolved_at
-         FROM incident WHERE id = $1 OR key = $2",
+         FROM incident WHERE id = $1 OR key = $2 ORDER BY id <> $1",
     );
     INCIDENT_NOTICES = super::Sql::same(
         "SELECT id, kind, class, source, received_at, observed_at, incident_id, phase, deliver, outcome, reason, repeats_id, payload
@@ -243,6 +243,8 @@ fn as_json<S: serde::Serializer>(text: &str, s: S) -> Result<S::Ok, S::Error> {
 pub enum Name<'a> {
     /// By id.
     Id(Uuid),
+    /// By id, or else by key: a key may look like an id.
+    Either(Uuid, &'a str),
     /// By key.
     Key(&'a str),
     /// By address.
@@ -254,6 +256,7 @@ impl<'a> Name<'a> {
     const fn parts(self) -> (Uuid, &'a str, &'a str) {
         match self {
             Self::Id(id) => (id, "", ""),
+            Self::Either(id, key) => (id, key, ""),
             Self::Key(key) => (Uuid::nil(), key, ""),
             Self::Address(address) => (Uuid::nil(), "", address),
         }

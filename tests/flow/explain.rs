@@ -28,6 +28,7 @@ on_both! {
     who_gets_no_mail_any_more_does_not_wait_for_a_turn;
     whoever_is_named_in_any_way_is_found;
     a_key_of_two_kinds_is_shown_as_both;
+    a_key_that_looks_like_an_id_is_found;
     whoever_has_a_key_or_an_address_or_had_it_is_shown;
     of_many_connections_the_broken_ones_are_shown_and_the_others_counted;
     an_incident_shows_its_updates_and_its_mails;
@@ -337,6 +338,34 @@ async fn a_key_of_two_kinds_is_shown_as_both(on: On) {
     let (connection, nothing_else) = show(id.split_once('`').unwrap().0);
     assert!(connection.contains("bob@example.net") && nothing_else.is_empty(), "{connection}{nothing_else}");
     assert_eq!(show("bob").1, "");
+}
+
+async fn a_key_that_looks_like_an_id_is_found(on: On) {
+    let mut w = furnished(on, Script::default()).await;
+    let [component, connection, incident] =
+        ["cmp", "con", "inc"].map(|kind| format!("{kind}_0123456789abcdef0123456789abcdef"));
+    w.component(&component, "Calendar").await;
+    w.subscribe("ann", &component).await;
+    w.connection(&connection, &component, "ann").await;
+    w.broken(&connection).await;
+    w.notice(json!({"kind": "incident", "incident": incident, "title": "Slow", "phase": "investigating",
+        "body": "It is slow.", "components": [{"key": "outlook", "status": "degraded_performance"}]}))
+        .await;
+    w.pass(10).await;
+    let face = Face::of(&w, &[Scope::Read]).await;
+    for (kind, key) in [("component", &component), ("connection", &connection), ("incident", &incident)] {
+        let seen = face.get(&format!("/v1/{kind}s/{key}")).await;
+        assert_eq!(seen[kind]["key"], key.as_str());
+        same_on_the_command_line(&w, &["show", key], &seen);
+        let by_id = face.get(&format!("/v1/{kind}s/{}", seen[kind]["id"].as_str().unwrap())).await;
+        assert_eq!(by_id, seen);
+    }
+    assert_eq!(face.found(&format!("connection={connection}")).await.len(), 1);
+    assert_eq!(face.found(&format!("incident={incident}")).await.len(), 2);
+    // Who has the id is meant, whoever has it as a key.
+    let id = face.get("/v1/connections/ann-1").await["connection"]["id"].as_str().unwrap().to_owned();
+    w.connection(&id, "imap", "bob").await;
+    assert_eq!(face.get(&format!("/v1/connections/{id}")).await["connection"]["key"], "ann-1");
 }
 
 async fn whoever_is_named_in_any_way_is_found(on: On) {
