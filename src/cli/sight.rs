@@ -122,6 +122,9 @@ fn customer(out: &mut String, of: &Customer) {
         let _ = writeln!(out, "  `allclear suppressions lift {} --reason ...` ends that", s.address);
     }
     of.subscriptions.iter().for_each(|one| follows(out, one));
+    if of.more_subscriptions > 0 {
+        let _ = writeln!(out, "  and {} more subscriptions: --limit shows up to 200", of.more_subscriptions);
+    }
     of.connections.iter().for_each(|one| connection(out, one));
     if of.more_connections > 0 {
         let _ = writeln!(

@@ -68,8 +68,10 @@ pub enum Sight {
 pub struct Customer {
     /// The subscriber.
     pub subscriber: Subscriber,
-    /// What they follow, or did.
+    /// What they follow, everything and groups first, and what they did.
     pub subscriptions: Vec<Subscription>,
+    /// How many more there are.
+    pub more_subscriptions: i64,
     /// Since when and why their address gets no mail.
     pub suppressed: Option<Suppression>,
     /// Their connections, broken ones first.
@@ -252,17 +254,18 @@ pub async fn subscriber(tx: &mut Tx, asked: Asked<'_>, what: &str) -> Seen {
         for connection in subjects::connections_of(tx, subscriber.id, asked.rows()).await? {
             connections.push(history(tx, connection, asked.rows()).await?);
         }
-        let shown = i64::try_from(connections.len()).unwrap_or(i64::MAX);
-        let more_connections = subjects::connection_count(tx, subscriber.id).await?.saturating_sub(shown);
         let suppressed = suppressions::of_address(tx, &subscriber.address).await?;
         let timeline = timeline(&connections, suppressed.as_ref(), &mut deliveries);
         let subscriptions = subjects::subscriptions_of(tx, subscriber.id, asked.rows()).await?;
+        let held = subjects::held_by(tx, subscriber.id).await?;
+        let beyond = |all: i64, shown: usize| all.saturating_sub(i64::try_from(shown).unwrap_or(i64::MAX));
         customers.push(Customer {
             subscriber,
+            more_subscriptions: beyond(held.1, subscriptions.len()),
             subscriptions,
             suppressed,
+            more_connections: beyond(held.0, connections.len()),
             connections,
-            more_connections,
             timeline,
             deliveries,
             next,

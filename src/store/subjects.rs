@@ -39,17 +39,21 @@ statements! {
         "SELECT id, key, address, name, locale, zone, created_at FROM subscriber
          WHERE id IN (SELECT subscriber_id FROM former_address WHERE lower(address) = lower($1)) ORDER BY id",
     );
+    // What is in force comes first, and of that what is widest.
     SUBSCRIPTIONS_OF = super::Sql::same(
         "SELECT s.id, c.key AS component, s.group_key, s.events, s.least_impact, s.created_at, s.ended_at
          FROM subscription s LEFT JOIN component c ON c.id = s.component_id WHERE s.subscriber_id = $1
-         ORDER BY c.key, s.group_key LIMIT $2",
+         ORDER BY s.ended_at IS NOT NULL, c.key IS NOT NULL, s.group_key IS NOT NULL, c.key, s.group_key LIMIT $2",
     );
     // SQLite and PostgreSQL both answer three index look-ups here, not a scan.
     CONNECTION = connections!("WHERE c.id = $1 OR c.key = $2 ORDER BY c.id <> $1");
     CONNECTIONS_OF = connections!(
         "JOIN connection_subscriber s ON s.connection_id = c.id WHERE s.subscriber_id = $1 ORDER BY broken DESC, c.key LIMIT $2"
     );
-    CONNECTION_COUNT = super::Sql::same("SELECT COUNT(*) FROM connection_subscriber WHERE subscriber_id = $1");
+    HELD_BY = super::Sql::same(
+        "SELECT (SELECT COUNT(*) FROM connection_subscriber WHERE subscriber_id = $1),
+            (SELECT COUNT(*) FROM subscription WHERE subscriber_id = $1)",
+    );
     // The connection's own, and the component's: a component may have had a million of its connections recover.
     RECOVERIES = super::Sql::same(
         "SELECT r.id, k.key AS component, r.connection_id, r.episode, r.recovered_by, r.covers_from, r.covers_until,
@@ -297,15 +301,15 @@ pub async fn connections_of(tx: &mut Tx, of: SubscriberId, limit: i64) -> Result
     rows!(tx, Connection, CONNECTIONS_OF, of, limit)
 }
 
-/// How many connections a subscriber has.
+/// How many connections and how many subscriptions, ended ones too, a subscriber has.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn connection_count(tx: &mut Tx, of: SubscriberId) -> Result<i64, StoreError> {
-    value!(tx, i64, CONNECTION_COUNT, of)
+pub async fn held_by(tx: &mut Tx, of: SubscriberId) -> Result<(i64, i64), StoreError> {
+    Ok(first!(tx, (i64, i64), HELD_BY, of)?.unwrap_or_default())
 }
 
-/// What a subscriber follows, or did.
+/// What a subscriber follows, everything and groups first, and what they did.
 ///
 /// # Errors
 /// When the database fails.

@@ -31,6 +31,7 @@ on_both! {
     a_key_that_looks_like_an_id_is_found;
     whoever_has_a_key_or_an_address_or_had_it_is_shown;
     of_many_connections_the_broken_ones_are_shown_and_the_others_counted;
+    of_many_subscriptions_those_in_force_are_shown_and_the_others_counted;
     an_incident_shows_its_updates_and_its_mails;
     a_search_finds_what_fits_all_that_is_asked;
     mail_is_found_by_the_address_it_went_to_whoever_has_it_now;
@@ -481,6 +482,24 @@ async fn of_many_connections_the_broken_ones_are_shown_and_the_others_counted(on
     assert_eq!((shown, &ann["more_connections"]), (vec!["d", "a"], &json!(2)));
     let said = cli(&w, &["show", "ann", "--limit", "2"]);
     assert!(said.contains("and 2 more connections"), "{said}");
+}
+
+async fn of_many_subscriptions_those_in_force_are_shown_and_the_others_counted(on: On) {
+    let w = World::new(on, START).await;
+    w.subscriber("ann").await;
+    for key in ["a", "b", "c"] {
+        w.component(key, key).await;
+        w.subscribe("ann", key).await;
+    }
+    w.subscription(json!({"subscriber": "ann", "component": "a", "active": false})).await;
+    w.subscribe_to_everything("ann").await;
+    let face = Face::of(&w, &[Scope::Read]).await;
+    let seen = face.get("/v1/subscribers/ann?limit=2").await;
+    let ann = &seen["customers"][0];
+    let shown: Vec<_> = ann["subscriptions"].as_array().unwrap().iter().map(|s| s["component"].as_str()).collect();
+    assert_eq!((shown, &ann["more_subscriptions"]), (vec![None, Some("b")], &json!(2)));
+    let said = cli(&w, &["show", "ann", "--limit", "2"]);
+    assert!(said.contains("follows everything") && said.contains("and 2 more subscriptions"), "{said}");
 }
 
 async fn an_incident_shows_its_updates_and_its_mails(on: On) {
