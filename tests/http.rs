@@ -591,6 +591,18 @@ async fn pauses_and_suppressions_are_listed_and_ended_with_a_reason() {
     let lifted = face.send("POST", "/v1/suppressions/jo@example.com/lift", &why, &[]).await;
     assert_eq!(lifted.status, StatusCode::NO_CONTENT);
     assert_eq!(face.send("GET", "/v1/suppressions/jo@example.com", "", &[]).await.status, StatusCode::NOT_FOUND);
+
+    // An international address as it is stored and as it is written.
+    let mut tx = face.store.begin().await.unwrap();
+    let dead = [("ann@xn--bcher-kva.example", "550 5.1.1 unknown".to_owned())];
+    suppressions::suppress(&mut tx, &dead, "address_dead", "test").await.unwrap();
+    tx.commit().await.unwrap();
+    for written in ["ann@xn--bcher-kva.example", "ann@b%C3%BCcher.example", "Ann@B%C3%9Ccher.example"] {
+        let one = face.send("GET", &format!("/v1/suppressions/{written}"), "", &[]).await;
+        assert_eq!(one.body["address"], "ann@xn--bcher-kva.example", "{written}: {}", one.body);
+    }
+    let lifted = face.send("POST", "/v1/suppressions/ann@b%C3%BCcher.example/lift", &why, &[]).await;
+    assert_eq!(lifted.status, StatusCode::NO_CONTENT);
 }
 
 /// A failed mail about a broken connection, and one whose connection has recovered.

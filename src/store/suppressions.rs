@@ -2,6 +2,7 @@
 
 use super::rows::json;
 use super::{StoreError, Tx, journal};
+use crate::domain::address::parse_address;
 use crate::domain::class::Class;
 use crate::domain::time::Timestamp;
 use serde::Serialize;
@@ -53,12 +54,17 @@ pub async fn suppress(tx: &mut Tx, of: &[(&str, String)], reason: &str, who: &st
     exec!(tx, SUPPRESS, json(rows)).map(drop)
 }
 
-/// What is suppressed of an address, whatever its case.
+/// What is suppressed of an address, whatever its case, and an international one also as people write it.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn of_address(tx: &mut Tx, address: &str) -> Result<Option<Suppression>, StoreError> {
-    first!(tx, Suppression, SUPPRESSIONS, address)
+    first!(tx, Suppression, SUPPRESSIONS, as_stored(address))
+}
+
+/// International domains are stored as A-labels.
+fn as_stored(address: &str) -> String {
+    parse_address(address).map_or_else(|_| address.to_owned(), |parsed| parsed.as_str().to_owned())
 }
 
 /// A page of all suppressions, by address, those after an address.
@@ -74,7 +80,7 @@ pub async fn page(tx: &mut Tx, after: &str, most: i64) -> Result<Vec<Suppression
 /// # Errors
 /// When the database fails.
 pub async fn lift(tx: &mut Tx, address: &str, who: &str, why: &str) -> Result<bool, StoreError> {
-    if exec!(tx, LIFT, address)? == 0 {
+    if exec!(tx, LIFT, as_stored(address))? == 0 {
         return Ok(false);
     }
     journal::append(tx, who, "lift_suppression", address, why).await?;
