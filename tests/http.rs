@@ -106,7 +106,7 @@ fn import(path: &str, content_type: &str, token: &str, body: Body) -> Request<Bo
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lines_are_imported_and_the_refused_ones_answered() {
     let face = Face::furnished().await;
-    // Far more than the largest body of the other paths, and refused lines past those told one by one.
+    // Far more than the largest body of the other paths, and many refused lines.
     let long = "x".repeat(150);
     let good: String = (0..9_000).map(|n| format!("k{n},k{n}@example.com,{long}\n")).collect();
     let bad: String = (0..150).map(|n| format!("b{n},b{n},\n")).collect();
@@ -123,7 +123,7 @@ async fn lines_are_imported_and_the_refused_ones_answered() {
     let counts =
         ["lines", "inserted", "updated", "unchanged", "refused_total"].map(|name| done.body[name].as_u64().unwrap());
     assert_eq!(counts, [9_151, 9_000, 1, 0, 150]);
-    assert_eq!(done.body["refused"].as_array().unwrap().len(), 100);
+    assert_eq!(done.body["refused"].as_array().unwrap().len(), 150);
     assert_eq!(
         done.body["refused"][0],
         json!({"line": 2, "field": "address", "reason": "the address needs exactly one @"})
@@ -133,6 +133,18 @@ async fn lines_are_imported_and_the_refused_ones_answered() {
     let lines = "{\"subscriber\":\"k1\",\"component\":\"imap\"}\n";
     let done = face.raw(import("/v1/import/subscriptions", "application/x-ndjson", &face.token, lines.into())).await;
     assert_eq!((done.status, &done.body["inserted"]), (StatusCode::OK, &json!(1)), "{}", done.body);
+    // Each wrong line is named, whatever is wrong with those before it; where no other is there the answer is no success.
+    let nobody: Vec<_> = (0..100).map(|n| format!("nobody-{n}")).collect();
+    let first = json!({"key": "c1", "component": "imap", "name": "One", "subscribers": nobody});
+    let wrong = format!("{first}\n{}\n", json!({"key": "c2", "component": "power", "name": "Two"}));
+    let right = json!({"key": "c3", "component": "imap", "name": "Three"});
+    let post = |lines: String| import("/v1/import/connections", "application/x-ndjson", &face.token, lines.into());
+    let done = face.raw(post(format!("{wrong}{right}\n"))).await;
+    assert_eq!((done.status, &done.body["refused_total"]), (StatusCode::OK, &json!(2)), "{}", done.body);
+    let last = done.body["refused"].as_array().unwrap().last().unwrap();
+    assert_eq!((&last["line"], &last["field"]), (&json!(2), &json!("component")));
+    let done = face.raw(post(wrong)).await;
+    assert_eq!((done.status, done.fields().pop()), (StatusCode::UNPROCESSABLE_ENTITY, Some("line 2: component")));
     // An end is answered with what ended, or without content.
     for (who, status) in [("k1", StatusCode::OK), ("k2", StatusCode::NO_CONTENT)] {
         let end = json!({"subscriber": who, "component": "imap", "active": false}).to_string();

@@ -24,7 +24,7 @@ const AT_ONCE: usize = 4;
 const LONGEST: Duration = Duration::from_secs(3_600);
 /// Wrong lines that are answered one by one; the rest is counted, for memory must not grow with somebody's mistakes. What is
 /// right is taken in all the same: a line that nobody understands keeps no outage from being seen.
-const NAMED: u64 = 10_000;
+pub(super) const NAMED: u64 = 10_000;
 
 /// Lets so many requests run at once.
 #[derive(Clone)]

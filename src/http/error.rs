@@ -98,7 +98,7 @@ impl Problem {
     #[must_use]
     pub fn all_wrong(wrong: u64, of: &[Refusal]) -> Self {
         let detail = format!("each of the {wrong} lines is wrong");
-        let hint = "send signals as JSON objects, one a line; nothing was taken in";
+        let hint = "correct them, each by its field, and send them again; nothing was taken in";
         let named = |one: &Refusal| FieldError::new(format!("line {}: {}", one.line, one.field), one.reason.clone());
         Self {
             errors: of.iter().map(named).collect(),

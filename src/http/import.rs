@@ -1,6 +1,7 @@
 //! `POST /v1/import/{kind}`: the lines of a file as the body, taken in as they arrive.
 
 use super::api::{Segment, is_json_lines, media_type};
+use super::bulk::NAMED;
 use super::{Api, Problem, auth};
 use crate::domain::key::Scope;
 use crate::domain::kind::Kind;
@@ -26,8 +27,6 @@ const AT_ONCE: usize = 2;
 const SILENCE: Duration = Duration::from_secs(30);
 /// The longest import.
 const LONGEST: Duration = Duration::from_secs(3_600);
-/// Refusals that are answered one by one; the rest is counted.
-const TOLD: usize = 100;
 
 /// Lets so many imports run at once.
 #[derive(Clone)]
@@ -57,7 +56,7 @@ struct Imported {
     unchanged: u64,
     /// Lines.
     refused_total: u64,
-    /// What is wrong with the first of them.
+    /// What is wrong with the first [`NAMED`] of them; beyond as many faults the first of each.
     refused: Vec<Refusal>,
 }
 
@@ -75,16 +74,23 @@ pub(super) async fn import(
     let job = Job { kind, format: format(&headers)?, dry_run };
     let _place = places.0.try_acquire().map_err(|_| Problem::busy("as many imports as may run at once are running"))?;
     let stop = CancellationToken::new();
-    let mut refused = Vec::new();
-    let mut hear = |event| match event {
-        Event::Refused(refusal) if refused.len() < TOLD => refused.push(refusal),
-        _ => {}
+    let (mut refused, mut named) = (Vec::<Refusal>::new(), 0);
+    let mut hear = |event| {
+        let Event::Refused(refusal) = event else { return };
+        let another = refused.last().is_none_or(|last| last.line != refusal.line);
+        named += u64::from(another);
+        if named <= NAMED && (another || (refused.len() as u64) < NAMED) {
+            refused.push(refusal);
+        }
     };
     let running = import::run(&api.store, job, SyncIoBridge::new(StreamReader::new(patient(body))), &stop, &mut hear);
     let counts = tokio::time::timeout(LONGEST, running)
         .await
         .map_err(|_| ImportError::Input(io::Error::new(io::ErrorKind::TimedOut, "it takes longer than an hour")))??;
     let Counts { lines, inserted, updated, unchanged, refused: refused_total } = counts;
+    if refused_total > 0 && refused_total == lines {
+        return Err(Problem::all_wrong(refused_total, &refused));
+    }
     Ok(Json(Imported { kind, dry_run, lines, inserted, updated, unchanged, refused_total, refused }).into_response())
 }
 
