@@ -48,7 +48,8 @@ CSV has the column names in its first line; JSON lines have the fields of the HT
   subscriptions  subscriber[,component,group,events,least_impact,active]   without component and group: everything
   attributes     subscriber,name,values             all values of that name
 What is there keeps the columns and fields that are left out (but a subscription's are as by default); an empty cell
-empties its field: without a key in `subscribers` nobody is told about the connection.
+empties its field: without a key in `subscribers` nobody is told about the connection. Columns `attributes.NAME` are all
+the attributes there are: those without a column go.
 Several values in a cell are parted by |. Of two lines with the same key the later wins.
 Wrong lines are refused and told, the others are kept. The same import again changes nothing; but where a key stands in
 it twice with different rows, the earlier is set once more, and then the later.";
