@@ -137,7 +137,7 @@ statements! {
          WHERE c.component_id IN (SELECT y.component_id FROM delivery_item y WHERE y.delivery_id = j.id)
             AND (c.own_fault_episode = i.episode OR NOT EXISTS (SELECT 1 FROM episode e WHERE e.component_id = i.component_id
                 AND e.covers_from <= i.failed_at AND e.covers_until >= i.failed_at))
-            AND NOT EXISTS (SELECT 1 FROM delivery_item y WHERE y.delivery_id = j.id AND y.connection_id = c.id)
+            AND NOT EXISTS (SELECT 1 FROM delivery_item y WHERE y.delivery_id = j.id AND y.connection_id = c.id AND y.dropped IS NULL)
          ORDER BY c.name"
     );
     // The notice that reported each outage that a mail names, where one did.

@@ -6,6 +6,7 @@ use super::table::{assert_table, until};
 use crate::on_both;
 use crate::support::{On, World, t};
 use allclear::domain::class::Class;
+use allclear::domain::time::Span;
 use allclear::flow::sweep::sweep;
 use allclear::flow::worker::plan_all;
 use allclear::mail::sink::{Act, Answer, Phase, Script};
@@ -15,6 +16,7 @@ on_both! {
     a_correction_names_what_broke_again_before_it_left;
     a_correction_does_not_name_what_its_mail_never_said;
     a_newer_mail_of_the_thread_replaces_the_correction;
+    a_correction_names_what_a_newer_mail_took_out_of_it;
     the_receipt_of_a_newer_mail_replaces_the_correction_at_once;
     a_correction_written_after_the_newer_mail_is_replaced_too;
     a_correction_that_may_have_arrived_takes_back_no_more_than_it_did;
@@ -157,6 +159,36 @@ async fn a_newer_mail_of_the_thread_replaces_the_correction(on: On) {
     );
     let corrections: Vec<_> = w.deliveries().await.into_iter().filter(|d| d.starts_with("correction")).collect();
     assert_eq!(corrections, ["correction folded replaced_by_newer", "correction accepted"]);
+}
+
+async fn a_correction_names_what_a_newer_mail_took_out_of_it(on: On) {
+    let later = |at, nth| (at == Phase::Rcpt && nth == 2).then(|| Answer::reply(at, "451 4.7.1 later"));
+    let mut w = world(on, Script::default().answering(move |at, _, nth| later(at, nth))).await;
+    w.broken("a1").await;
+    w.broken("a2").await;
+    until(&mut w, "2025-06-02T08:10:00Z").await;
+    w.recovered("a1", "automatic").await;
+    w.recovered("a2", "automatic").await;
+    w.at("2025-06-02T08:10:00Z").await;
+    // Within the second before the correction is tried again.
+    w.move_to(w.now() + Span(1)).await;
+    w.broken("a1").await;
+    w.move_to(w.now() + Span(1)).await;
+    w.signal(json!({"connection": "a1", "what": "recovery_failed"})).await;
+    w.settle().await;
+    w.pass(5).await;
+    w.recovered("a1", "automatic").await;
+    w.pass(5).await;
+    assert_table(
+        w.all(),
+        "UTC",
+        "
+        Mon 2 Jun 08:05 ann please reconnect: Inbox a1, Inbox a2
+        Mon 2 Jun 08:10 ann please reconnect: Inbox a1
+        Mon 2 Jun 08:11 ann no action needed: Inbox a2; still: Inbox a1
+        Mon 2 Jun 08:16 ann no action needed: Inbox a1
+        ",
+    );
 }
 
 /// Its repeat goes under the same Message-ID: a mailbox that has the first copy may hide the second, and with it
