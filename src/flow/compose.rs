@@ -120,7 +120,7 @@ fn earlier(row: &DeliveryView, fresh: &Frozen) -> Option<Frozen> {
         // What has surely not arrived can still say how late it is, and how things are by now, in the newest words.
         (Mail::Incident(a), Mail::Incident(b)) => a.still_open == b.still_open && (row.maybe_mailed || a == b),
         (Mail::PostMortem(a), Mail::PostMortem(b)) => row.maybe_mailed || a == b,
-        (Mail::AllClear(a), Mail::AllClear(b)) => a.still_open == b.still_open,
+        (Mail::AllClear(a), Mail::AllClear(b)) => a.still_open == b.still_open && (row.maybe_mailed || a == b),
         _ => true,
     };
     (says_the_same && earlier.to == fresh.to).then_some(earlier)

@@ -3,6 +3,7 @@
 use crate::on_both;
 use crate::support::{Got, On, World};
 use allclear::domain::time::Span;
+use allclear::mail::sink::{Answer, Phase, Script};
 use allclear::store::setup;
 use serde_json::{Value, json};
 
@@ -21,11 +22,16 @@ on_both! {
     an_end_that_waited_for_a_day_calls_nothing_well_that_is_down;
     an_all_clear_says_since_when_it_is_true;
     not_all_is_clear_while_another_incident_lasts;
+    not_all_is_clear_at_the_second_try_when_another_incident_came;
     an_all_clear_says_when_what_it_names_broke;
 }
 
 async fn world(on: On) -> World {
-    let w = World::new(on, "2025-06-02T08:00:00Z").await;
+    world_of(on, Script::default()).await
+}
+
+async fn world_of(on: On, script: Script) -> World {
+    let w = World::with(on, "2025-06-02T08:00:00Z", script, |_| {}).await;
     w.component("a", "Alpha").await;
     for key in ["ann", "bob"] {
         w.subscriber(key).await;
@@ -367,6 +373,30 @@ async fn not_all_is_clear_while_another_incident_lasts(on: On) {
         assert!(got.len() == 1 && got[0].contains("Alpha works normally again."), "{got:#?}");
         assert_eq!(got[0].contains("All clear"), !lasts, "{got:#?}");
     }
+}
+
+async fn not_all_is_clear_at_the_second_try_when_another_incident_came(on: On) {
+    let later = |at, nth| (at == Phase::Rcpt && nth == 2).then(|| Answer::reply(at, "451 4.7.1 later"));
+    let mut w = world_of(on, Script::default().answering(move |at, _, nth| later(at, nth))).await;
+    w.component("b", "Beta").await;
+    w.subscribe("ann", "a").await;
+    w.subscribe("ann", "b").await;
+    w.notice(said("i-1", "investigating", Some("major_outage"), json!({}))).await;
+    assert_eq!(w.pass(1).await.len(), 1);
+    w.up("a").await;
+    let put_off = "all_clear queued retry".to_owned();
+    for _ in 0..20 {
+        if !w.deliveries().await.contains(&put_off) {
+            w.pass(1).await;
+        }
+    }
+    assert!(w.deliveries().await.contains(&put_off), "{:?}", w.deliveries().await);
+    // It is told within the second before the all-clear is tried again.
+    w.notice(said("i-2", "investigating", None, json!({"components": [{"key": "b", "status": "major_outage"}]}))).await;
+    assert_eq!(w.settle().await.len(), 1);
+    let got: Vec<_> = w.pass(1).await.iter().map(plain).collect();
+    assert!(got.len() == 1 && got[0].contains("Alpha works normally again."), "{got:#?}");
+    assert!(!got[0].contains("All clear"), "{got:#?}");
 }
 
 async fn an_all_clear_says_when_what_it_names_broke(on: On) {
