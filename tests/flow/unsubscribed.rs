@@ -21,6 +21,7 @@ on_both! {
     the_end_is_owed_to_those_told_and_what_waits_for_the_gap_or_for_news_is_not;
     a_mailbox_that_was_full_is_not_tried_again;
     free_notices_and_post_mortems_need_a_subscription_too;
+    a_post_mortem_that_names_recipients_goes_to_nobody_who_has_left;
     what_was_folded_under_a_mail_that_is_withdrawn_is_told;
     what_was_folded_under_trouble_that_went_away_unsaid_is_told;
     what_else_broke_is_a_beginning_and_leaves;
@@ -238,6 +239,30 @@ async fn free_notices_and_post_mortems_need_a_subscription_too(on: On) {
     assert_eq!(withdrawn(&w).await, ["ann", "ann", "ann", "bob"]);
     let expected = ["ann to all", "ann x", "ann x", "bob of the group", "bob to all", "bob x", "bob x", "bob x"];
     assert_eq!(got(&w), expected);
+}
+
+async fn a_post_mortem_that_names_recipients_goes_to_nobody_who_has_left(on: On) {
+    let a: &[Value] = &[json!({"component": "a"})];
+    let brief: &[Value] = &[json!({"component": "a", "events": "begin_and_end"})];
+    let named = json!({"recipients": ["ann", "cem"]});
+    // Later updates keep to them.
+    for (update, last) in [(json!({}), &named), (named.clone(), &json!({}))] {
+        let who = [("ann", a), ("bob", a), ("cem", brief), ("dan", a)];
+        let mut w = world(on, Script::default(), &who).await;
+        say(&w, "x", "investigating", &["a"], json!({})).await;
+        w.pass(10).await;
+        say(&w, "x", "identified", &["a"], update).await;
+        w.pass(10).await;
+        say(&w, "x", "resolved", &["a"], json!({})).await;
+        w.pass(10).await;
+        end(&w, &["bob"], &a[0]).await;
+        let told = w.all().len();
+        say(&w, "x", "postmortem", &[], last.clone()).await;
+        w.pass(10).await;
+        let mut to: Vec<_> = w.all()[told..].iter().map(|m| m.to.split('@').next().unwrap()).collect();
+        to.sort_unstable();
+        assert_eq!(to, ["ann", "cem", "dan"]);
+    }
 }
 
 async fn what_was_folded_under_a_mail_that_is_withdrawn_is_told(on: On) {

@@ -27,13 +27,16 @@ impl Page<'_> {
             false => (self.page_of(&reach, 1).await?, Vec::new()),
         };
         let fresh = self.fresh(notice.id.0, if of_threads { &told } else { &page }).await?;
-        // Who was told is told why, whatever the filter says of them by now.
-        let told_too = Reach { filter: None, ..reach.clone() };
+        // Who was told is told why, whatever the filter or the recipients say of them by now, unless he has left.
+        let told_too = Reach { filter: None, explicit: false, ..reach.clone() };
         let mut wants = audience::wants(self.tx, if of_threads { &told_too } else { &reach }, &fresh, &ids).await?;
         if of_threads {
             // Who was named follows nothing, and has not left.
             for named in db::named_by(self.tx, incident, &fresh).await? {
-                wants.entry(named).or_insert_with(|| Wants::named(&ids));
+                // Where it goes to recipients, whatever they follow.
+                if reach.explicit || !wants.contains_key(&named) {
+                    wants.insert(named, Wants::named(&ids));
+                }
             }
         }
         // A maintenance or an incident that names nothing concerns only those who follow everything.
