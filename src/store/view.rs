@@ -122,7 +122,7 @@ statements! {
                         FROM incident_component x WHERE x.incident_id = v.matter_id) LIMIT 1) END AS joined_at,
                 CASE WHEN v.last_class = 'correction' THEN EXISTS (SELECT 1 FROM delivery_item y JOIN delivery z ON z.id = y.delivery_id
                     WHERE y.connection_id = i.connection_id AND y.episode < i.episode AND y.corrects_id IS NOT NULL
-                        AND y.dropped IS NULL AND z.maybe_mailed) ELSE FALSE END AS corrected_before")
+                        AND y.dropped IS NULL AND z.maybe_mailed AND z.thread_id = v.thread_id) ELSE FALSE END AS corrected_before")
     );
     // The last look: only what the gate asks for. It is read for every mail, and each column costs.
     LOOK = with_items!(truth!(), "", item_truth!());

@@ -41,6 +41,7 @@ on_both! {
     a_correction_does_not_list_an_outage_that_its_mail_did_not_speak_of;
     a_correction_lists_what_another_mail_asked_about;
     only_what_was_corrected_has_broken_again;
+    to_whom_it_was_not_corrected_nothing_has_broken_again;
     a_text_that_comes_after_the_failure_is_used_while_its_mail_waits;
     a_text_about_several_is_answered_by_what_is_new_of_them;
     after_a_proven_own_fault_the_next_outage_has_its_time_to_heal;
@@ -544,6 +545,22 @@ async fn only_what_was_corrected_has_broken_again(on: On) {
     }
     let again: Vec<_> = asked.iter().map(|text| text.contains("broke again after we wrote")).collect();
     assert_eq!(again, [false, false, true], "{asked:#?}");
+}
+
+async fn to_whom_it_was_not_corrected_nothing_has_broken_again(on: On) {
+    let mut w = world(on).await;
+    for (key, of) in [("ann-1", ["ann", "bob"]), ("bob-1", ["bob", "ann"])] {
+        w.broken(key).await;
+        assert_eq!(w.pass(6).await.len(), 1);
+        w.recovered(key, "automatic").await;
+        assert_eq!(w.pass(1).await.len(), 1);
+        w.connection_of(key, "outlook", &of).await;
+    }
+    w.broken("ann-1").await;
+    let got = w.pass(6).await;
+    let mut again: Vec<_> = got.iter().map(|mail| (&*mail.to, mail.text().contains("broke again after we"))).collect();
+    again.sort_unstable();
+    assert_eq!(again, [("ann@example.net", true), ("bob@example.net", false)]);
 }
 
 async fn a_text_that_comes_after_the_failure_is_used_while_its_mail_waits(on: On) {

@@ -192,7 +192,7 @@ pub struct ItemView {
     changed_as_of: Option<Timestamp>,
     /// When its component joined the incident, where one of all-clears was not named from the beginning.
     pub joined_at: Option<Timestamp>,
-    /// An outage of it before this one was taken back, and the thread's last word was such a correction.
+    /// An outage of it before this one was taken back in the thread, whose last word was such a correction.
     pub corrected_before: bool,
 }
 
