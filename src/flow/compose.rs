@@ -109,15 +109,16 @@ pub fn named_by(message_id: &str) -> Option<DeliveryId> {
 fn earlier(row: &DeliveryView, fresh: &Frozen) -> Option<Frozen> {
     let earlier: Frozen = serde_json::from_str(row.context.as_deref()?).ok()?;
     let says_the_same = match (&earlier.mail, &fresh.mail) {
+        // What has surely not arrived can still say how late it is, and how things are by now, in the newest words.
         (Mail::ActionRequired(a), Mail::ActionRequired(b)) => {
             a.asks().map(|ask| &ask.connections).eq(b.asks().map(|ask| &ask.connections))
+                && (row.maybe_mailed || a == b)
         }
         (Mail::Correction(a), Mail::Correction(b)) => {
             a.maybe == b.maybe
                 && a.still_open == b.still_open
                 && a.connections.iter().map(|c| &c.name).eq(b.connections.iter().map(|c| &c.name))
         }
-        // What has surely not arrived can still say how late it is, and how things are by now, in the newest words.
         (Mail::Incident(a), Mail::Incident(b)) => a.still_open == b.still_open && (row.maybe_mailed || a == b),
         (Mail::PostMortem(a), Mail::PostMortem(b)) => row.maybe_mailed || a == b,
         (Mail::AllClear(a), Mail::AllClear(b)) => a.still_open == b.still_open && (row.maybe_mailed || a == b),

@@ -42,6 +42,10 @@ statements! {
         "UPDATE plan SET notice_id = j.notice_id FROM", [notice_id uuid, connection_id uuid, episode bigint],
         "WHERE plan.connection_id = j.connection_id AND plan.episode = j.episode AND plan.kind = 'failure' AND plan.done_at IS NULL"
     );
+    GIVE_TEXT_TO_ALL_PLANS = over_rows!(
+        "UPDATE plan SET notice_id = j.notice_id FROM", [notice_id uuid, connection_id uuid, episode bigint],
+        "WHERE plan.connection_id = j.connection_id AND plan.episode = j.episode AND plan.kind = 'failure'"
+    );
     UNKNOWN_SUBSCRIBERS = over_rows!(
         "SELECT j.key FROM", [key text],
         "WHERE NOT EXISTS (SELECT 1 FROM subscriber s WHERE s.key = j.key)"
@@ -188,7 +192,12 @@ pub async fn give_text(tx: &mut Tx, id: NoticeId, of: &[(ConnectionId, i64)]) ->
         }
     });
     let list = json(list);
-    Ok(exec!(tx, GIVE_TEXT_TO_PLANS, &list)? + exec!(tx, GIVE_TEXT, &list)?)
+    let given = exec!(tx, GIVE_TEXT_TO_PLANS, &list)? + exec!(tx, GIVE_TEXT, &list)?;
+    if given > 0 {
+        // A mail says of each connection what its plan does, though it is done.
+        exec!(tx, GIVE_TEXT_TO_ALL_PLANS, &list)?;
+    }
+    Ok(given)
 }
 
 /// Those of some subscriber keys that nobody has.

@@ -43,6 +43,7 @@ on_both! {
     only_what_was_corrected_has_broken_again;
     to_whom_it_was_not_corrected_nothing_has_broken_again;
     a_text_that_comes_after_the_failure_is_used_while_its_mail_waits;
+    a_text_that_comes_before_its_mail_has_left_is_what_it_says;
     a_text_about_several_is_answered_by_what_is_new_of_them;
     after_a_proven_own_fault_the_next_outage_has_its_time_to_heal;
     of_lines_without_times_the_later_is_newer;
@@ -582,6 +583,34 @@ async fn a_text_that_comes_after_the_failure_is_used_while_its_mail_waits(on: On
     let used: Vec<_> = got.iter().map(|mail| (mail.to.as_str(), mail.text().contains("Its licence ended."))).collect();
     assert_eq!(used, [("ann@example.net", true), ("bob@example.net", false)]);
     assert!(w.notice(text(&["ann-1"])).await.note.is_some(), "she was asked");
+}
+
+async fn a_text_that_comes_before_its_mail_has_left_is_what_it_says(on: On) {
+    for put_off in [false, true] {
+        let is_put_off = move |at, nth| put_off && at == Phase::Rcpt && nth == 1;
+        let later = move |at, nth| is_put_off(at, nth).then(|| sink::Answer::reply(at, "451 4.7.1 later"));
+        let script = Script::default().answering(move |at, _, nth| later(at, nth));
+        let mut w = World::with(on, "2025-03-01T20:40:00Z", script, |_| {}).await;
+        w.component("outlook", "Outlook").await;
+        w.subscriber("ann").await;
+        w.connection("ann-1", "outlook", "ann").await;
+        w.broken("ann-1").await;
+        assert!(w.pass(if put_off { 5 } else { 1 }).await.is_empty());
+        assert_eq!(
+            w.deliveries().await,
+            [format!("action_required queued {}", if put_off { "retry" } else { "dwell" })]
+        );
+        for what in ["Its licence ended.", "Its licence was given back."] {
+            let said = json!({"kind": "action_required", "connections": ["ann-1"], "what_happened": what,
+                "what_to_do": "Buy one.", "link": "https://app.example/buy"});
+            assert_eq!(w.notice(said).await.note, None);
+        }
+        let got = w.pass(6).await;
+        assert_eq!(got.len(), 1);
+        let text = got[0].text();
+        assert!(text.contains("Its licence was given back.") && text.contains("https://app.example/buy"), "{text}");
+        assert!(!text.contains("has stopped working") && !text.contains("Its licence ended."), "{text}");
+    }
 }
 
 async fn a_text_about_several_is_answered_by_what_is_new_of_them(on: On) {
