@@ -12,7 +12,7 @@ use crate::domain::incident::{ComponentStatus, Impact, Phase};
 use crate::domain::time::{Span, Timestamp};
 use crate::store::incidents::IncidentNow;
 use crate::store::ingest::{ComponentNow, PlanRow};
-use crate::store::notices::{NoticeRow, Same};
+use crate::store::notices::{NoticeRow, SaidBefore, Same};
 use crate::store::{Tx, incidents, ingest as db, notices};
 use components::move_components;
 use sha2::{Digest, Sha256};
@@ -55,7 +55,7 @@ pub(super) async fn update(
         Some(incident) => said_before(tx, incident, said, same).await?,
         None => None,
     };
-    same.repeats = before.as_ref().map(|before| before.0);
+    same.repeats = before.as_ref().map(|(before, _)| before.id);
     let mut standing = Standing::of(known.as_ref(), said, observed_at, before.is_some());
     if let (Standing::Late, Some(known)) = (standing, &known)
         && ends_all_the_same(tx, known, said, observed_at).await?
@@ -68,7 +68,7 @@ pub(super) async fn update(
         _ => None,
     };
     let was = known.as_ref().map(|known| known.phase);
-    let mut incident = next_revision(known, said, before.map(|before| before.1), observed_at, standing);
+    let mut incident = next_revision(known, said, before, hash.as_slice(), observed_at, standing);
     incident.started_at = began.unwrap_or(incident.started_at);
     incidents::save(tx, &said.incident, &incident).await?;
     if standing != Standing::Repeated {
@@ -168,7 +168,7 @@ async fn said_before(
     incident: &IncidentNow,
     said: &IncidentIn,
     same: Same<'_>,
-) -> Result<Option<(NoticeId, IncidentIn)>, IngestError> {
+) -> Result<Option<(SaidBefore, IncidentIn)>, IngestError> {
     let Some(before) = notices::said_before(tx, incident.id, same, said.observed_at, said.phase).await? else {
         return Ok(None);
     };
@@ -188,7 +188,7 @@ async fn said_before(
         Some(_) => before.content_hash.as_deref() == same.content_hash || !names_more(tx, incident, said).await?,
         None => is_recent && !changes(tx, incident, said).await?,
     };
-    Ok(is_same.then_some((before.id, was)))
+    Ok(is_same.then_some((before, was)))
 }
 
 /// An update after *resolved* reopens nothing unless it reports a component down, in whatever order the two come in.
@@ -304,22 +304,27 @@ async fn components(
 fn next_revision(
     known: Option<IncidentNow>,
     said: &IncidentIn,
-    repeats: Option<IncidentIn>,
+    repeats: Option<(SaidBefore, IncidentIn)>,
+    hash: &[u8],
     observed_at: Timestamp,
     standing: Standing,
 ) -> IncidentNow {
     let over = class_of(said.phase) == Class::IncidentEnd;
-    let (began, ended) = repeats.map_or((None, None), |was| (was.started_at, was.ended_at));
-    match known {
-        // An edit corrects when it began or ended where it says otherwise than before.
-        Some(i) if standing == Standing::Repeated => IncidentNow {
-            started_at: said.started_at.filter(|at| began != Some(*at)).unwrap_or(i.started_at),
-            resolved_at: i.resolved_at.map(|at| said.ended_at.filter(|at| ended != Some(*at)).unwrap_or(at)),
-            ..i
-        },
+    match (known, repeats) {
+        // An edit corrects when it began or ended where it says otherwise than before, and one of the newest words the rest.
+        (Some(i), Some((before, was))) => {
+            let is_newest = before.revision == i.revision && before.content_hash.as_deref() != Some(hash);
+            IncidentNow {
+                title: if is_newest { said.title.clone() } else { i.title },
+                impact: said.impact.filter(|_| is_newest).unwrap_or(i.impact),
+                started_at: said.started_at.filter(|at| was.started_at != Some(*at)).unwrap_or(i.started_at),
+                resolved_at: i.resolved_at.map(|at| said.ended_at.filter(|to| was.ended_at != Some(*to)).unwrap_or(at)),
+                ..i
+            }
+        }
         // A late update is counted, and changes nothing that newer ones have said.
-        Some(i) if standing == Standing::Late => IncidentNow { revision: i.revision + 1, ..i },
-        Some(i) => IncidentNow {
+        (Some(i), _) if standing == Standing::Late => IncidentNow { revision: i.revision + 1, ..i },
+        (Some(i), _) => IncidentNow {
             title: if standing == Standing::Newest { said.title.clone() } else { i.title },
             phase: match said.phase {
                 // What is open again is not over, though nobody says where it stands.
@@ -340,7 +345,7 @@ fn next_revision(
             },
             id: i.id,
         },
-        None => IncidentNow {
+        (None, _) => IncidentNow {
             id: IncidentId::new(),
             title: said.title.clone(),
             phase: said.phase,

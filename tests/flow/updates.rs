@@ -24,6 +24,7 @@ on_both! {
     what_is_said_without_a_time_is_never_late;
     an_update_tells_its_own_phase_whatever_was_said_before_it_was_planned;
     what_has_not_left_has_the_words_and_times_of_an_edit;
+    an_edit_of_the_newest_update_corrects_the_title;
     an_edit_that_says_otherwise_of_a_component_is_an_update;
 }
 
@@ -351,6 +352,35 @@ async fn what_has_not_left_has_the_words_and_times_of_an_edit(on: On) {
     w.pass(5).await;
     let text = plain(w.all().last().unwrap());
     assert!(text.starts_with("Post-mortem") && text.contains("Lasted: 2 hours\n"), "{text}");
+}
+
+async fn an_edit_of_the_newest_update_corrects_the_title(on: On) {
+    let mut w = world(on).await;
+    let titled = |update: &str, title: &str, impact: &str| {
+        let more = json!({"update": update, "title": title, "impact": impact, "body": format!("{title}.")});
+        with(said("i", "investigating", &["a=major_outage"]), more)
+    };
+    let stands = async |w: &World| w.query("SELECT title, impact FROM incident").await.concat();
+    let is = |title: &str, impact: &str| [title, impact].map(|text| Some(text.to_owned()));
+    w.sink.set_down(true);
+    w.notice(titled("1", "EU is down", "minor")).await;
+    w.pass(1).await;
+    // The first words again, late, take no edit back.
+    for (title, impact) in [("UK is down", "none"), ("US is down", "major"), ("EU is down", "minor")] {
+        assert_eq!(w.notice(titled("1", title, impact)).await.outcome.as_str(), "repeated");
+        w.pass(1).await;
+    }
+    assert_eq!(stands(&w).await, is("US is down", "major"));
+    w.sink.set_down(false);
+    w.pass(5).await;
+    let text = plain(&w.all()[0]);
+    assert!(text.contains("Incident: US is down") && text.contains("Impact: Major"), "{text}");
+    assert!(!text.contains("EU"), "{text}");
+    // What was said since stays.
+    w.notice(titled("2", "All is down", "critical")).await;
+    w.pass(10).await;
+    assert_eq!(w.notice(titled("1", "UK is down", "none")).await.outcome.as_str(), "repeated");
+    assert_eq!(stands(&w).await, is("All is down", "critical"));
 }
 
 async fn an_edit_that_says_otherwise_of_a_component_is_an_update(on: On) {
