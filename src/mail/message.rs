@@ -91,13 +91,18 @@ macro_rules! headers {
             }
 
             fn display(&self) -> HeaderValue {
-                HeaderValue::new(Self::name(), self.0.clone())
+                match self.0.contains("=?") {
+                    // lettre leaves what looks like an encoded word as it is, and readers would decode it.
+                    true => HeaderValue::dangerous_new_pre_encoded(Self::name(), self.0.clone(), encoded_words(&self.0)),
+                    false => HeaderValue::new(Self::name(), self.0.clone()),
+                }
             }
         }
     )+};
 }
 
 headers!(
+    Subject = "Subject",
     AutoSubmitted = "Auto-Submitted",
     AutoResponseSuppress = "X-Auto-Response-Suppress",
     ContentLanguage = "Content-Language",
@@ -128,6 +133,22 @@ impl Header for To {
     }
 }
 
+/// Encoded words (RFC 2047) of whole characters, each on a line of at most 76 octets with the name of a subject.
+fn encoded_words(text: &str) -> String {
+    let mut words: Vec<String> = Vec::new();
+    for c in text.chars() {
+        let piece = match c.is_ascii_alphanumeric() {
+            true => c.to_string(),
+            false => c.encode_utf8(&mut [0; 4]).bytes().map(|byte| format!("={byte:02X}")).collect(),
+        };
+        match words.last_mut() {
+            Some(word) if word.len() + piece.len() <= 55 => word.push_str(&piece),
+            _ => words.push(piece),
+        }
+    }
+    words.iter().map(|word| format!("=?utf-8?q?{word}?=")).collect::<Vec<_>>().join("\r\n ")
+}
+
 /// Makes the mail's bytes: CRLF line ends, no line over 998 octets, ASCII but for an address that is not.
 ///
 /// # Errors
@@ -144,7 +165,7 @@ pub fn build(letter: &Letter) -> Result<Vec<u8>, BuildError> {
     if let Some(reply_to) = &letter.reply_to {
         builder = builder.reply_to(mailbox("Reply-To", reply_to)?);
     }
-    builder = builder.header(To(to.as_str().to_owned())).subject(one_line(&letter.subject));
+    builder = builder.header(To(to.as_str().to_owned())).header(Subject(one_line(&letter.subject)));
     if let Some(id) = &letter.in_reply_to {
         builder = builder.header(InReplyTo::from(bracketed("In-Reply-To", id)?));
     }

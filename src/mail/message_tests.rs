@@ -159,6 +159,25 @@ fn no_hostile_subject_or_body_adds_a_header() {
 }
 
 #[test]
+fn what_looks_like_an_encoded_word_is_read_as_it_was_written() {
+    let hostile = "x =?utf-8?q?RE:_invoice_=E2=80=AEfdp.exe?= é".repeat(5);
+    let mail = built(&Letter { subject: hostile.clone(), ..letter() });
+    let value = mail.split_once("\r\nSubject: ").unwrap().1.split_once("\r\nIn-Reply-To").unwrap().0;
+    let mut read = String::new();
+    for line in value.split("\r\n ") {
+        assert!("Subject: ".len() + line.len() <= 76, "{line}");
+        let mut pieces = line.strip_prefix("=?utf-8?q?").unwrap().strip_suffix("?=").unwrap().split('=');
+        let mut octets = pieces.next().unwrap().as_bytes().to_vec();
+        for piece in pieces {
+            octets.push(u8::from_str_radix(&piece[..2], 16).unwrap());
+            octets.extend_from_slice(&piece.as_bytes()[2..]);
+        }
+        read.push_str(std::str::from_utf8(&octets).unwrap());
+    }
+    assert_eq!(read, hostile);
+}
+
+#[test]
 fn hostile_ids_addresses_and_languages_are_refused() {
     for hostile in ["x\r\nBcc: evil@example.com", "a b", "a>b", "a\0", "ä@b.c", "", "\t"] {
         let text = hostile.to_owned();

@@ -38,12 +38,12 @@ pub fn decoded(value: &str) -> String {
     let mut was_encoded = true;
     for word in value.split_inclusive(' ') {
         let bare = word.trim_end();
-        let coded = bare.strip_prefix("=?utf-8?b?").and_then(|rest| rest.strip_suffix("?="));
-        if let Some(coded) = coded {
+        let coded = encoded_word(bare);
+        if let Some(coded) = &coded {
             if !was_encoded {
                 bytes.push(b' ');
             }
-            bytes.extend(base64(coded));
+            bytes.extend(coded);
         } else {
             if was_encoded && !bytes.is_empty() {
                 bytes.push(b' ');
@@ -54,6 +54,16 @@ pub fn decoded(value: &str) -> String {
         was_encoded = coded.is_some();
     }
     String::from_utf8(bytes).unwrap().trim_end().to_owned()
+}
+
+/// What an encoded word says, read as UTF-8 whichever charset it names.
+fn encoded_word(word: &str) -> Option<Vec<u8>> {
+    let mut parts = word.strip_prefix("=?")?.strip_suffix("?=")?.splitn(3, '?').skip(1);
+    match (parts.next()?, parts.next()?) {
+        ("b" | "B", text) => Some(base64(text)),
+        ("q" | "Q", text) => Some(quoted(&text.replace('_', " "))),
+        _ => None,
+    }
 }
 
 fn quoted(text: &str) -> Vec<u8> {
