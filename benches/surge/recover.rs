@@ -150,7 +150,7 @@ impl Running {
     fn mails(&mut self) {
         let asks = |mail: &Received| {
             let body = String::from_utf8_lossy(&mail.body).replace("=\r\n", "");
-            !body.contains("we asked you to act") && !body.contains("You may have received")
+            !body.contains("asked you to act") && !body.contains("You may have received")
         };
         // What takes back a mail is true.
         let asking = self.sink.take_mails().into_iter().filter(asks);

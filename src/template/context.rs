@@ -207,11 +207,14 @@ pub struct CorrectionMail {
     pub component: String,
     /// The connections that recovered.
     pub connections: Vec<CorrectedLine>,
-    /// When the mail taken back was sent.
+    /// When the mail taken back was sent; of several, the last.
     pub asked_at: Timestamp,
-    /// It is not known whether that mail arrived.
+    /// When the first of several was sent.
+    #[serde(default)]
+    pub asked_since: Option<Timestamp>,
+    /// It is not known whether that mail, or all of them, arrived.
     pub maybe: bool,
-    /// The connections of that mail that still need the customer.
+    /// The connections of these mails that still need the customer.
     pub still_open: Vec<String>,
     /// The live page.
     pub link: Option<String>,

@@ -193,7 +193,7 @@ impl ActionRequiredMail {
 }
 
 impl CorrectionMail {
-    /// All is well; all is well and perhaps never asked; part is well; most of many are.
+    /// All is well; all is well and perhaps never asked; part is well; most of many are; asked in several mails.
     #[must_use]
     pub fn samples() -> Vec<Self> {
         let all = Self {
@@ -203,6 +203,7 @@ impl CorrectionMail {
                 recovered("desk@studio.example", "2025-03-02T06:22:00Z"),
             ],
             asked_at: at("2025-03-01T20:41:00Z"),
+            asked_since: None,
             maybe: false,
             still_open: Vec::new(),
             link: some("https://app.example.com/c/7f3k"),
@@ -213,8 +214,11 @@ impl CorrectionMail {
         let part = Self { connections: one, still_open: vec!["desk@studio.example".to_owned()], ..all.clone() };
         let part_bare = Self { link: None, ..part.clone() };
         let many = (1..=12).map(|n| recovered(&format!("room-{n}@studio.example"), "2025-03-02T01:52:00Z")).collect();
-        let long = Self { connections: many, ..part.clone() };
-        vec![all, maybe, part, part_bare, long]
+        let asked_since = at("2025-03-01T20:34:00Z").into();
+        let long = Self { connections: many, asked_since, ..part.clone() };
+        let several = Self { asked_since, ..all.clone() };
+        let maybe_several = Self { maybe: true, ..several.clone() };
+        vec![all, maybe, part, part_bare, long, several, maybe_several]
     }
 }
 

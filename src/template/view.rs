@@ -122,13 +122,15 @@ fn correction(mail: &CorrectionMail, clock: &Clock) -> Value {
         .map(|c| json!({ "name": one_line(&c.name, NAME), "recovered": clock.show(c.recovered_at) }))
         .collect();
     let still_open = all_of(&mail.still_open);
+    let asked = clock.show(mail.asked_at);
     json!({
         "accent": if still_open.is_empty() { GREEN } else { AMBER },
         "lead": lead::correction(mail),
         "component": one_line(&mail.component, NAME),
         "below": connections.len() > LONG && !still_open.is_empty(),
         "connections": connections,
-        "asked": clock.show(mail.asked_at),
+        "asked_since": mail.asked_since.map(|at| clock.show(at)).filter(|since| *since != asked),
+        "asked": asked,
         "maybe": mail.maybe,
         "still_open": still_open,
         "link": link(mail.link.as_ref()),

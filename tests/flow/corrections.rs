@@ -2,7 +2,7 @@
 //! forgotten.
 
 use super::by_hand::{arm, record, taken};
-use super::table::{assert_table, until};
+use super::table::{assert_table, plain, until};
 use crate::on_both;
 use crate::support::{On, World, t};
 use allclear::domain::class::Class;
@@ -17,6 +17,7 @@ on_both! {
     a_correction_does_not_name_what_its_mail_never_said;
     a_newer_mail_of_the_thread_replaces_the_correction;
     a_correction_names_what_a_newer_mail_took_out_of_it;
+    a_correction_of_several_mails_speaks_of_all;
     the_receipt_of_a_newer_mail_replaces_the_correction_at_once;
     a_correction_written_after_the_newer_mail_is_replaced_too;
     a_correction_that_may_have_arrived_takes_back_no_more_than_it_did;
@@ -189,6 +190,28 @@ async fn a_correction_names_what_a_newer_mail_took_out_of_it(on: On) {
         Mon 2 Jun 08:16 ann no action needed: Inbox a1
         ",
     );
+}
+
+async fn a_correction_of_several_mails_speaks_of_all(on: On) {
+    for uncertain in [false, true] {
+        let silent = move |at, nth| uncertain && at == Phase::Dot && (nth == 2 || nth == 3);
+        let answer = move |at, nth| silent(at, nth).then_some(Answer { at, act: Act::TakeAndClose });
+        let mut w = world(on, Script::default().answering(move |at, _, nth| answer(at, nth))).await;
+        w.broken("a1").await;
+        until(&mut w, "2025-06-02T08:06:00Z").await;
+        w.broken("a2").await;
+        until(&mut w, "2025-06-02T09:00:00Z").await;
+        let asked = w.all().len();
+        let covering =
+            json!({"component": "outlook", "what": "recovered", "connections": "all", "since": "2025-06-02T07:00:00Z"});
+        w.signal(covering).await;
+        w.pass(5).await;
+        let [correction] = &w.all()[asked..] else { panic!("{:?}", w.deliveries().await) };
+        let text = plain(correction).replace('\n', " ");
+        let told = if uncertain { "You may have received mails" } else { "We asked you to act" };
+        let told = format!("{told} between Mon 2 Jun 2025, 10:05 (UTC+02:00) / 08:05 UTC and Mon 2 Jun 2025, 10:");
+        assert!(text.contains(&told) && text.contains("Please disregard those mails: "), "{text}");
+    }
 }
 
 /// Its repeat goes under the same Message-ID: a mailbox that has the first copy may hide the second, and with it

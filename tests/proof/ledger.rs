@@ -36,7 +36,7 @@ impl Heard {
     pub fn of(mail: &Received) -> Self {
         let body = String::from_utf8_lossy(&mail.body).replace("=\r\n", "");
         let text = body.split("Content-Type: text/html").next().unwrap_or_default();
-        let kind = match (text.contains("we asked you to act"), text.contains("You may have received")) {
+        let kind = match (text.contains("asked you to act"), text.contains("You may have received")) {
             (_, true) => Kind::MayTakeBack,
             (true, false) => Kind::TakesBack,
             (false, false) => Kind::Asks,

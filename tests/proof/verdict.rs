@@ -170,7 +170,7 @@ fn connections(
     let mut asked: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     let mut last: BTreeMap<&str, (bool, &str)> = BTreeMap::new();
     for mail in mails.iter().filter(|mail| mail.subject.ends_with("Your connection to Mail sync")) {
-        let asks = !text(mail).contains("disregard that mail");
+        let asks = !text(mail).contains("disregard th");
         if asks {
             asked.entry(&mail.to).or_default().insert(&mail.message_id);
         }

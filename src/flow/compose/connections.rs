@@ -145,10 +145,13 @@ pub(super) fn correction(seen: &Seen, keep: &[usize], said: &Words, setting: &Se
     let mut still_open: Vec<String> = open.iter().filter_map(|one| names.get(&one.0).cloned()).collect();
     still_open.sort();
     still_open.dedup();
+    let mails: BTreeMap<_, _> =
+        kept(seen, keep).filter_map(|i| Some((i.corrects_id?, i.original_claimed_at?))).collect();
     CorrectionMail {
         component: seen.items.first().map(|i| i.component_name.clone()).unwrap_or_default(),
         connections: connections.into_values().collect(),
-        asked_at: kept(seen, keep).filter_map(|i| i.original_claimed_at).max().unwrap_or(seen.row.created_at),
+        asked_at: mails.values().max().copied().unwrap_or(seen.row.created_at),
+        asked_since: mails.values().min().copied().filter(|_| mails.len() > 1),
         maybe: kept(seen, keep).any(|item| item.is_original_uncertain()),
         still_open,
         link: setting.public_url.clone(),
