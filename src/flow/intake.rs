@@ -100,10 +100,10 @@ pub struct IncidentIn {
     /// When the update was posted.
     #[serde(default)]
     pub observed_at: Option<Timestamp>,
-    /// What customers may notice.
+    /// What customers may notice, in one line.
     #[serde(default)]
     pub consequences: Option<String>,
-    /// Who or what is not affected.
+    /// Who or what is not affected, in one line.
     #[serde(default)]
     pub not_affected: Option<String>,
     /// When the next update will come.
@@ -337,7 +337,8 @@ impl NoticeIn {
                 }
                 for (field, text) in [("consequences", &n.consequences), ("not_affected", &n.not_affected)] {
                     if let Some(text) = text {
-                        check.prose(field, text, 5_000);
+                        // A mail has each on one line.
+                        check.line(field, text.trim(), 2_000);
                     }
                 }
                 if let (Some(start), Some(end)) = (n.started_at, n.ended_at)
@@ -470,6 +471,18 @@ mod tests {
         ] {
             signal(json).unwrap();
         }
+    }
+
+    #[test]
+    fn what_a_mail_has_on_one_line_has_no_lines_and_is_not_cut() {
+        let faults = |consequences: &str, not_affected: &str| {
+            let said = serde_json::json!({"kind": "incident", "incident": "i", "title": "t", "phase": "resolved", "body": "b",
+                "consequences": consequences, "not_affected": not_affected});
+            let checked = read::<NoticeIn>(said.to_string().as_bytes()).unwrap().check();
+            checked.err().into_iter().flatten().map(|fault| fault.field).collect::<Vec<_>>()
+        };
+        assert_eq!(faults("Mails are late.\n", &"x".repeat(2_000)), [""; 0]);
+        assert_eq!(faults("- mails are late\n- calls fail", &"x".repeat(2_001)), ["consequences", "not_affected"]);
     }
 
     #[test]
