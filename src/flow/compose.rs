@@ -188,9 +188,9 @@ fn content(seen: &Seen, keep: &[usize], said: &Words, setting: &Setting, now: Ti
         Class::Free => Ok(match own(seen, said)? {
             Own::Surge(mail) => Mail::Surge(mail),
             Own::Free(free) => Mail::Free(FreeMail {
-                because: match free.recipients.is_empty() || !free.components.is_empty() || !free.groups.is_empty() {
-                    true => Because::Follows,
-                    false => Because::Addressed,
+                because: match free.components.is_empty() && free.groups.is_empty() {
+                    true => Because::Addressed,
+                    false => Because::Follows,
                 },
                 subject: free.subject,
                 body: free.body,

@@ -228,14 +228,15 @@ async fn whoever_was_addressed_need_not_follow_anything(on: On) {
     w.notice(said("identified", json!({}))).await;
     w.pass(30).await;
     w.notice(json!({"kind": "free", "subject": "Hello", "body": "To you.", "recipients": ["bob"]})).await;
-    w.notice(json!({"kind": "free", "subject": "News", "body": "To all.", "components": ["a"]})).await;
+    w.notice(json!({"kind": "free", "subject": "News", "body": "To followers.", "components": ["a"]})).await;
+    w.notice(json!({"kind": "free", "subject": "More", "body": "To all.", "everyone": true})).await;
     w.pass(10).await;
     for mail in w.all() {
         let text = plain(mail);
         let addressed = text.contains("You get this because it was addressed to you.");
-        assert_eq!(addressed, mail.to.starts_with("bob"), "{text}");
+        assert_eq!(addressed, mail.to.starts_with("bob") || text.contains("To all."), "{text}");
     }
-    assert_eq!(w.all().len(), 4, "{:?}", w.all().iter().map(plain).collect::<Vec<_>>());
+    assert_eq!(w.all().len(), 6, "{:?}", w.all().iter().map(plain).collect::<Vec<_>>());
 }
 
 async fn whoever_was_told_as_a_follower_was_not_addressed(on: On) {
