@@ -193,7 +193,7 @@ impl ActionRequiredMail {
 }
 
 impl CorrectionMail {
-    /// All is well; all is well and perhaps never asked; part is well; most of many are; asked in several mails.
+    /// All is well; all is well and perhaps never asked; part is well; most of many are; and each of several mails.
     #[must_use]
     pub fn samples() -> Vec<Self> {
         let all = Self {
@@ -214,11 +214,10 @@ impl CorrectionMail {
         let part = Self { connections: one, still_open: vec!["desk@studio.example".to_owned()], ..all.clone() };
         let part_bare = Self { link: None, ..part.clone() };
         let many = (1..=12).map(|n| recovered(&format!("room-{n}@studio.example"), "2025-03-02T01:52:00Z")).collect();
+        let long = Self { connections: many, ..part.clone() };
+        let asked_once = [all, maybe, part, part_bare, long];
         let asked_since = at("2025-03-01T20:34:00Z").into();
-        let long = Self { connections: many, asked_since, ..part.clone() };
-        let several = Self { asked_since, ..all.clone() };
-        let maybe_several = Self { maybe: true, ..several.clone() };
-        vec![all, maybe, part, part_bare, long, several, maybe_several]
+        asked_once.clone().into_iter().chain(asked_once.map(|once| Self { asked_since, ..once })).collect()
     }
 }
 
