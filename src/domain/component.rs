@@ -160,15 +160,14 @@ impl Component {
                 self.last_since = Some(since);
                 self.end(since, said, true, false)
             }
-            (Some(_), None) => match self.covered_until.filter(|until| *until < said.observed_at) {
-                // Said anew: it speaks for what failed meanwhile, which need not have been an outage.
-                Some(until) => {
-                    self.episode += 1;
-                    self.last_since = Some(said.observed_at);
-                    self.end(said.observed_at, Said { since: Some(until + Span(1)), ..said }, true, false)
-                }
-                None => Effect::Repeated,
-            },
+            // Said anew: it speaks for what failed meanwhile, which need not have been an outage.
+            (Some(_), None) if self.covered_until < Some(said.observed_at) => {
+                let since = self.covered_until.map(|until| until + Span(1));
+                self.episode += 1;
+                self.last_since = Some(said.observed_at);
+                self.end(said.observed_at, Said { since, ..said }, true, false)
+            }
+            (Some(_), None) => Effect::Repeated,
             (None, None) => Effect::NothingToCover,
         }
     }
