@@ -21,10 +21,13 @@ pub struct Component {
     pub last_since: Option<Timestamp>,
     /// The newest outage's connections are declared well: those that failed until then.
     pub covered_until: Option<Timestamp>,
-    /// An operator had its customers asked against the word of a source that it is down: until the source says that it is
-    /// back, what it repeats is known.
+    /// An operator had its customers asked against the word of a source that it is down: what the source repeats is known,
+    /// until it says that it is back or has been silent.
     pub overruled: bool,
 }
+
+/// What repeats itself does so within a day, mostly within hours; "down" that comes later is said anew.
+const SILENCE: Span = Span::hours(24);
 
 /// What a source said of a component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +116,8 @@ impl Component {
     }
 
     fn fail(&mut self, said: Said) -> Effect {
+        let repeats = |as_of: Timestamp| said.observed_at - as_of <= SILENCE;
+        self.overruled &= self.failing_as_of.is_some_and(repeats);
         if self.down_since.is_some() || self.overruled {
             self.failing_as_of = self.failing_as_of.max(Some(said.observed_at));
             return Effect::Repeated;
@@ -273,6 +278,17 @@ mod tests {
         assert_eq!(c.hear(said(What::Failed, 15)), Effect::StaleAtBirth(Reason::Recovered));
         assert_eq!(c.hear(said(What::Failed, 21)), Effect::Opened { since: Timestamp(21) });
         assert_eq!(c.episode, 2);
+    }
+
+    #[test]
+    fn an_overruled_word_is_heard_again_after_a_day_s_silence() {
+        let mut c = Component { overruled: true, failing_as_of: Some(Timestamp(0)), ..Component::default() };
+        for hours in [24, 48] {
+            assert_eq!(c.hear(said(What::Failed, Span::hours(hours).0)), Effect::Repeated);
+        }
+        let after = Span::hours(73).0;
+        assert_eq!(c.hear(said(What::Failed, after)), Effect::Opened { since: Timestamp(after) });
+        assert!(!c.overruled);
     }
 
     #[test]

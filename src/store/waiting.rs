@@ -46,7 +46,7 @@ statements! {
     // `+ 0`: what waits is found by its lane; by its time would be nearly all there ever was.
     WAITING_OF = super::Sql::same(waits_for!(
         "SELECT COUNT(*) FROM delivery",
-        "AND (created_at + 0 <= $2 OR created_at + 0 >= $3) AND (reason <> 'awaiting_reconnection' OR due_at + 0 <= $4)"
+        "AND (created_at + 0 <= $2 OR created_at + 0 >= $3) AND (COALESCE(reason, '') <> 'awaiting_reconnection' OR due_at + 0 <= $4)"
     ));
     RIPE = super::Sql::same(waits_for!(
         "SELECT COUNT(*) FROM (SELECT 1 FROM delivery",
