@@ -1,4 +1,5 @@
-//! What waits for a subscriber of whom a subscription is over, and is withdrawn where nothing else asks for it.
+//! What waits for a subscriber of whom a subscription is over, and is withdrawn where nothing else asks for it; and what is
+//! to be sent again though nothing does.
 
 use super::parameter::ids;
 use super::rows::json;
@@ -10,7 +11,7 @@ use std::collections::BTreeSet;
 /// that planning would have made it for: to a component `k` that it is about, of an incident also to everything. A mail of an
 /// incident may name nothing: then it is about all that the incident does.
 macro_rules! unasked {
-    ($payload:literal, $components:literal, $groups:literal) => {
+    (@where $payload:literal, $components:literal, $groups:literal) => {
         concat!("LEFT JOIN incident i ON i.id = d.incident_id LEFT JOIN notice n ON n.id = d.notice_id
              WHERE d.class IN ('incident_update', 'post_mortem', 'free') AND d.rule <> 'surge'
                 AND (d.class <> 'free' OR ", $payload, "->'everyone' IS NULL)
@@ -30,50 +31,13 @@ macro_rules! unasked {
                             ELSE EXISTS (SELECT 1 FROM incident_component y WHERE y.incident_id = d.incident_id
                                 AND y.component_id = k.id) END)))")
     };
-}
-
-/// A statement in the words of each database for what a notice says.
-macro_rules! in_both {
-    ($statement:ident) => {
+    ($head:literal, $columns:tt, $joins:tt, $tail:literal) => {
         super::Sql::differs(
-            $statement!(
-                "n.payload",
-                "SELECT value FROM json_each(n.payload, '$.components')",
-                "SELECT value FROM json_each(n.payload, '$.groups')"
-            )
-            .sqlite,
-            $statement!(
-                "n.payload::json",
+            row_by_row!(over_rows, $head, $columns, $joins, concat!(unasked!(@where "n.payload",
+                "SELECT value FROM json_each(n.payload, '$.components')", "SELECT value FROM json_each(n.payload, '$.groups')"), $tail)).sqlite,
+            row_by_row!(over_rows, $head, $columns, $joins, concat!(unasked!(@where "n.payload::json",
                 "SELECT json_array_elements_text(n.payload::json->'components')",
-                "SELECT json_array_elements_text(n.payload::json->'groups')"
-            )
-            .postgres,
-        )
-    };
-}
-
-macro_rules! withdraw {
-    ($($words:literal),+) => {
-        row_by_row!(
-            over_rows, "UPDATE delivery SET state = 'withdrawn', reason = 'unsubscribed', folded_into = NULL, decided_at = j.at FROM",
-            [subscriber text, at bigint],
-            ["subscriber" "s" on "s.key = j.subscriber";
-             "delivery" "d" on "d.subscriber_id = s.id
-                AND (d.state || '' = 'queued' OR (d.state || '' = 'folded' AND d.reason IN ('under_cause', 'told_elsewhere')))
-                AND NOT d.maybe_mailed AND d.resend_no = 0"],
-            concat!(unasked!($($words),+), " AND delivery.id = d.id AND delivery.state = d.state RETURNING delivery.thread_id")
-        )
-    };
-}
-
-macro_rules! unfollowed {
-    ($($words:literal),+) => {
-        row_by_row!(
-            over_few_rows, "SELECT j.id FROM", [id uuid],
-            ["delivery" "o" on "o.id = j.id";
-             "delivery" "d" on "d.cause_id = o.cause_id AND d.subscriber_id = o.subscriber_id AND d.resend_no = 0
-                AND COALESCE(d.reason, '') NOT IN ('begin_and_end_only', 'below_least_impact', 'under_cause', 'told_elsewhere')"],
-            unasked!($($words),+)
+                "SELECT json_array_elements_text(n.payload::json->'groups')"), $tail)).postgres,
         )
     };
 }
@@ -84,9 +48,23 @@ statements! {
         "SELECT 1",
         "SELECT 1 FROM plan WHERE kind <> 'failure' AND done_at IS NULL ORDER BY id FOR SHARE",
     );
-    WITHDRAW_UNSUBSCRIBED = in_both!(withdraw);
+    WITHDRAW_UNSUBSCRIBED = unasked!(
+        "UPDATE delivery SET state = 'withdrawn', reason = 'unsubscribed', folded_into = NULL, decided_at = j.at FROM",
+        [subscriber text, at bigint],
+        ["subscriber" "s" on "s.key = j.subscriber";
+         "delivery" "d" on "d.subscriber_id = s.id
+            AND (d.state || '' = 'queued' OR (d.state || '' = 'folded' AND d.reason IN ('under_cause', 'told_elsewhere')))
+            AND NOT d.maybe_mailed AND d.resend_no = 0"],
+        " AND delivery.id = d.id AND delivery.state = d.state RETURNING delivery.thread_id"
+    );
     // A copy is asked for as its original is.
-    UNFOLLOWED = in_both!(unfollowed);
+    UNFOLLOWED = unasked!(
+        "SELECT j.id FROM", [id uuid],
+        ["delivery" "o" on "o.id = j.id";
+         "delivery" "d" on "d.cause_id = o.cause_id AND d.subscriber_id = o.subscriber_id AND d.resend_no = 0
+            AND COALESCE(d.reason, '') NOT IN ('begin_and_end_only', 'below_least_impact', 'under_cause', 'told_elsewhere')"],
+        ""
+    );
 }
 
 /// Withdraws what waits for some subscribers, by key, and no subscription in force asks for; the threads it was in.
@@ -103,7 +81,7 @@ pub async fn withdraw(tx: &mut Tx, of: &BTreeSet<&str>) -> Result<Vec<ThreadId>,
     Ok(rows!(tx, (ThreadId,), WITHDRAW_UNSUBSCRIBED, list)?.into_iter().map(|row| row.0).collect())
 }
 
-/// Those of some deliveries that no subscription in force asks for, and that are not named so already.
+/// Those of some deliveries that no subscription in force asks for, less those whose own reason says more of that.
 ///
 /// # Errors
 /// When the database fails.

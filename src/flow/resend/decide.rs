@@ -189,12 +189,8 @@ pub fn decide(asked: &Asked, limits: &Limits, force: bool, now: Timestamp) -> De
     if let Some(refusal) = spent(&asked.copies) {
         return Decision::Refuse(refusal, None);
     }
-    let unwanted = match asked.reason {
-        Some(reason @ (Reason::BeginAndEndOnly | Reason::BelowLeastImpact | Reason::Unsubscribed)) if !force => {
-            Some(Refusal::Unwanted(reason))
-        }
-        _ => None,
-    };
+    let wish = |why: &Reason| matches!(why, Reason::BeginAndEndOnly | Reason::BelowLeastImpact | Reason::Unsubscribed);
+    let unwanted = asked.reason.filter(|why| !force && wish(why)).map(Refusal::Unwanted);
     if let Some(reason) = stale(asked, limits, now) {
         let Some(instead) = &asked.instead else {
             let why = if asked.corrected { Refusal::Corrected(reason) } else { Refusal::Stale(reason) };

@@ -152,16 +152,13 @@ impl Facts {
         let mut stale = Vec::new();
         for known in known {
             let Some(looked) = looked.remove(&known.id) else { continue };
+            let unasked = unfollowed.contains(&known.id).then_some(Reason::Unsubscribed);
             let is_lost = lost.iter().any(|key| key.delivery == known.id);
             let asked = Asked {
                 view: View { created_at: now, resend: true, ..looked.gate },
                 state: known.state,
                 said_at: known.said_at,
-                reason: match known.reason {
-                    _ if is_lost => Some(Reason::NotTheirs),
-                    _ if unfollowed.contains(&known.id) => Some(Reason::Unsubscribed),
-                    other => other,
-                },
+                reason: if is_lost { Some(Reason::NotTheirs) } else { unasked.or(known.reason) },
                 newer: known.newer,
                 copies: copies.get(&(known.cause_id, known.subscriber_id)).copied().unwrap_or_default(),
                 instead: None,
