@@ -19,8 +19,8 @@ pub struct Component {
     pub well_as_of: Option<Timestamp>,
     /// When its newest outage began.
     pub last_since: Option<Timestamp>,
-    /// The newest outage's connections are declared well: those that failed until then.
-    pub covered_until: Option<Timestamp>,
+    /// The newest outage's connections are declared well.
+    pub last_covered: bool,
     /// An operator had its customers asked against the word of a source that it is down: what the source repeats is known,
     /// until it says that it is back or has been silent.
     pub overruled: bool,
@@ -129,8 +129,8 @@ impl Component {
         self.episode += 1;
         self.down_since = Some(since);
         self.last_since = self.down_since;
-        self.failing_as_of = self.down_since;
-        self.covered_until = None;
+        self.failing_as_of = Some(said.observed_at);
+        self.last_covered = false;
         Effect::Opened { since }
     }
 
@@ -159,18 +159,11 @@ impl Component {
             (Some(last), None) if said.observed_at < last && !said.newest_in_sequence => {
                 Effect::StaleAtBirth(Reason::ReplacedByNewer)
             }
-            (Some(last), _) if self.covered_until.is_none() => self.end(last, said, true, false),
+            (Some(last), _) if !self.last_covered => self.end(last, said, true, false),
             (_, Some(since)) => {
                 self.episode += 1;
                 self.last_since = Some(since);
                 self.end(since, said, true, false)
-            }
-            // Said anew: it speaks for what failed meanwhile, which need not have been an outage.
-            (Some(_), None) if self.covered_until < Some(said.observed_at) => {
-                let since = self.covered_until.map(|until| until + Span(1));
-                self.episode += 1;
-                self.last_since = Some(said.observed_at);
-                self.end(said.observed_at, Said { since, ..said }, true, false)
             }
             (Some(_), None) => Effect::Repeated,
             (None, None) => Effect::NothingToCover,
@@ -182,9 +175,9 @@ impl Component {
         if was_open || self.up_since.is_none() {
             self.up_since = Some(at);
         }
+        self.last_covered = covers;
         // What failed after it was observed is not well by it, however late it is heard.
         let until = if said.newest_in_sequence { at } else { said.observed_at };
-        self.covered_until = covers.then_some(until);
         let covering = covers.then(|| Covering { from: said.since.unwrap_or(since), until });
         Effect::Ended { n: self.episode, since, at, covering, was_open }
     }
@@ -242,25 +235,9 @@ mod tests {
             panic!("not covered");
         };
         assert!(newest.covers(Timestamp(40)) && !newest.covers(Timestamp(39)));
-        let mut c = Component { covered_until: None, ..c };
+        let mut c = Component { last_covered: false, ..c };
         let Effect::Ended { covering: Some(late), .. } = c.hear(covering(25, Some(5))) else { panic!("not covered") };
         assert!(late.covers(Timestamp(5)) && late.covers(Timestamp(25)) && !late.covers(Timestamp(26)));
-    }
-
-    #[test]
-    fn a_covering_recovery_that_is_said_anew_covers_what_failed_since() {
-        let mut c = Component::default();
-        c.hear(said(What::Failed, 10));
-        c.hear(covering(20, None));
-        for at in [15, 20] {
-            assert_eq!(c.hear(covering(at, None)), Effect::Repeated);
-        }
-        let Effect::Ended { n: 2, covering: Some(newest), was_open: false, .. } = c.hear(covering(50, None)) else {
-            panic!("not covered");
-        };
-        assert!(!newest.covers(Timestamp(20)) && newest.covers(Timestamp(21)) && newest.covers(Timestamp(45)));
-        assert!(!newest.covers(Timestamp(51)));
-        assert_eq!((c.up_since, c.hear(covering(50, None))), (Some(Timestamp(20)), Effect::Repeated));
     }
 
     #[test]
@@ -306,7 +283,9 @@ mod tests {
         assert_eq!(c.said_now(Timestamp(50)), Timestamp(51));
         // Seen to last after it, with a beginning from before.
         let began = Said { since: Some(Timestamp(40)), ..said(What::Failed, 51) };
-        assert_eq!({ c }.hear(began), Effect::Opened { since: Timestamp(40) });
+        let mut began_before = c;
+        assert_eq!(began_before.hear(began), Effect::Opened { since: Timestamp(40) });
+        assert!(matches!(began_before.hear(said(What::Recovered, 50)), Effect::StaleAtBirth(_)));
         assert_eq!(c.hear(said(What::Failed, 51)), Effect::Opened { since: Timestamp(51) });
         let mut covered = Component::default();
         for said in [said(What::Failed, 10), said(What::Recovered, 20), covering(50, None)] {

@@ -13,9 +13,10 @@ use crate::domain::incident::Phase;
 use crate::domain::time::{Span, Timestamp};
 use crate::mail::{About, Letter};
 use crate::store::view::DeliveryView;
-use crate::template::context::{Because, FreeMail, Mail};
+use crate::template::context::{ActionRequiredMail, Because, FreeMail, Mail};
 use crate::template::{Reader, Templates};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use uuid::Uuid;
 
 /// All that rendering and building a mail needs.
@@ -110,10 +111,11 @@ fn earlier(row: &DeliveryView, fresh: &Frozen) -> Option<Frozen> {
     let earlier: Frozen = serde_json::from_str(row.context.as_deref()?).ok()?;
     let says_the_same = match (&earlier.mail, &fresh.mail) {
         // What has surely not arrived can still say how late it is, and how things are by now, in the newest words.
-        (Mail::ActionRequired(a), Mail::ActionRequired(b)) => {
-            a.asks().map(|ask| &ask.connections).eq(b.asks().map(|ask| &ask.connections))
-                && (row.maybe_mailed || a == b)
-        }
+        (Mail::ActionRequired(a), Mail::ActionRequired(b)) => match row.maybe_mailed {
+            // Whatever text came since, and to which of them.
+            true => named(a) == named(b),
+            false => a == b,
+        },
         (Mail::Correction(a), Mail::Correction(b)) => {
             a.maybe == b.maybe
                 && a.still_open == b.still_open
@@ -125,6 +127,10 @@ fn earlier(row: &DeliveryView, fresh: &Frozen) -> Option<Frozen> {
         _ => true,
     };
     (says_the_same && earlier.to == fresh.to).then_some(earlier)
+}
+
+fn named(mail: &ActionRequiredMail) -> BTreeSet<(&str, Timestamp)> {
+    mail.asks().flat_map(|ask| &ask.connections).map(|c| (c.name.as_str(), c.failed_at)).collect()
 }
 
 /// Renders and builds the bytes of a frozen mail.

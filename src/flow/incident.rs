@@ -313,7 +313,8 @@ fn next_revision(
     match (known, repeats) {
         // An edit corrects when it began or ended where it says otherwise than before, and one of the newest words the rest.
         (Some(i), Some((before, was))) => {
-            let is_newest = before.revision == i.revision && before.content_hash.as_deref() != Some(hash);
+            // What came late has the newest number, and said nothing of now.
+            let is_newest = before.observed_at >= i.updated_at && before.content_hash.as_deref() != Some(hash);
             IncidentNow {
                 title: if is_newest { said.title.clone() } else { i.title },
                 impact: said.impact.filter(|_| is_newest).unwrap_or(i.impact),

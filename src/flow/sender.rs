@@ -167,7 +167,7 @@ const PERIOD: Span = Span::minutes(30);
 pub struct Before {
     /// Tries that count.
     pub tries: i64,
-    /// Tries that were refused with a 5xx.
+    /// Tries that were refused with a 5xx that need not last: a full mailbox, too much at once.
     pub refused: i64,
 }
 

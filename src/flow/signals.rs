@@ -18,6 +18,9 @@ use std::collections::HashMap;
 
 const UNUSED: &str = "the text is not used: its customers were asked already, or wait to be asked about more than this";
 
+const COVERED: &str =
+    "its connections were declared well before: `since` says from when on those are too that failed after it";
+
 /// Takes a batch of signals into an open transaction.
 pub(super) async fn take(
     tx: &mut Tx,
@@ -320,6 +323,7 @@ impl Batch {
                 if matches!(one.what, What::Failed | What::RecoveryFailed) {
                     surge::reported(tx, now.id, state).await?;
                 }
+                answer.note = (one.connections == Some(Covers::All)).then(|| COVERED.to_owned());
                 answer.outcome = Became::Repeated;
             }
             component::Effect::StaleAtBirth(reason) => {

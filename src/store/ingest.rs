@@ -11,7 +11,7 @@ use crate::domain::time::Timestamp;
 statements! {
     COMPONENTS = over_rows!(
         "SELECT c.id, c.key, c.name, c.episode, c.down_since, c.failing_as_of, c.up_since, c.well_as_of, e.since AS last_since,
-                e.covers_until AS covered_until, c.overruled
+                COALESCE(e.covers_connections, FALSE) AS last_covered, c.overruled
          FROM", [key text],
         "JOIN component c ON c.key = j.key
          LEFT JOIN episode e ON e.component_id = c.id AND e.n = c.episode ORDER BY c.id"
@@ -112,7 +112,7 @@ pub struct ComponentNow {
     up_since: Option<Timestamp>,
     well_as_of: Option<Timestamp>,
     last_since: Option<Timestamp>,
-    covered_until: Option<Timestamp>,
+    last_covered: bool,
     overruled: bool,
 }
 
@@ -127,7 +127,7 @@ impl ComponentNow {
             up_since: self.up_since,
             well_as_of: self.well_as_of,
             last_since: self.last_since,
-            covered_until: self.covered_until,
+            last_covered: self.last_covered,
             overruled: self.overruled,
         }
     }

@@ -84,7 +84,7 @@ statements! {
         "JOIN delivery d ON d.id = j.id JOIN thread t ON t.id = d.thread_id AND t.matter_kind = 'incident'
          JOIN notice n ON n.id = (SELECT m.id FROM notice m WHERE m.incident_id = t.matter_id AND m.deliver AND m.reason IS NULL
             AND (m.class = 'incident_end' OR EXISTS (SELECT 1 FROM delivery x WHERE x.cause_id = m.id
-                AND x.subscriber_id = d.subscriber_id AND COALESCE(x.reason, '') <> 'unsubscribed'))
+                AND x.subscriber_id = d.subscriber_id))
             ORDER BY m.revision DESC LIMIT 1)"
     );
     ADD_RESENDS = over_rows!(

@@ -52,13 +52,14 @@ statements! {
          JOIN stream_pause p ON p.stream = d.stream AND p.ended_by = 'probe' AND p.ended_at >= j.since
          WHERE NOT EXISTS (SELECT 1 FROM stream_pause o WHERE o.stream = d.stream AND o.ended_at IS NULL)
          GROUP BY j.id, d.stream) AS x
-         WHERE CASE WHEN x.own IS NULL THEN x.known = 1 ELSE EXISTS (SELECT 1 FROM (SELECT o.delivery_id FROM attempt o
+         WHERE CASE WHEN x.own IS NULL THEN x.known = 1 ELSE x.ended_at >= x.own OR EXISTS (SELECT 1 FROM (SELECT o.delivery_id FROM attempt o
             WHERE o.outcome = 'accepted' AND o.ended_at >= x.own ORDER BY o.ended_at LIMIT 1000) AS o
             JOIN delivery od ON od.id = o.delivery_id WHERE od.stream = x.stream) END"
     );
     REFUSALS = over_rows!(
         "SELECT j.id, COUNT(*) FROM", [id uuid],
-        "JOIN attempt a ON a.delivery_id = j.id AND a.outcome = 'refused' GROUP BY j.id"
+        "JOIN attempt a ON a.delivery_id = j.id AND a.outcome = 'refused'
+            AND a.kind IN ('mailbox_full', 'slow_down', 'greylisted') GROUP BY j.id"
     );
     // Sessions lost with a mail and nothing heard of it since; and after how many of them the relay took another mail of
     // the stream before the next was lost. The order, and the stream asked for row by row, leave planners only the index
@@ -240,7 +241,7 @@ pub async fn refused_alone(
     Ok(rows!(tx, (DeliveryId, i64), REFUSED_ALONE, json(row))?.into_iter().collect())
 }
 
-/// How often each of these deliveries was refused, of those that were.
+/// How often each of these deliveries was refused with a 5xx that need not last, of those that were.
 ///
 /// # Errors
 /// When the database fails.

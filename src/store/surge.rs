@@ -56,7 +56,7 @@ statements! {
     );
     IS_DOWN = super::Sql::same("SELECT COUNT(*) FROM component WHERE id = $1 AND down_since IS NOT NULL");
     ENDED_ELSEHOW = super::Sql::same("SELECT COUNT(*) FROM component WHERE id = $1 AND (episode > $2 OR down_since IS NULL)");
-    IS_COVERED = super::Sql::same("SELECT COUNT(*) FROM episode WHERE component_id = $1 AND n >= $2 AND covers_connections");
+    IS_COVERED = super::Sql::same("SELECT COUNT(*) FROM episode WHERE component_id = $1 AND n >= $2 AND covers_until >= $3");
     RELEASE_EPISODE = super::Sql::same(
         "UPDATE episode SET ended_at = $3, released_at = $3 WHERE component_id = $1 AND n = $2 AND ended_at IS NULL",
     );
@@ -309,12 +309,12 @@ pub async fn ended_elsehow(tx: &mut Tx, of: ComponentId, n: i64) -> Result<bool,
     Ok(value!(tx, i64, ENDED_ELSEHOW, of, n)? > 0)
 }
 
-/// Whether a source declared the connections well that failed in an outage, or in one after it.
+/// Whether a source declared the connections well that failed in an outage, or in one after it, as of some time or later.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn is_covered(tx: &mut Tx, of: ComponentId, n: i64) -> Result<bool, StoreError> {
-    Ok(value!(tx, i64, IS_COVERED, of, n)? > 0)
+pub async fn is_covered(tx: &mut Tx, of: ComponentId, n: i64, until: Timestamp) -> Result<bool, StoreError> {
+    Ok(value!(tx, i64, IS_COVERED, of, n, until)? > 0)
 }
 
 /// Ends an outage without anybody having said that it is over: those who failed in it no longer wait for it.

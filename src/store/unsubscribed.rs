@@ -11,18 +11,17 @@ use std::collections::BTreeSet;
 /// that planning would have made it for: to a component `k` that it is about, of an incident also to everything. A mail of an
 /// incident may name nothing: then it is about all that the incident does.
 macro_rules! unasked {
-    (@where $payload:literal, $components:literal, $groups:literal) => {
+    (@where $named:literal, $impact:literal, $payload:literal, $components:literal, $groups:literal) => {
         concat!("LEFT JOIN incident i ON i.id = d.incident_id LEFT JOIN notice n ON n.id = d.notice_id
              WHERE d.class IN ('incident_update', 'post_mortem', 'free') AND d.rule <> 'surge'
                 AND (d.class <> 'free' OR ", $payload, "->'everyone' IS NULL)
                 AND NOT EXISTS (SELECT 1 FROM notice_recipient x WHERE x.notice_id IN (d.notice_id, i.audience_id)
                     AND x.subscriber_id = d.subscriber_id)
-                AND (d.class <> 'post_mortem' OR NOT EXISTS (SELECT 1 FROM notice z JOIN notice_recipient x ON x.notice_id = z.id
+                AND (", $named, " NOT EXISTS (SELECT 1 FROM notice z JOIN notice_recipient x ON x.notice_id = z.id
                     WHERE z.incident_id = d.incident_id AND x.subscriber_id = d.subscriber_id))
                 AND NOT EXISTS (SELECT 1 FROM subscription u WHERE u.subscriber_id = d.subscriber_id AND u.ended_at IS NULL
                     AND (u.events = 'all' OR (u.events = 'begin_and_end' AND d.rule IN ('first', 'worse', 'relapse', 'notice')))
-                    AND (d.rule <> 'first' OR u.least_impact IN ('none', i.impact) OR i.impact = 'critical'
-                        OR (u.least_impact = 'minor' AND i.impact <> 'none'))
+                    ", $impact, "
                     AND ((d.class <> 'free' AND u.component_id IS NULL AND u.group_key IS NULL)
                         OR EXISTS (SELECT 1 FROM component k WHERE (k.id = u.component_id OR k.group_key = u.group_key) AND CASE
                             WHEN d.class = 'free' THEN k.key IN (", $components, ") OR k.group_key IN (", $groups, ")
@@ -31,11 +30,11 @@ macro_rules! unasked {
                             ELSE EXISTS (SELECT 1 FROM incident_component y WHERE y.incident_id = d.incident_id
                                 AND y.component_id = k.id) END)))")
     };
-    ($head:literal, $columns:tt, $joins:tt, $tail:literal) => {
+    ($head:literal, $columns:tt, $joins:tt, $tail:literal, $named:literal, $impact:literal) => {
         super::Sql::differs(
-            row_by_row!(over_rows, $head, $columns, $joins, concat!(unasked!(@where "n.payload",
+            row_by_row!(over_rows, $head, $columns, $joins, concat!(unasked!(@where $named, $impact, "n.payload",
                 "SELECT value FROM json_each(n.payload, '$.components')", "SELECT value FROM json_each(n.payload, '$.groups')"), $tail)).sqlite,
-            row_by_row!(over_rows, $head, $columns, $joins, concat!(unasked!(@where "n.payload::json",
+            row_by_row!(over_rows, $head, $columns, $joins, concat!(unasked!(@where $named, $impact, "n.payload::json",
                 "SELECT json_array_elements_text(n.payload::json->'components')",
                 "SELECT json_array_elements_text(n.payload::json->'groups')"), $tail)).postgres,
         )
@@ -55,14 +54,20 @@ statements! {
          "delivery" "d" on "d.subscriber_id = s.id
             AND (d.state || '' = 'queued' OR (d.state || '' = 'folded' AND d.reason IN ('under_cause', 'told_elsewhere')))
             AND NOT d.maybe_mailed AND d.resend_no = 0"],
-        " AND delivery.id = d.id AND delivery.state = d.state RETURNING delivery.thread_id"
+        " AND delivery.id = d.id AND delivery.state = d.state RETURNING delivery.thread_id",
+        "d.class <> 'post_mortem' OR",
+        "AND (d.rule <> 'first' OR u.least_impact IN ('none', i.impact) OR i.impact = 'critical'
+            OR (u.least_impact = 'minor' AND i.impact <> 'none'))"
     );
-    // A copy is asked for as its original is.
+    // A copy is asked for as its original is. How bad it was when that was planned is not known any more, nor whose names were
+    // those of the newest words then.
     UNFOLLOWED = unasked!(
         "SELECT j.id FROM", [id uuid],
         ["delivery" "o" on "o.id = j.id";
          "delivery" "d" on "d.cause_id = o.cause_id AND d.subscriber_id = o.subscriber_id AND d.resend_no = 0
             AND COALESCE(d.reason, '') NOT IN ('begin_and_end_only', 'below_least_impact', 'under_cause', 'told_elsewhere')"],
+        "",
+        "",
         ""
     );
 }

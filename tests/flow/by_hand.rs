@@ -9,12 +9,12 @@ use allclear::store::queue;
 use allclear::store::record::{self, Settled};
 use std::collections::HashMap;
 
-/// Arms the one mail of a class that is due, Ann's, for a node.
+/// Arms the one mail of a class that is due where no component is down, as if it were Ann's, for a node.
 pub async fn arm(w: &World, class: Class, node: &str, message_id: &str) -> DeliveryId {
     let mut tx = w.store.begin().await.unwrap();
     let lanes = queue::lanes(&mut tx, &HashMap::new()).await.unwrap();
     let mut due = Vec::new();
-    for lane in lanes.iter().filter(|lane| lane.class == class) {
+    for lane in lanes.iter().filter(|lane| lane.class == class && lane.down_since.is_none()) {
         due.extend(queue::due(&mut tx, lane, 10).await.unwrap());
     }
     let [one] = due[..] else { panic!("{due:?}") };

@@ -28,7 +28,6 @@ on_both! {
     a_failed_recovery_is_told_at_once_while_the_others_wait;
     a_covering_recovery_is_one_row_and_corrects_and_must_be_confirmed;
     who_is_heard_of_only_after_a_covering_recovery_must_confirm_too;
-    a_covering_recovery_said_anew_speaks_for_who_failed_since;
     a_confirmation_that_comes_after_the_deadline_counts;
     a_covering_recovery_is_swept_a_page_at_a_time_and_counts_what_it_took_back;
     a_recovery_of_one_connection_counts_what_it_took_back;
@@ -302,26 +301,6 @@ async fn who_is_heard_of_only_after_a_covering_recovery_must_confirm_too(on: On)
     assert!(w.pass(4).await.is_empty());
     let got = w.pass(4).await;
     assert!(got.len() == 1 && got[0].text().contains("Inbox ann-2"), "{:?}", w.deliveries().await);
-}
-
-async fn a_covering_recovery_said_anew_speaks_for_who_failed_since(on: On) {
-    let mut w = world(on).await;
-    let all = json!({"component": "outlook", "what": "recovered", "connections": "all", "confirm_within": "1h"});
-    w.down("outlook").await;
-    w.pass(10).await;
-    w.signal(all.clone()).await;
-    w.pass(10).await;
-    w.broken("ann-1").await;
-    w.broken("bob-1").await;
-    w.pass(3).await;
-    assert_eq!(w.signal(all).await.outcome.as_str(), "recovering");
-    w.pass(1).await;
-    assert_eq!(w.deliveries().await, ["action_required withdrawn covered_by_recovery"; 2]);
-    w.recovered("ann-1", "automatic").await;
-    assert!(w.pass(50).await.is_empty(), "{:?}", w.deliveries().await);
-    let got = w.pass(30).await;
-    let to: Vec<_> = got.iter().map(|got| got.to.as_str()).collect();
-    assert_eq!(to, ["bob@example.net"], "{:?}", w.deliveries().await);
 }
 
 /// A reporter that lags: it saw them well before the deadline, and says so after it.

@@ -167,6 +167,14 @@ async fn what_is_held_by_hand_stays_so_when_its_component_is_back(on: On) {
     until(&mut w, "2025-06-02T21:00:00Z").await;
     assert_eq!((asked(&w).len(), surges(&w).await), (0, vec!["flood holding held_until".to_owned()]));
     assert_eq!(down(&w).await, [""; 0]);
+    // Nobody is left to keep.
+    let all = json!({"component": "outlook", "what": "recovered", "connections": "all"});
+    w.signal(all.clone()).await;
+    let again = w.signal(all).await;
+    assert!(again.outcome.as_str() == "repeated" && again.note.is_some_and(|note| note.contains("`since`")));
+    w.pass(20).await;
+    let ended = surges(&w).await;
+    assert!(asked(&w).is_empty() && ended[0].starts_with("flood over"), "{ended:?}");
 }
 
 /// An operator wants it held until he says otherwise.

@@ -26,6 +26,8 @@ on_both! {
     nobody_is_asked_again_about_what_is_anothers_now;
     neither_suppression_nor_stop_is_overridden;
     whoever_follows_nothing_of_it_any_more_is_mailed_by_force_alone;
+    whoever_follows_again_is_mailed_again;
+    how_bad_it_was_is_no_reason_not_to_send_it_again;
     what_is_too_old_needs_force_and_a_parked_mail_leaves_as_a_new_one;
     a_mail_of_an_incident_is_replaced_by_its_newest_update;
     an_update_that_was_to_others_alone_goes_to_nobody_else;
@@ -285,6 +287,36 @@ async fn neither_suppression_nor_stop_is_overridden(on: On) {
     go_on(&w).await;
     until(&mut w, "2025-06-02T08:50:00Z").await;
     assert_eq!(w.deliveries().await, ["action_required failed address_dead", "action_required accepted"]);
+}
+
+async fn whoever_follows_again_is_mailed_again(on: On) {
+    let mut w = world(on, Script::default()).await;
+    stop(&w).await;
+    incident(&w, "investigating", "major_outage").await;
+    w.pass(1).await;
+    w.subscription(json!({"subscriber": "ann", "component": "outlook", "active": false})).await;
+    go_on(&w).await;
+    let withdrawn = of_class(&w, Class::IncidentUpdate).await;
+    assert_eq!(withdrawn.state, State::Withdrawn);
+    w.subscribe("ann", "outlook").await;
+    assert_eq!(resend(&w, withdrawn.id, false).await, "as_it_was");
+}
+
+async fn how_bad_it_was_is_no_reason_not_to_send_it_again(on: On) {
+    let script = Script::default()
+        .answering(|at, _, nth| (at == Phase::Dot && nth == 1).then(|| Says::reply(at, "554 5.6.0 not like this")));
+    let mut w = world(on, script).await;
+    w.prefer("ann", "all", "critical").await;
+    let said = |impact: &str| {
+        json!({"kind": "incident", "incident": "o-1", "update": "1", "title": "Slow", "phase": "investigating",
+            "impact": impact, "body": format!("It is {impact}."), "components": [{"key": "outlook", "status": "major_outage"}]})
+    };
+    w.notice(said("critical")).await;
+    until(&mut w, "2025-06-02T08:20:00Z").await;
+    let failed = of_class(&w, Class::IncidentUpdate).await;
+    assert_eq!(failed.state, State::Failed);
+    w.notice(said("minor")).await;
+    assert_eq!(resend(&w, failed.id, false).await, "as_it_was");
 }
 
 async fn whoever_follows_nothing_of_it_any_more_is_mailed_by_force_alone(on: On) {

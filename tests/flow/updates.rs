@@ -381,6 +381,14 @@ async fn an_edit_of_the_newest_update_corrects_the_title(on: On) {
     w.pass(10).await;
     assert_eq!(w.notice(titled("1", "UK is down", "none")).await.outcome.as_str(), "repeated");
     assert_eq!(stands(&w).await, is("All is down", "critical"));
+    // Nor does an edit of what came late say anything of now.
+    for (title, outcome) in [("IE is down", "stale_at_birth"), ("IT is down", "repeated")] {
+        let late = with(titled("0", title, "none"), json!({"observed_at": "2025-06-02T08:00:30Z"}));
+        assert_eq!(w.notice(late).await.outcome.as_str(), outcome);
+        assert_eq!(stands(&w).await, is("All is down", "critical"));
+    }
+    w.notice(titled("2", "Most is down", "major")).await;
+    assert_eq!(stands(&w).await, is("Most is down", "major"));
 }
 
 async fn an_edit_that_says_otherwise_of_a_component_is_an_update(on: On) {

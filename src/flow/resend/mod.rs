@@ -158,7 +158,12 @@ impl Facts {
                 view: View { created_at: now, resend: true, ..looked.gate },
                 state: known.state,
                 said_at: known.said_at,
-                reason: if is_lost { Some(Reason::NotTheirs) } else { unasked.or(known.reason) },
+                reason: match known.reason {
+                    _ if is_lost => Some(Reason::NotTheirs),
+                    // Who unsubscribed may have subscribed again.
+                    Some(Reason::Unsubscribed) | None => unasked,
+                    other => unasked.or(other),
+                },
                 newer: known.newer,
                 copies: copies.get(&(known.cause_id, known.subscriber_id)).copied().unwrap_or_default(),
                 instead: None,

@@ -133,10 +133,16 @@ pub(super) async fn view(
     view.reporter_suspect = open.iter().any(|s| s.kind == Kind::Reporter);
     if let Some(n) = surge.episode {
         view.recovered_by_source = db::ended_elsehow(tx, component, n).await?;
-        // Whoever is declared well is kept by nobody.
-        if view.recovered_by_source && db::is_covered(tx, component, n).await? {
-            view.until = None;
-        }
+    }
+    // Whoever is declared well is kept by nobody, also where that is said after the component was back.
+    let back = match surge.episode {
+        Some(n) => Some((n, surge.since)).filter(|_| view.recovered_by_source),
+        None => Some((0, surge.stage_at)).filter(|_| surge.occasion == Occasion::NotBack),
+    };
+    if let (Some((n, until)), Some(_)) = (back, view.until)
+        && db::is_covered(tx, component, n, until).await?
+    {
+        view.until = None;
     }
     // Whose time is over does not wait for an outage, however many fail in it.
     if surge.occasion == Occasion::NotBack && db::is_down(tx, component).await? {
