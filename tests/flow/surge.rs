@@ -327,12 +327,12 @@ async fn a_canary_that_waits_is_told_what_is_proven_of_itself(on: On) {
 
 async fn a_canary_that_was_on_the_wire_when_its_surge_ended_waits_like_the_others(on: On) {
     let mut w = one_canary_put_off(on).await;
-    w.clock.set(t("2025-06-02T08:42:00Z"));
+    w.clock.set(t("2025-06-02T09:00:00Z"));
     let mail = arm(&w, Class::ActionRequired, "other", "canary@status.example.com").await;
     w.up("outlook").await;
-    until(&mut w, "2025-06-02T08:44:00Z").await;
+    until(&mut w, "2025-06-02T09:02:00Z").await;
     assert_eq!(surges(&w).await, ["flood over component_recovered"]);
-    let due_at = Some(t("2025-06-02T09:00:00Z"));
+    let due_at = Some(t("2025-06-02T09:10:00Z"));
     let put_off =
         Settled { token: 2, outcome: None, state: State::Queued, due_at, reason: Some(Reason::Retry), ..taken(mail) };
     record(&w, "other", put_off).await;
