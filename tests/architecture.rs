@@ -30,7 +30,7 @@ const HOMES: &[(&str, &[&str])] = &[
 ];
 
 /// The lines of code there are. The design asks for fewer: whoever raises this says in the commit what it buys.
-const LINE_BUDGET: usize = 33_904;
+const LINE_BUDGET: usize = 33_985;
 
 /// What is wrong with one file of `src`; `path` is relative to `src`, with slashes.
 fn faults(path: &str, text: &str) -> Vec<String> {

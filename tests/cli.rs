@@ -421,9 +421,12 @@ fn holds_and_the_stop_come_and_go() {
     let table = shell.run("hold").out;
     assert!(table.starts_with("ID ") && table.contains("provider outage"), "{table}");
     let id = held.json()["id"].as_str().unwrap().replace('_', "~");
-    assert_eq!(shell.run(&format!("release {id} --reason over")).code, 0);
+    let over = shell.run(&format!("release {id} --reason over"));
+    assert!(over.code == 0 && over.out.starts_with("released hld_"), "{}{}", over.out, over.err);
+    assert!(over.out.contains("keeps these mails all the same: wrong wave"), "the stop does: {}", over.out);
     assert_eq!(shell.run(&format!("release {id} --reason over")).code, 3);
-    assert_eq!(shell.run("resume --reason over").code, 0);
+    let over = shell.run("resume --reason over");
+    assert!(over.code == 0 && over.out.starts_with("released hld_") && !over.out.contains("keeps"), "{}", over.out);
     assert_eq!(shell.run("hold --json").json(), json!([]));
 }
 
@@ -522,6 +525,11 @@ fn a_surge_is_held_and_released_and_shown() {
     assert!(past.code == 2 && past.err.contains("in the past"), "{}", past.err);
     // Its hold is not let go by the way.
     assert_eq!(shell.run("release --component imap --reason x").code, 3);
+    for (class, is_kept) in [("free", false), ("action~required", true)] {
+        assert_eq!(shell.run(&format!("hold --class {class} --reason x")).code, 0);
+        let over = shell.run(&format!("release --class {class} --reason x"));
+        assert_eq!((over.code, over.out.contains("keeps these mails all the same")), (0, is_kept), "{}", over.out);
+    }
     let status = shell.run("status").out;
     assert!(status.contains("surge on imap since") && status.contains("their page is red"), "{status}");
     assert!(shell.run("show imap").out.contains(&id));

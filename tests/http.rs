@@ -592,6 +592,13 @@ async fn pauses_and_suppressions_are_listed_and_ended_with_a_reason() {
     assert_eq!(face.send("GET", "/v1/pauses", "", &[]).await.body, json!([]));
     let again = face.send("POST", "/v1/streams/incidents/resume", &why, &[]).await;
     assert_eq!(again.status, StatusCode::NOT_FOUND);
+    // No mail of a stream that is configured no more finds out.
+    let mut tx = face.store.begin().await.unwrap();
+    let gone = streams::Refusal { stream: "gone", ..refusal };
+    assert!(streams::pause(&mut tx, gone, now + Span::hours(1), "test").await.unwrap());
+    tx.commit().await.unwrap();
+    assert_eq!(face.send("POST", "/v1/streams/gone/resume", &why, &[]).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(face.send("GET", "/v1/pauses", "", &[]).await.body, json!([]));
 
     let mistyped = face.send("GET", "/v1/suppressions?afer=jo", "", &[]).await;
     assert_eq!((mistyped.status, mistyped.fields()), (StatusCode::BAD_REQUEST, vec!["afer"]), "{}", mistyped.body);

@@ -1,7 +1,8 @@
 //! `allclear hold`, `release`, `stop`, `resume`
 
 use super::failure::{CONFLICT, Failure, NOT_FOUND, USAGE};
-use super::output::{Table, or_dash};
+use super::output::{Table, or_dash, printable};
+use super::surge::kept;
 use super::{Context, who};
 use crate::domain::class::Class;
 use crate::domain::hold::{HoldCause, HoldScope};
@@ -103,9 +104,10 @@ pub(super) async fn hold(context: &Context, args: HoldArgs) -> Result<u8, Failur
     if args.until.is_some_and(|until| until <= tx.now()) {
         return Err(Failure::new(USAGE, "--until is in the past", "name a later time, or leave it out"));
     }
+    let others = over(holds::in_force(&mut tx).await?, |hold| hold.scope() == scope);
     let id = holds::put(&mut tx, scope, HoldCause::Operator, reason(&why)?, args.until, &who()).await?;
     tx.commit().await?;
-    context.answer(&serde_json::json!({ "id": id }), || format!("held {id}\n"))?;
+    context.answer(&serde_json::json!({ "id": id }), || format!("held {id}\n") + &kept(&others))?;
     Ok(0)
 }
 
@@ -121,12 +123,13 @@ pub(super) async fn release(context: &Context, args: &ReleaseArgs) -> Result<u8,
     // The stop and surges have words of their own, so that nobody ends them while clearing up holds.
     let picked = |h: &HoldRow| h.cause == HoldCause::Operator && (args.id == Some(h.id) || scope == Some(h.scope()));
     let released = holds::release(&mut tx, picked, why, &who()).await?;
+    let left = holds::in_force(&mut tx).await?;
     tx.commit().await?;
     if released.is_empty() {
         let hint = "see `allclear hold`; a stop is ended with `allclear resume --reason …`, a surge with `allclear surge release`";
         return Err(Failure::new(NOT_FOUND, "no such hold is in force", hint));
     }
-    list(context, &released)
+    ended(context, &released, left)
 }
 
 pub(super) async fn stop(context: &Context, why: &Why) -> Result<u8, Failure> {
@@ -150,23 +153,57 @@ pub(super) async fn resume(context: &Context, why: &Why) -> Result<u8, Failure> 
     let why = reason(&why.reason)?;
     let store = context.store().await?;
     let mut tx = store.begin().await?;
-    let ended = holds::release(&mut tx, |h| h.cause == HoldCause::Stop, why, &who()).await?;
+    let released = holds::release(&mut tx, |h| h.cause == HoldCause::Stop, why, &who()).await?;
+    let left = holds::in_force(&mut tx).await?;
     tx.commit().await?;
-    if ended.is_empty() {
+    if released.is_empty() {
         return Err(Failure::new(CONFLICT, "nothing is stopped", "nothing to do; see `allclear hold` for holds"));
     }
-    list(context, &ended)
+    ended(context, &released, left)
+}
+
+/// What is over, and what still keeps some of its mail.
+fn ended(context: &Context, released: &[HoldRow], left: Vec<HoldRow>) -> Result<u8, Failure> {
+    let left = over(left, |hold| released.iter().any(|one| overlap(one.scope(), hold)));
+    context.answer(&released, || {
+        let line =
+            |h: &HoldRow| format!("released {} ({}): {}, by {}\n", h.id, on(h), printable(&h.reason), h.created_by);
+        released.iter().map(line).collect::<String>() + &kept(&left)
+    })?;
+    Ok(0)
+}
+
+fn over(mut holds: Vec<HoldRow>, keep: impl Fn(&HoldRow) -> bool) -> Vec<HoldRow> {
+    holds.retain(keep);
+    holds
+}
+
+/// Whether what was under a hold may still be kept by another: a surge keeps requests to reconnect alone, no hold keeps
+/// corrections, and a text of one's own is about no component.
+fn overlap(was: HoldScope, left: &HoldRow) -> bool {
+    match (was, left.scope()) {
+        _ if left.cause == HoldCause::Stop => true,
+        (HoldScope::Class(Class::Correction), _) => false,
+        (HoldScope::Class(class), _) if left.cause == HoldCause::Surge => class == Class::ActionRequired,
+        (HoldScope::Class(was), HoldScope::Class(left)) => was == left,
+        (HoldScope::Component(was), HoldScope::Component(left)) => was == left,
+        (HoldScope::Class(Class::Free), HoldScope::Component(_)) => false,
+        _ => true,
+    }
+}
+
+fn on(hold: &HoldRow) -> String {
+    hold.class.map(|c| c.to_string()).or_else(|| hold.component.clone()).unwrap_or_else(|| hold.scope.clone())
 }
 
 fn list(context: &Context, holds: &[HoldRow]) -> Result<u8, Failure> {
     context.answer(&holds, || {
         let mut table = Table::new(&["id", "on", "cause", "since", "until", "by", "reason"]);
         for h in holds {
-            let on = h.class.map(|c| c.to_string()).or_else(|| h.component.clone()).unwrap_or_else(|| h.scope.clone());
             let until = or_dash(h.until);
             table.row([
                 h.id.to_string(),
-                on,
+                on(h),
                 h.cause.to_string(),
                 h.since.to_string(),
                 until,

@@ -272,11 +272,12 @@ pub(super) fn status(s: &Status) -> String {
     for hold in s.holds.iter().filter(|hold| hold.cause != HoldCause::Surge) {
         let on = hold.class.map(|class| class.to_string()).or_else(|| hold.component.clone());
         let (on, why) = (on.unwrap_or_else(|| hold.scope.clone()), printable(&hold.reason));
-        let _ =
-            writeln!(out, "{} on {on} since {} by {}: {why} ({})", hold.cause, hold.since, hold.created_by, hold.id);
+        let until = hold.until.map(|until| format!(" until {until}")).unwrap_or_default();
+        let (cause, since, by) = (hold.cause, hold.since, &hold.created_by);
+        let _ = writeln!(out, "{cause} on {on} since {since}{until} by {by}: {why} ({})", hold.id);
     }
     for surge in &s.surges {
-        let on = surge.component.as_deref().unwrap_or("everything");
+        let on = surge.component.as_deref().unwrap_or("our own reports");
         let (stage, why) = (super::surge::stage(surge), surge.why.explained());
         let _ = writeln!(
             out,

@@ -47,12 +47,18 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
     if let Some(Act::Resume { stream, reason: why }) = args.act {
         let why = reason(&why)?;
         let mut tx = store.begin().await?;
-        if !streams::resume(&mut tx, &stream, &who(), why).await? {
-            let known: Vec<_> = context.config.streams.keys().map(String::as_str).collect();
-            if !known.contains(&stream.as_str()) {
+        if !context.config.streams.contains_key(&stream) {
+            if !streams::forget(&mut tx, &stream, &who(), why).await? {
+                let known: Vec<_> = context.config.streams.keys().map(String::as_str).collect();
                 let what = format!("there is no stream `{}`", printable(&stream));
                 return Err(Failure::new(NOT_FOUND, what, format!("known streams: {}", known.join(", "))));
             }
+            tx.commit().await?;
+            let text = || format!("stream {} is not configured any more; its pause is over\n", printable(&stream));
+            context.answer(&serde_json::json!({ "stream": stream, "trying": false }), text)?;
+            return Ok(0);
+        }
+        if !streams::resume(&mut tx, &stream, &who(), why).await? {
             return Err(Failure::new(CONFLICT, format!("stream {stream} is not paused"), "nothing to do"));
         }
         tx.commit().await?;

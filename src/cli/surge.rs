@@ -90,7 +90,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<u8, Failure> {
 }
 
 /// What a release does not let go.
-fn kept(holds: &[HoldRow]) -> String {
+pub(super) fn kept(holds: &[HoldRow]) -> String {
     let line = |hold: &HoldRow| {
         let (reason, by) = (printable(&hold.reason), printable(&hold.created_by));
         format!("{}, put by {by}, keeps these mails all the same: {reason}\n", hold.id)

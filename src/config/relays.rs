@@ -81,7 +81,8 @@ fn smtp(check: &Check, name: &str, raw: raw::Relay, mail: &Mail) -> Result<Smtp,
         return Err(check.error(&key("tls"), "mail goes without TLS only to this machine", hint));
     }
     Ok(Smtp {
-        host,
+        // A resolver wants no brackets.
+        host: literal(&host).map_or(host, |ip| ip.to_string()),
         port: check.number(&key("port"), raw.port, usual_port, 1..=65_535)?,
         tls,
         login,

@@ -374,6 +374,11 @@ fn a_relay_is_complete_and_keeps_its_password_off_the_wire() {
         panic!("not SMTP")
     };
     assert_eq!(relay.host, "xn--bro-hoa.example");
+    let Relay::Smtp(relay) = file(&format!("{smtp}host = \"[2001:db8::1]\""), &[]).unwrap().relays["main"].clone()
+    else {
+        panic!("not SMTP")
+    };
+    assert_eq!(relay.host, "2001:db8::1");
     let login = format!("{smtp}host = \"x\"\nuser = \"u\"\n");
     assert_eq!(refused(&login).0, "relays.main.user");
     assert_eq!(refused(&format!("{login}password_file = \"none\"")).0, "relays.main.password_file");

@@ -4,7 +4,7 @@ use super::setting::Setting;
 use crate::domain::class::Class;
 use crate::domain::delivery::{Reason, State};
 use crate::domain::hold::HoldCause;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Span, Timestamp};
 use crate::store::holds::{self, HoldRow};
 use crate::store::relays::{self, Unreached};
 use crate::store::status::{self as db, Aside, Depth};
@@ -98,8 +98,10 @@ pub async fn status(tx: &mut Tx, setting: &Setting) -> Result<Status, StoreError
     let rates = db::rates(tx).await?;
     let paused = |class| setting.stream(class).is_some_and(|s| pauses.iter().any(|p| p.stream == s.name));
     let unreached = relays::unreached(tx).await?;
+    let limits = setting.limits(Class::ActionRequired);
+    let overdue = limits.longest_hold.map(|longest| Span(longest.0 - limits.dwell.0));
     let away = |class| setting.is_unreached(class, &unreached);
-    let depth = lines(db::depth(tx).await?, &holds, paused, away);
+    let depth = lines(db::depth(tx, overdue).await?, &holds, paused, away);
     let free = || depth.iter().filter(|line| !keeps_back(line.reason));
     let (due, now) = (free().map(|line| line.due).sum(), tx.now());
     let paced: i64 = free().filter(|l| l.reason == Some(Reason::Paced)).map(|line| line.mails - line.due).sum();
@@ -154,7 +156,7 @@ fn lines(
         let reason = match d.class {
             _ if stopped => Some(Reason::Stopped),
             _ if held => Some(Reason::Held),
-            Class::ActionRequired if d.down_since.is_some() => Some(Reason::ComponentDown),
+            Class::ActionRequired if d.down_since.is_some() && !d.ripe => Some(Reason::ComponentDown),
             class if paused(class) => Some(Reason::StreamPaused),
             class if d.reason.is_none() && away(class) => Some(Reason::RelayAway),
             _ => d.reason,

@@ -59,7 +59,9 @@ pub fn steps(of: &Delivery, with: &Evidence, now: Timestamp) -> Vec<Step> {
     steps.extend(obstacles(of, about, with, now));
     steps.extend(about.surge.map(|surge| asked_ahead(of, now).shown_by(surge)));
     steps.extend(of.attempts.iter().map(|attempt| {
-        let said = [attempt.code.map(|code| code.to_string()), attempt.reply.clone()].into_iter().flatten();
+        // Of a session that the relay ended the words have the code.
+        let code = attempt.code.filter(|_| attempt.outcome != HandOver::NotHandedOver);
+        let said = [code.map(|code| code.to_string()), attempt.reply.clone()].into_iter().flatten();
         let said = said.collect::<Vec<_>>().join(" ");
         let how = match attempt.outcome {
             HandOver::Accepted => "the mail server took it",

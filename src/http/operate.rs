@@ -55,7 +55,8 @@ pub(super) fn reason(said: &str) -> Result<String, Problem> {
     if fits { Ok(reason.to_owned()) } else { Err(Problem::invalid(vec![FieldError::new("reason", what)])) }
 }
 
-/// `POST /v1/streams/{name}/resume`: one mail tries now, the others follow when it is taken.
+/// `POST /v1/streams/{name}/resume`: one mail tries now, the others follow when it is taken. Where the stream is configured no
+/// more its pause is over.
 pub(super) async fn resume(
     State(api): State<Api>,
     Segment(name): Segment,
@@ -66,7 +67,13 @@ pub(super) async fn resume(
     let (caller, why): (_, Why) = managed(&api, &headers, Scope::Operate, body).await?;
     let why = why.checked()?;
     let mut tx = api.store.begin().await?;
-    if !streams::resume(&mut tx, &name, &format!("api:{}", caller.source), &why).await? {
+    let who = format!("api:{}", caller.source);
+    // No mail of a stream that is configured no more finds out.
+    let was_paused = match api.setting.streams.iter().any(|stream| stream.name == name) {
+        true => streams::resume(&mut tx, &name, &who, &why).await?,
+        false => streams::forget(&mut tx, &name, &who, &why).await?,
+    };
+    if !was_paused {
         return Err(Problem::not_found("no stream of this name is paused"));
     }
     tx.commit().await?;

@@ -48,7 +48,11 @@ pub fn classify(reply: &Reply) -> ReplyKind {
     let kind = ruling(reply).map_or(ReplyKind::Unknown, |rule| rule.kind);
     match kind {
         // Said before the recipient was named, so about us; and it would be said for everybody.
-        ReplyKind::AddressDead | ReplyKind::MessageAtFault | ReplyKind::Unknown
+        ReplyKind::AddressDead
+        | ReplyKind::MailboxFull
+        | ReplyKind::SlowDown
+        | ReplyKind::MessageAtFault
+        | ReplyKind::Unknown
             if reply.of_sender && reply.code >= 500 && !is_of_this_mail(reply) =>
         {
             ReplyKind::Credentials

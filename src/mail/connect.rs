@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 crate::names!(
     /// How far opening a session got.
@@ -95,7 +96,7 @@ pub(super) async fn open(relay: &Relay) -> Result<Dialogue, OpenError> {
     let tls = opening.tls_parameters().await?;
     let addresses = opening.resolve().await?;
     let connect = relay.timeouts.connect;
-    let tcp = opening.within(OpenPhase::Connect, connect, TcpStream::connect(&addresses[..])).await?;
+    let tcp = opening.connect(&addresses).await?;
     // Else Nagle and delayed ACKs cost 40 ms for each mail.
     tcp.set_nodelay(true).map_err(|e| opening.failed(OpenPhase::Connect, e))?;
     let (mut wire, certificate) = match (relay.tls, tls) {
@@ -155,13 +156,27 @@ impl Opening<'_> {
         OpenError { relay: self.relay.name(), phase, what: what.to_string(), reply: None }
     }
 
+    /// To the first address that answers. One that is silent leaves the others their share of the time, and is what is told.
+    async fn connect(&self, addresses: &[SocketAddr]) -> Result<TcpStream, OpenError> {
+        let count = u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
+        let (share, mut failed) = (self.relay.timeouts.connect / count, Vec::new());
+        for address in addresses {
+            match timeout(share, TcpStream::connect(address)).await {
+                Ok(Ok(tcp)) => return Ok(tcp),
+                Ok(Err(e)) => failed.push(format!("{}: {e}", address.ip())),
+                Err(_) => failed.push(format!("{}: no answer within {share:?}", address.ip())),
+            }
+        }
+        Err(self.failed(OpenPhase::Connect, failed.join("; ")))
+    }
+
     async fn within<T, E: Display>(
         &self,
         phase: OpenPhase,
         limit: Duration,
         work: impl Future<Output = Result<T, E>>,
     ) -> Result<T, OpenError> {
-        match tokio::time::timeout(limit, work).await {
+        match timeout(limit, work).await {
             Ok(done) => done.map_err(|e| self.failed(phase, e)),
             Err(_) => Err(self.failed(phase, format!("no answer within {limit:?}"))),
         }
@@ -174,7 +189,7 @@ impl Opening<'_> {
         limit: Duration,
         work: impl Future<Output = Result<T, SmtpError>>,
     ) -> Result<T, OpenError> {
-        match tokio::time::timeout(limit, work).await {
+        match timeout(limit, work).await {
             Ok(done) => done.map_err(|e| OpenError { reply: negative(&e), ..self.failed(phase, e) }),
             Err(_) => Err(self.failed(phase, format!("no answer within {limit:?}"))),
         }
@@ -271,4 +286,32 @@ pub(super) fn negative(error: &SmtpError) -> Option<Reply> {
 
 fn fit_for_ehlo(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::{TcpListener, TcpSocket};
+
+    #[tokio::test]
+    async fn one_silent_address_leaves_the_next_its_time() {
+        let silent = TcpSocket::new_v4().unwrap();
+        silent.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let silent = silent.listen(1).unwrap();
+        let full = silent.local_addr().unwrap();
+        let mut held = Vec::new();
+        while let Ok(Ok(tcp)) = timeout(Duration::from_millis(300), TcpStream::connect(full)).await {
+            held.push(tcp);
+        }
+        let there = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut relay = Relay::local(25);
+        relay.timeouts.connect = Duration::from_secs(2);
+        let addresses = [full, there.local_addr().unwrap()];
+        let opening = Opening { relay: &relay };
+        let tcp = opening.connect(&addresses).await.unwrap();
+        assert_eq!(tcp.peer_addr().unwrap(), addresses[1]);
+        drop(there);
+        let e = opening.connect(&addresses).await.unwrap_err();
+        assert!(e.what.contains("127.0.0.1: no answer within 1s; 127.0.0.1: "), "{}", e.what);
+    }
 }

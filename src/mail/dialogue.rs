@@ -146,11 +146,11 @@ impl Dialogue {
         if early.is_ok() {
             let why = read("the mail", Duration::ZERO, early)
                 .map_or_else(|lost| lost, |reply| format!("the relay answered before it had the mail: {reply}"));
-            return End::over(Outcome::NotHandedOver { why });
+            return End::over(Outcome::lost(why));
         }
         if self.ends.is_some_and(|end| Instant::now() >= end) {
             let why = "its time was over when the relay asked for the mail".to_owned();
-            return End::over(Outcome::NotHandedOver { why });
+            return End::over(Outcome::lost(why));
         }
         let limit = self.timeouts.data_block + self.timeouts.data_done;
         let heard = in_time(limit, self.wire.command(Stuffed(mail))).await;
@@ -206,7 +206,7 @@ impl Dialogue {
             Ok(Step::Go) => Ok(None),
             Ok(Step::No(outcome)) => Ok(Some(outcome)),
             Ok(Step::Over(outcome)) => Err(End::over(outcome)),
-            Err(why) => Err(End::over(Outcome::NotHandedOver { why })),
+            Err(why) => Err(End::over(Outcome::lost(why))),
         }
     }
 

@@ -42,7 +42,7 @@ fn write(path: &Path, mail: &[u8]) -> Outcome {
     if let Err(e) = put(&tmp, mail).and_then(|()| fs::rename(&tmp, &new)) {
         // What is left in tmp/ is nobody's mail.
         let _ = fs::remove_file(&tmp);
-        return Outcome::NotHandedOver { why: format!("{}: {e}", new.display()) };
+        return Outcome::lost(format!("{}: {e}", new.display()));
     }
     // Without this the name may be lost with the power, after we have called the mail accepted.
     match File::open(path.join("new")).and_then(|folder| folder.sync_all()) {

@@ -57,12 +57,21 @@ pub enum Outcome {
     NotHandedOver {
         /// What happened.
         why: String,
+        /// With which the relay ended the session before it knew of a recipient: that says nothing of the mail.
+        code: Option<u16>,
     },
     /// Bytes of the mail were written and no reply could be read: the relay may or may not have it.
     Unknown {
         /// What happened.
         why: String,
     },
+}
+
+impl Outcome {
+    /// Nothing was handed over, and no reply says why.
+    pub(crate) const fn lost(why: String) -> Self {
+        Self::NotHandedOver { why, code: None }
+    }
 }
 
 /// What one reply before the mail means for the dialogue.
@@ -85,12 +94,13 @@ pub(super) fn judge(command: &str, mut reply: Reply, wanted: &[u16]) -> Step {
         // At MAIL it is about the session: the mail goes over another one. Later it may be about the recipient, and
         // coming back at once would be asked for ever.
         421 if command == "MAIL" => {
-            Step::Over(Outcome::NotHandedOver { why: format!("the relay ended the session at {command}: {reply}") })
+            let why = format!("the relay ended the session at {command}: {reply}");
+            Step::Over(Outcome::NotHandedOver { why, code: Some(421) })
         }
         421 => Step::Over(Outcome::Deferred(reply)),
         400..=499 => Step::No(Outcome::Deferred(reply)),
         500..=599 => Step::No(Outcome::Refused(reply)),
-        _ => Step::Over(Outcome::NotHandedOver { why: format!("unexpected reply to {command}: {reply}") }),
+        _ => Step::Over(Outcome::lost(format!("unexpected reply to {command}: {reply}"))),
     }
 }
 

@@ -118,12 +118,12 @@ impl Session {
             return over();
         }
         let Some(envelope) = &self.envelope else {
-            return Outcome::NotHandedOver { why: "no envelope was given".to_owned() };
+            return Outcome::lost("no envelope was given".to_owned());
         };
         // Checked before anything is written; the envelope stays open, and the next one resets it.
         let text = match fit(mail, envelope.is_ascii()) {
             Ok(text) => text,
-            Err(why) => return Outcome::NotHandedOver { why: why.to_owned() },
+            Err(why) => return Outcome::lost(why.to_owned()),
         };
         self.broken = true;
         self.wrote = true;
@@ -208,7 +208,7 @@ impl Session {
 }
 
 fn over() -> Outcome {
-    Outcome::NotHandedOver { why: "the session is over".to_owned() }
+    Outcome::lost("the session is over".to_owned())
 }
 
 /// Whether a mail can go on the wire between these addresses.

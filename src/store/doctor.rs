@@ -163,7 +163,8 @@ pub async fn clock_ahead(store: &Store) -> Result<Span, StoreError> {
 pub async fn seats(store: &Store) -> Result<Option<(i64, i64)>, StoreError> {
     let Some(pool) = store.postgres() else { return Ok(None) };
     let asked = sqlx::query_as(
-        "SELECT most.seats, most.seats - (SELECT COUNT(*) FROM pg_stat_activity WHERE backend_type = 'client backend')
+        "SELECT most.seats, most.seats - (SELECT COUNT(*) FROM pg_stat_activity WHERE datid IS NOT NULL
+                AND usesysid IS NOT NULL AND COALESCE(backend_type, 'client backend') = 'client backend')
          FROM (SELECT current_setting('max_connections')::bigint
                 - current_setting('superuser_reserved_connections')::bigint AS seats) AS most",
     );

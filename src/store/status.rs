@@ -14,16 +14,18 @@ const MOST_ROWS: i64 = 10_000;
 
 statements! {
     // Lane by lane, so that no estimate turns it into a reading of the table. SQLite has no lateral joins, and needs none. What
-    // is due waits for nothing but its turn, whatever it was put off for.
+    // is due waits for nothing but its turn, whatever it was put off for. While its component is down a lane gives what is ripe.
     DEPTH = Sql::differs(
-        "SELECT l.class, q.reason, l.fence_kind, l.fence_id, k.key AS component, k.down_since, q.mails, q.due, q.oldest_due_at
-         FROM (SELECT lane_id, CASE WHEN due_at > $1 THEN reason END AS reason, COUNT(*) AS mails, SUM(CASE WHEN due_at <= $1 THEN 1 ELSE 0 END) AS due, MIN(due_at) AS oldest_due_at
-            FROM delivery WHERE state = 'queued' GROUP BY 1, 2) AS q
+        "SELECT l.class, q.reason, l.fence_kind, l.fence_id, k.key AS component, k.down_since, q.mails, q.due, q.oldest_due_at, q.ripe
+         FROM (SELECT lane_id, CASE WHEN due_at > $1 THEN reason END AS reason, COUNT(*) AS mails, SUM(CASE WHEN due_at <= $1 THEN 1 ELSE 0 END) AS due, MIN(due_at) AS oldest_due_at,
+                CASE WHEN due_at <= $2 OR reason = 'paced' OR (due_at <= $1 AND COALESCE(reason, '') <> 'dwell') THEN TRUE ELSE FALSE END AS ripe
+            FROM delivery WHERE state = 'queued' GROUP BY 1, 2, 6) AS q
          JOIN lane l ON l.id = q.lane_id LEFT JOIN component k ON l.fence_kind = 'component' AND k.id = l.fence_id",
-        "SELECT l.class, q.reason, l.fence_kind, l.fence_id, k.key AS component, k.down_since, q.mails, q.due, q.oldest_due_at
+        "SELECT l.class, q.reason, l.fence_kind, l.fence_id, k.key AS component, k.down_since, q.mails, q.due, q.oldest_due_at, q.ripe
          FROM lane l CROSS JOIN LATERAL (SELECT CASE WHEN due_at > $1 THEN reason END AS reason, COUNT(*) AS mails,
-                SUM(CASE WHEN due_at <= $1 THEN 1 ELSE 0 END) AS due, MIN(due_at) AS oldest_due_at
-            FROM delivery WHERE lane_id = l.id AND state = 'queued' GROUP BY 1) AS q
+                SUM(CASE WHEN due_at <= $1 THEN 1 ELSE 0 END) AS due, MIN(due_at) AS oldest_due_at,
+                CASE WHEN due_at <= $2 OR reason = 'paced' OR (due_at <= $1 AND COALESCE(reason, '') <> 'dwell') THEN TRUE ELSE FALSE END AS ripe
+            FROM delivery WHERE lane_id = l.id AND state = 'queued' GROUP BY 1, 5) AS q
          LEFT JOIN component k ON l.fence_kind = 'component' AND k.id = l.fence_id",
     );
     // Who sent one again has decided.
@@ -72,6 +74,8 @@ pub struct Depth {
     pub due: i64,
     /// When the first was due.
     pub oldest_due_at: Timestamp,
+    /// They leave though their component is down.
+    pub ripe: bool,
 }
 
 /// Mails that left the queue and are not at rest.
@@ -87,13 +91,16 @@ pub struct Aside {
     pub oldest: Timestamp,
 }
 
-/// What waits, by lane and reason.
+/// What waits, by lane and reason. Whose component is down has waited for the longest hold when it has been due for
+/// `overdue`.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn depth(tx: &mut Tx) -> Result<Vec<Depth>, StoreError> {
+pub async fn depth(tx: &mut Tx, overdue: Option<Span>) -> Result<Vec<Depth>, StoreError> {
     let now = tx.now();
-    rows!(tx, Depth, DEPTH, now)
+    // Where no hold is the longest, what was put off is looked at again and again.
+    let due_by = overdue.map_or(Timestamp(0), |overdue| now - overdue);
+    rows!(tx, Depth, DEPTH, now, due_by)
 }
 
 /// What is parked, or unknown.

@@ -73,7 +73,7 @@ statements! {
          FROM",
         [id uuid],
         "JOIN delivery d ON d.id = j.id
-         JOIN attempt a ON a.delivery_id = j.id AND a.outcome = 'not_handed_over'
+         JOIN attempt a ON a.delivery_id = j.id AND a.outcome = 'not_handed_over' AND a.code IS NULL
          WHERE NOT EXISTS (SELECT 1 FROM attempt h WHERE h.delivery_id = j.id AND h.outcome <> 'not_handed_over'
             AND h.ended_at > a.ended_at)
          GROUP BY j.id"
@@ -207,12 +207,24 @@ pub async fn resume(tx: &mut Tx, stream: &str, who: &str, why: &str) -> Result<b
 /// # Errors
 /// When the database fails.
 pub async fn end(tx: &mut Tx, stream: &str, who: &str) -> Result<bool, StoreError> {
+    end_by(tx, stream, "probe", who, "a mail was taken again").await
+}
+
+/// Ends the pause of a stream that is configured no more: no mail of it will find out. Whether there was one.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget(tx: &mut Tx, stream: &str, who: &str, why: &str) -> Result<bool, StoreError> {
+    end_by(tx, stream, "operator", who, why).await
+}
+
+async fn end_by(tx: &mut Tx, stream: &str, by: &str, who: &str, why: &str) -> Result<bool, StoreError> {
     let now = tx.now();
-    if exec!(tx, END_PAUSE, stream, now, "probe")? == 0 {
+    if exec!(tx, END_PAUSE, stream, now, by)? == 0 {
         return Ok(false);
     }
     exec!(tx, WAKE_PAUSED, stream, now)?;
-    journal::append(tx, who, "end_pause", stream, "a mail was taken again").await?;
+    journal::append(tx, who, "end_pause", stream, why).await?;
     Ok(true)
 }
 

@@ -658,6 +658,13 @@ async fn what_is_due_waits_for_nothing_but_its_turn(on: On) {
     assert_eq!(lines(&face.get("/v1/queue").await), ["dwell"]);
     w.clock.set(w.now() + Span::minutes(6));
     assert_eq!(lines(&face.get("/v1/queue").await), [Value::Null]);
+    // Its component keeps it no longer than any hold.
+    w.down("outlook").await;
+    assert_eq!(lines(&face.get("/v1/queue").await), ["component_down"]);
+    w.clock.set(w.now() + Span::hours(13));
+    let after = face.get("/v1/queue").await;
+    assert_eq!((lines(&after), &after["held_back"], &after["due"]), (vec![Value::Null], &json!(0), &json!(1)));
+    assert!(after["oldest_due_seconds"].as_i64() > Some(3_600), "{after:#}");
 }
 
 async fn the_queue_says_what_waits_and_why(on: On) {

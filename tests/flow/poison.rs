@@ -5,9 +5,35 @@ use crate::support::{On, World};
 use allclear::domain::class::Class;
 use allclear::domain::time::Span;
 use allclear::mail::sink::{Act, Answer, Phase, Script};
+use serde_json::json;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 on_both! {
     who_is_always_refused_is_tried_five_times_at_most_and_nobody_waits_for_it;
+    a_relay_that_ends_sessions_because_of_our_rate_parks_nobody;
+}
+
+/// Before it knows of a recipient: that says nothing of the mail.
+async fn a_relay_that_ends_sessions_because_of_our_rate_parks_nobody(on: On) {
+    let offered = AtomicU32::new(0);
+    let script = Script::default().answering(move |at, _, _| {
+        let over = at == Phase::Mail && !offered.fetch_add(1, Ordering::Relaxed).is_multiple_of(6);
+        let words = "421 4.4.2 Message submission rate for this client has exceeded the configured limit";
+        over.then(|| Answer { at, act: Act::CloseAfterReply(words.to_owned()) })
+    });
+    let mut w = World::with(on, "2025-06-02T08:00:00Z", script, |_| {}).await;
+    let keys: Vec<_> = (0..12).map(|n| format!("n{n}")).collect();
+    for key in &keys {
+        w.subscriber(key).await;
+    }
+    w.notice(json!({"kind": "free", "subject": "News", "body": "Something.", "recipients": keys})).await;
+    for _ in 0..60 {
+        w.pass(1).await;
+        if w.sink.count() == 12 {
+            break;
+        }
+    }
+    assert_eq!(w.deliveries().await, ["free accepted"; 12]);
 }
 
 async fn who_is_always_refused_is_tried_five_times_at_most_and_nobody_waits_for_it(on: On) {

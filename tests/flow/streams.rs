@@ -244,6 +244,7 @@ async fn a_relay_that_refuses_our_sender_pauses_the_stream(on: On) {
     for (point, line) in [
         (Phase::Mail, "550 5.7.1 Sender <status@example.com> not allowed"),
         (Phase::Mail, "501 mail from address must be same as authorization user"),
+        (Phase::Mail, "550 5.7.1 Too many messages from your account, slow down"),
         (Phase::Mail, "503 AUTH first (#5.5.1)"),
         (Phase::Mail, "550 5.1.1 no such user"),
         (Phase::Rcpt, "553 5.7.1 <status@example.com>: Sender address rejected: not logged in"),

@@ -99,7 +99,7 @@ async fn a_relay_that_asks_for_the_mail_and_does_not_stay_is_never_believed_to_h
             let relay = Mad::new(Phase::Data, &[say("354 go\r\n"), act.clone()], pipelining).start().await;
             let mut session = Session::open(&Transport::Smtp(relay)).await.unwrap();
             let outcome = send(&mut session, "x@c.example").await;
-            let noticed = matches!(&outcome, Outcome::NotHandedOver { why } if why.contains("lost"));
+            let noticed = matches!(&outcome, Outcome::NotHandedOver { why, .. } if why.contains("lost"));
             let doubt = matches!(outcome, Outcome::Unknown { .. });
             assert!(doubt || (noticed && !matches!(act, Do::Deaf)), "{act:?}: {outcome:?}");
             assert!(!usable(&session));

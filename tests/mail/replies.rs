@@ -171,7 +171,7 @@ async fn each_collected_reply_reaches_the_outcome_whole_and_only_421_ends_the_se
                 let outcome = send(&mut session, &format!("r{nth}@c.example")).await;
                 let ends = said.code == 421;
                 match &outcome {
-                    Outcome::NotHandedOver { why } => {
+                    Outcome::NotHandedOver { why, .. } => {
                         assert!(ends && phase == Phase::Rcpt && why.contains("421"), "{why}")
                     }
                     Outcome::Deferred(reply) => assert_eq!(reply, said),

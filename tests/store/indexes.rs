@@ -268,7 +268,7 @@ fn cases() -> Vec<(&'static str, Vec<Value>, Option<&'static str>)> {
         ("DELIVERIES_SHOWN", vec![rows(DELIVERY)], None),
         ("CORRECTIONS_OF", vec![rows(DELIVERY)], Some("delivery_item_correction")),
         ("RESENDS_OF", vec![rows(DELIVERY)], Some("delivery_by_original")),
-        ("DEPTH", vec![Number(90_000)], Some("delivery_due")),
+        ("DEPTH", vec![Number(90_000), Number(80_000)], Some("delivery_due")),
         ("SET_ASIDE", vec![Text("parked".to_owned())], Some("delivery_not_sent")),
         ("IN_QUARANTINE", vec![], Some("delivery_quarantined")),
         ("ON_THE_WIRE_NOW", vec![], Some("delivery_leased delivery_busy")),

@@ -93,6 +93,10 @@ fn refused(status: &Status) -> Option<Finding> {
 fn held(hold: &HoldRow) -> Finding {
     let of = match (hold.class, &hold.component) {
         _ if hold.cause == HoldCause::Stop => "all mail is stopped".to_owned(),
+        (_, Some(component)) if hold.cause == HoldCause::Surge => {
+            format!("nobody is asked to reconnect through {component}")
+        }
+        _ if hold.cause == HoldCause::Surge => "nobody is asked to reconnect".to_owned(),
         (Some(class), _) => format!("mail of class {class} is held"),
         (None, Some(component)) => format!("mail about {component} is held"),
         (None, None) => "all mail but corrections is held".to_owned(),

@@ -58,9 +58,7 @@ pub(super) async fn run(args: &Args, config: Result<Config, ConfigError>, json: 
 async fn examine(config: &Config, args: &Args) -> Vec<Section> {
     let database_file = Store::file_of(config.database.url.expose());
     let mut database = database::look(config).await;
-    if database.found.iter().all(|f| f.level != Level::Fail) {
-        database.found.extend(operators::look(config).await);
-    }
+    database.found.extend(operators::look(config).await);
     let mut relays = relays::look(config, args.offline).await;
     if let Some(to) = &args.send_test {
         relays.extend(test_mail::send(config, to).await);

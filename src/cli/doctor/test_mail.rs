@@ -42,7 +42,7 @@ async fn through(config: &Config, name: &str, stream: &Stream, transport: &Trans
             what(format!("refused: {reply}")),
             "the relay says why: most often the sender, the login or the recipient",
         ),
-        Outcome::NotHandedOver { why } | Outcome::Unknown { why } => {
+        Outcome::NotHandedOver { why, .. } | Outcome::Unknown { why } => {
             fail(what(why), "check the relay's own log for this moment")
         }
     }

@@ -2,6 +2,7 @@
 
 use super::super::sender::Record;
 use super::super::sessions::Seat;
+use super::outcomes::is_lost;
 use super::seats::Seated;
 use super::way::{Finished, Job};
 use super::{Dispatcher, GATHER, LANES_AGE, average, count};
@@ -77,7 +78,7 @@ impl Dispatcher {
     fn finish(&mut self, finished: Finished, results: &mut Vec<(Job, Record)>) {
         self.under_way = self.under_way.saturating_sub(1);
         match &finished.job {
-            Some((job, Record::Attempt(Outcome { hand_over: HandOver::NotHandedOver, words, .. }))) => {
+            Some((job, record @ Record::Attempt(Outcome { hand_over: HandOver::NotHandedOver, words, .. }))) => {
                 tracing::warn!(
                     stream = self.stream.name,
                     "a session was lost before anything was handed over: {words}"
@@ -86,7 +87,9 @@ impl Dispatcher {
                 if self.losses.len() >= MOST_LOSSES {
                     self.losses.clear();
                 }
-                *self.losses.entry(job.claimed.id).or_default() += 1;
+                if is_lost(record) {
+                    *self.losses.entry(job.claimed.id).or_default() += 1;
+                }
                 // Its mail is due again at once.
                 self.look_anew();
             }

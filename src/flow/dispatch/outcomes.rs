@@ -35,9 +35,10 @@ fn is_refused(record: &Record) -> bool {
     matches!(record, Record::Attempt(Outcome { hand_over: HandOver::Refused, .. }))
 }
 
-/// The session was lost with it, and the relay has nothing of it.
+/// The session was lost with it, and the relay has nothing of it. (One that the relay ended at `MAIL`, as those do that limit
+/// our rate, was not lost with this mail.)
 pub(super) const fn is_lost(record: &Record) -> bool {
-    matches!(record, Record::Attempt(Outcome { hand_over: HandOver::NotHandedOver, .. }))
+    matches!(record, Record::Attempt(Outcome { hand_over: HandOver::NotHandedOver, code: None, .. }))
 }
 
 /// What the relay said of a mail that failed by it at once, unless it was the address.
@@ -145,13 +146,13 @@ pub(super) fn of(outcome: mail::Outcome, from: &str, to: &str) -> Outcome {
         enhanced: reply.enhanced,
         words: reply.text,
     };
-    let cut = |hand_over, words| Outcome { hand_over, code: None, enhanced: None, kind: None, words };
+    let cut = |hand_over, code, words| Outcome { hand_over, code, enhanced: None, kind: None, words };
     match outcome {
         mail::Outcome::Accepted(r) => reply(HandOver::Accepted, r),
         mail::Outcome::Deferred(r) => reply(HandOver::Deferred, r),
         mail::Outcome::Refused(r) => reply(HandOver::Refused, r),
-        mail::Outcome::NotHandedOver { why } => cut(HandOver::NotHandedOver, why),
-        mail::Outcome::Unknown { why } => cut(HandOver::Unknown, why),
+        mail::Outcome::NotHandedOver { why, code } => cut(HandOver::NotHandedOver, code, why),
+        mail::Outcome::Unknown { why } => cut(HandOver::Unknown, None, why),
     }
 }
 

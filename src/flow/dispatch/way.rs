@@ -200,7 +200,7 @@ async fn hand_over(shared: Shared, mut seated: Seated, mut job: Job) -> (Option<
     let session = &mut seated.session;
     session.ends_at(end);
     let begun = tokio::time::timeout_at(end, session.envelope(&from, &to)).await;
-    let begun = begun.unwrap_or_else(|_| Err(mail::Outcome::NotHandedOver { why: "no answer in time".to_owned() }));
+    let begun = begun.unwrap_or_else(|_| Err(mail::Outcome::lost("no answer in time".to_owned())));
     if let Err(outcome) = begun {
         let outcome = of(outcome, &from, &to);
         let _ = job.on(Event::HandedOver(outcome.clone()));

@@ -86,7 +86,7 @@ pub(super) const RULES: &[Rule] = &[
             too many connections|too many concurrent|too many sessions|too many messages|too many emails|\
             too many mails|too many recipients|too many invalid|too many unknown|too many requests|\
             too many spams from|concurrent connections|connection limit|connection rate|connections * exceeded|\
-            message rate|maximum sending rate|sending too fast|too fast|slow down|slower|deferred due to|\
+            message rate|sending rate|frequency limited|sending too fast|too fast|slow down|slower|deferred due to|\
             temporarily deferred|temporarily rejected|unexpected volume|unusual rate|trop de connexions|\
             zu viele verbindungen|demasiadas conexiones",
         status: "3.2 4.5 4.62 5.3 7.28 7.38",
@@ -171,7 +171,7 @@ pub(super) const RULES: &[Rule] = &[
             suspicious due to|dynamic ip|dynamic ips|looks suspiciously like spammer|you are sending spam|sent spam|\
             user complaints|spam complaints|liste noire|sperrliste|schwarze liste|lista negra|lista nera|zwarte lijst|\
             czarna lista|черн * спис|чёрн * спис|黑名单|ブラックリスト",
-        status: "7.501 7.502 7.503 7.511 7.606 7.607 7.608 7.609 7.610 7.611 7.612 7.703 7.705 7.708",
+        status: "7.501 7.502 7.503 7.511 7.606 7.607 7.608 7.609 7.610 7.611 7.612 7.703 7.705 7.708 7.750",
         ..rule("our IP address or domain is on a block list or has a bad name", OurReputation)
     },
     Rule {

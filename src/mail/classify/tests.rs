@@ -106,6 +106,8 @@ const REPLIES: &[(ReplyKind, &[(u16, &str)])] = &[
     (
         ReplyKind::SlowDown,
         &[
+            (550, "5.7.0 Mail sending rate exceeded for this account"),
+            (550, "Ip frequency limited"),
             (
                 450,
                 "4.2.1 The user you are trying to contact is receiving mail at a rate that prevents additional \
@@ -213,6 +215,7 @@ const REPLIES: &[(ReplyKind, &[(u16, &str)])] = &[
             (550, "5.7.606 Access denied, banned sending IP [192.0.2.1]."),
             (550, "5.7.28 Our system has detected an unusual rate of unsolicited mail originating from your IP"),
             (550, "Your IP has been blacklisted"),
+            (550, "5.7.750 Service unavailable. Client blocked from sending from unregistered domains"),
             (554, "Blocked - see https://ipcheck.proofpoint.example/?ip=192.0.2.1"),
             (
                 550,
@@ -342,6 +345,16 @@ fn nothing_temporary_silences_anybody_and_nothing_positive_means_anything() {
             let of_sender = Reply { of_sender: true, ..Reply::new(*code, *text) };
             assert_ne!(classify(&of_sender), ReplyKind::AddressDead, "said to MAIL: {code} {text}");
         }
+    }
+}
+
+#[test]
+fn a_final_too_much_is_about_all_of_us_before_the_recipient_is_named() {
+    let said = |code| Reply::new(code, "5.7.1 Too many messages from your account, message rate exceeded");
+    let at_mail = |code| Reply { of_sender: true, ..said(code) };
+    assert_eq!(classify(&at_mail(550)), ReplyKind::Credentials);
+    for reply in [said(550), at_mail(450)] {
+        assert_eq!(classify(&reply), ReplyKind::SlowDown, "{reply}");
     }
 }
 
